@@ -52,18 +52,16 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns the time that `Retry-After` asks to wait, in seconds or as a date: RFC 9110, section 10.2.3.
+/// Returns the time that `Retry-After` asks to wait, in seconds or as a date: RFC 9110, section 10.2.3. More seconds than fit
+/// are the most that fit.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    let until = || {
-        httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(SystemTime::now())
-            .ok()
-    };
-    seconds.or_else(until)
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let until = httpdate::parse_http_date(text).ok()?;
+    until.duration_since(SystemTime::now()).ok()
 }
 
 /// Returns true if every byte of a value is visible ASCII, a space or a tab. No [`HeaderValue`] has another control byte.
@@ -116,6 +114,33 @@ mod tests {
         }
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-three"]);
+    }
+
+    #[test]
+    fn retry_after_names_seconds_or_a_date() {
+        let coming = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
+        for (text, seconds) in [
+            ("0", Some(0..=0)),
+            (" 120 ", Some(120..=120)),
+            ("18446744073709551615", Some(u64::MAX..=u64::MAX)),
+            ("18446744073709551616", Some(u64::MAX..=u64::MAX)),
+            ("100000000000000000000000000", Some(u64::MAX..=u64::MAX)),
+            (&coming, Some(3590..=3600)),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", None),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            let value = HeaderValue::from_str(text).unwrap();
+            let named = retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value)]));
+            match (named.map(|time| time.as_secs()), seconds) {
+                (Some(named), Some(expected)) => {
+                    assert!(expected.contains(&named), "{text}: {named}")
+                }
+                (named, expected) => assert_eq!(named, expected.map(|_| 0), "{text}"),
+            }
+        }
     }
 
     #[test]
