@@ -536,6 +536,18 @@ const CHANNELS: &[(&str, &str, &str, &str)] = &[
         r#""smsFailover":{"from":"Acme"},"from""#,
         "sms",
     ),
+    (
+        "infobip",
+        r#""from""#,
+        r#""smsFailover":{"text":"Hello"},"from""#,
+        "sms",
+    ),
+    (
+        "infobip",
+        r#""messages":[{"#,
+        r#""messages":[{"smsFailover":{"text":"Hello"},"#,
+        "sms",
+    ),
     ("infobip", "WHATSAPP", "VIBER_BM", "viber_bm"),
     // Events that are no messages, such as the sign of typing.
     (

@@ -25,7 +25,7 @@ pub const VENDORS: [Vendor; 4] = [
         credential: "base = \"x\"\napi_key = \"file:@DIR@/key\"",
         target: "/messages-api/1/messages",
         senders: "from messages/*/from smsFailover/from messages/*/sender messages/*/failover/*/sender",
-        channels: "messages/*/channel messages/*/failover/*/channel",
+        channels: "messages/*/channel messages/*/failover/*/channel smsFailover/from smsFailover/text",
         message: infobip,
     },
     Vendor {
@@ -68,7 +68,8 @@ fn infobip(corpus: &mut Corpus, target: &str) -> Sent {
     }
     if corpus.one_in(8) {
         let sender = corpus.sender();
-        text.push_str(&format!(",\"smsFailover\":{{\"from\":{sender}}}"));
+        let name = corpus.pick(&["from", "text"]);
+        text.push_str(&format!(",\"smsFailover\":{{\"{name}\":{sender}}}"));
     }
     text.push('}');
     corpus.sent(target.to_owned(), JSON.to_owned(), text.into_bytes())
