@@ -1,7 +1,12 @@
 //! The spellings of a text: finds texts however each letter is written.
 //!
 //! A letter may stand for itself, or be escaped for JSON (`\u0041`, `\/`), for a URL (`%41`) or for HTML (`&#65;`,
-//! `&#x41;`, `&plus;`), or escaped twice, as in a URL inside of JSON.
+//! `&#x41;`, `&plus;`), or escaped twice, as in a URL inside of JSON. Base64 has no letter of the text left, and is looked
+//! for as texts of its own.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
 
 /// Returns true if a text may have escapes. A text without any needs no more than a search for bytes.
 pub fn has_escapes(text: &[u8]) -> bool {
@@ -9,31 +14,96 @@ pub fn has_escapes(text: &[u8]) -> bool {
     memchr::memchr3(json, url, html, text).is_some()
 }
 
-/// Returns start and end of the first secret in a text with escapes.
+/// Returns start and end of the first secret in a text with escapes. A secret has at least two bytes.
 pub fn find_spelled(text: &[u8], secrets: &[&[u8]]) -> Option<(usize, usize)> {
-    let mut may_begin = [false; 256];
-    let firsts = secrets.iter().filter_map(|secret| secret.first());
-    for byte in firsts.chain(&ESCAPES) {
-        if let Some(may_begin) = may_begin.get_mut(usize::from(*byte)) {
-            *may_begin = true;
-        }
-    }
+    let beginnings = Beginnings::of(secrets);
     let mut positions = Positions::default();
     let mut at = 0;
-    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let begins = |byte: &u8| may_begin.get(usize::from(*byte)) == Some(&true);
-        at += rest.iter().position(begins)?;
+    loop {
+        at += beginnings.position(text.get(at..)?)?;
         let rest = text.get(at..)?;
-        let mut lengths = secrets
-            .iter()
-            .filter_map(|secret| positions.spelled(rest, secret));
-        if let Some(length) = lengths.next() {
-            return Some((at, at + length));
+        if beginnings.is_spelled_at(rest) {
+            let mut lengths = secrets
+                .iter()
+                .filter_map(|secret| positions.spelled(rest, secret));
+            if let Some(length) = lengths.next() {
+                return Some((at, at + length));
+            }
         }
         // A redaction from the second backslash of a pair on would leave the first alone, and the JSON broken.
         at += if rest.starts_with(br"\\") { 2 } else { 1 };
     }
-    None
+}
+
+/// The first two bytes of the secrets. A look at two bytes passes over most of a text, however many secrets there are.
+struct Beginnings {
+    firsts: ByteSet,
+    seconds: ByteSet,
+}
+
+impl Beginnings {
+    fn of(secrets: &[&[u8]]) -> Self {
+        let at =
+            |index: usize| ByteSet::of(secrets.iter().filter_map(move |secret| secret.get(index)));
+        Self {
+            firsts: at(0),
+            seconds: at(1),
+        }
+    }
+
+    /// Returns the first position at which a secret could begin: with its own bytes, or with an escape.
+    fn position(&self, text: &[u8]) -> Option<usize> {
+        text.windows(2).position(|pair| match pair {
+            [first, second] => {
+                let is_next = || self.seconds.has(*second) || ESCAPES.contains(second);
+                ESCAPES.contains(first) || (self.firsts.has(*first) && is_next())
+            }
+            _ => false,
+        })
+    }
+
+    /// True if the beginning of a text spells the first byte of a secret.
+    fn is_spelled_at(&self, text: &[u8]) -> bool {
+        spellings(text).any(|(byte, _)| self.firsts.has(byte))
+    }
+}
+
+/// A set of bytes.
+struct ByteSet([bool; 256]);
+
+impl ByteSet {
+    fn of<'b>(bytes: impl Iterator<Item = &'b u8>) -> Self {
+        let mut set = [false; 256];
+        for byte in bytes {
+            if let Some(has) = set.get_mut(usize::from(*byte)) {
+                *has = true;
+            }
+        }
+        Self(set)
+    }
+
+    fn has(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)) == Some(&true)
+    }
+}
+
+/// Returns the parts of base64 texts that a value alone decides, one for each of the three places that a byte can have in
+/// a group, in both alphabets. What stands around the value decides the letters at both ends, which are left out.
+pub fn base64_needles(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut needles: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+    for (before, undecided) in [(0, 0), (1, 2), (2, 3)] {
+        let mut padded = Zeroizing::new(vec![0; before]);
+        padded.extend_from_slice(value);
+        let decided = padded.len() * 8 / 6;
+        for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+            let text = Zeroizing::new(engine.encode(&*padded));
+            let needle = text.as_bytes().get(undecided..decided).unwrap_or_default();
+            if !needles.iter().any(|known| known.as_slice() == needle) {
+                needles.push(Zeroizing::new(needle.to_vec()));
+            }
+        }
+    }
+    needles
 }
 
 /// The positions up to which a text may spell a part of a secret: several where a character of the secret is itself the
@@ -196,3 +266,27 @@ const ENTITIES: [(&[u8], u8); 43] = [
     (b"Tab", b'\t'),
     (b"NewLine", b'\n'),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_holds_one_of_the_needles_at_every_place() {
+        for value in ["EAAG/m0+PX4_ZCpsBA==", "~?>~?>~?>~?>"] {
+            let needles = base64_needles(value.as_bytes());
+            for before in 0..7 {
+                for after in 0..4 {
+                    let text = format!("{}{value}{}", "x".repeat(before), "y".repeat(after));
+                    for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                        let encoded = engine.encode(&text);
+                        let is_in = |needle: &Zeroizing<Vec<u8>>| {
+                            memchr::memmem::find(encoded.as_bytes(), needle).is_some()
+                        };
+                        assert!(needles.iter().any(is_in), "{text}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use crate::support::client::Answer;
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{After, Upstream, answer};
-use crate::support::{MEDIA, MESSAGES, noise};
+use crate::support::{MEDIA, MESSAGES, base64, noise};
 
 /// A token with characters that every encoding writes in its own way.
 const SECRET: &str = "EAAG/m0+PX4_ZCpsBA==";
@@ -65,6 +65,41 @@ fn a_secret_is_redacted_in_every_spelling() {
         let expected = r#"{"before":"\u0041","echo":"[redacted]","after":1}"#;
         assert_eq!(answer.text(), expected, "{spelling}");
         assert_eq!(answer.header("x-echo"), Some("[redacted]"), "{spelling}");
+    }
+}
+
+/// A text in base64, behind this many other bytes.
+fn base64_behind(before: usize, text: &str) -> String {
+    base64(format!("{}{text}:x", "u".repeat(before)).as_bytes())
+}
+
+#[test]
+fn a_secret_is_redacted_in_base64_wherever_its_bytes_fall() {
+    for before in 0..6 {
+        let standard = base64_behind(before, SECRET);
+        let encoded = [
+            standard.clone(),
+            standard.replace('+', "-").replace('/', "_"),
+            standard.replace('/', r"\/"),
+            standard
+                .replace('/', "%2F")
+                .replace('+', "%2B")
+                .replace('=', "%3D"),
+        ];
+        for encoded in encoded {
+            let body = format!("{{\"echo\":\"{encoded}\"}}");
+            let headers = [("Content-Type", "application/json"), ("X-Echo", &*encoded)];
+            let answer = asked(&headers, body.as_bytes(), MEDIA);
+            // The letters at both ends belong to the bytes around the secret as well.
+            let left = answer.json()["echo"].as_str().unwrap().to_owned();
+            let (begin, end) = left.split_once("[redacted]").expect(&left);
+            assert!(
+                encoded.starts_with(begin) && begin.len() <= before * 4 / 3 + 1,
+                "{left}"
+            );
+            assert!(encoded.ends_with(end) && end.len() <= 10, "{left}");
+            assert_eq!(answer.header("x-echo"), Some(&*left));
+        }
     }
 }
 

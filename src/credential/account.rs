@@ -274,7 +274,7 @@ impl Credential {
         }
     }
 
-    /// Returns the byte sequences to redact from answers, the longest first.
+    /// Returns the texts to redact from answers.
     pub fn reflections(&self) -> impl Iterator<Item = &[u8]> {
         self.reflections.iter()
     }

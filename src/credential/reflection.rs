@@ -1,31 +1,34 @@
-//! The bytes of a secret to redact from answers.
+//! The texts to redact from answers because of a secret: the secret, and its base64.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::secret::Secret;
+use zeroize::Zeroizing;
 
-/// The secrets to redact from answers, the longest first. The values are those of the credential, and no copies.
+use crate::secret::Secret;
+use crate::spelling::base64_needles;
+
+/// The texts to redact from answers because of the secrets of a credential, the longest secret first.
 #[derive(Default)]
-pub(super) struct Reflections(Box<[Arc<Secret>]>);
+pub(super) struct Reflections(Box<[Reflection]>);
 
 impl Reflections {
     /// Takes those secrets that are long enough, each once.
     pub(super) fn of(secrets: impl Iterator<Item = Arc<Secret>>) -> Self {
         let mut all: Vec<_> = secrets
-            .filter(|secret| reflection(secret).is_some())
+            .filter(|secret| reflected(secret).is_some())
             .collect();
         all.sort_by(|one, other| {
-            let (one, other) = (reflection(one), reflection(other));
+            let (one, other) = (reflected(one), reflected(other));
             (other.map(<[u8]>::len), other).cmp(&(one.map(<[u8]>::len), one))
         });
         all.dedup_by(|one, other| one.same_as(other));
-        Self(all.into())
+        Self(all.into_iter().map(Reflection::of).collect())
     }
 
-    /// Returns the bytes of each.
+    /// Returns every text.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().filter_map(|secret| reflection(secret))
+        self.0.iter().flat_map(Reflection::texts)
     }
 }
 
@@ -37,11 +40,39 @@ impl fmt::Debug for Reflections {
     }
 }
 
+/// A secret with the texts to look for in answers. The secret itself is that of the credential, and no copy.
+pub(super) struct Reflection {
+    secret: Arc<Secret>,
+    base64: Box<[Zeroizing<Vec<u8>>]>,
+}
+
+impl Reflection {
+    /// The texts for a secret; none for a short one.
+    pub(super) fn of(secret: Arc<Secret>) -> Self {
+        let base64 = reflected(&secret).map(base64_needles).unwrap_or_default();
+        Self {
+            secret,
+            base64: base64.into(),
+        }
+    }
+
+    /// Returns the secret.
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Returns the texts to look for in answers.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let encoded = self.base64.iter().map(|text| text.as_slice());
+        reflected(&self.secret).into_iter().chain(encoded)
+    }
+}
+
 /// Returns the bytes of a secret to look for in answers.
 ///
 /// Short secrets are not looked for: a verify token may well be `whatsapp`, and redacting the word would ruin every
 /// answer.
-pub(super) fn reflection(secret: &Secret) -> Option<&[u8]> {
+fn reflected(secret: &Secret) -> Option<&[u8]> {
     #[expect(
         clippy::disallowed_methods,
         reason = "redaction needs the bytes to search answers for"

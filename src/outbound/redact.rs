@@ -1,4 +1,4 @@
-//! The redactor: finds the secrets of a credential in an answer, however each letter is written.
+//! The redactor: finds the secrets of a credential in an answer, however each letter is written, and in base64.
 //!
 //! [`crate::spelling`] lists the ways. A text without a backslash, a percent sign and an ampersand has no escapes, and
 //! needs no more than a search for the bytes.
@@ -28,7 +28,7 @@ impl<'c> Redactor<'c> {
     /// Replaces every secret by `[redacted]`.
     pub(super) fn redacted<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         without(text, || {
-            let issued = self.issued.iter().filter_map(|issued| issued.reflection());
+            let issued = self.issued.iter().flat_map(|issued| issued.reflections());
             issued.chain(self.credential.reflections())
         })
     }

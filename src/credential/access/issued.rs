@@ -1,16 +1,17 @@
 //! An access token with the times of its life.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::reflection::reflection;
+use super::super::reflection::Reflection;
 use crate::secret::Secret;
 
 /// An access token, minted or got in exchange for a secret set.
 pub struct IssuedToken {
-    secret: Secret,
+    reflection: Reflection,
     issued_at: Instant,
     renew_at: Instant,
     ends_at: Instant,
@@ -38,7 +39,7 @@ impl IssuedToken {
     pub(super) fn new(secret: Secret, lifetime: Duration, cause: IssueCause) -> Self {
         let now = Instant::now();
         Self {
-            secret,
+            reflection: Reflection::of(Arc::new(secret)),
             issued_at: now,
             renew_at: now + lifetime.mul_f64(RENEWAL_SHARE),
             ends_at: now + lifetime,
@@ -48,13 +49,12 @@ impl IssuedToken {
 
     /// Returns the token.
     pub(in super::super) fn secret(&self) -> &Secret {
-        &self.secret
+        self.reflection.secret()
     }
 
-    /// Returns the bytes to redact from answers; `None` for a token too short to redact.
-    #[must_use]
-    pub fn reflection(&self) -> Option<&[u8]> {
-        reflection(&self.secret)
+    /// Returns the texts to redact from answers; none for a token too short to redact.
+    pub fn reflections(&self) -> impl Iterator<Item = &[u8]> {
+        self.reflection.texts()
     }
 
     /// True if a new token may do better after a refusal.
@@ -84,7 +84,7 @@ impl IssuedToken {
 impl fmt::Debug for IssuedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuedToken")
-            .field("fingerprint", &self.secret.fingerprint())
+            .field("fingerprint", &self.secret().fingerprint())
             .finish_non_exhaustive()
     }
 }
