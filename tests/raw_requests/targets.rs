@@ -1,9 +1,9 @@
 //! The target of a request: host, method and path, each read in one way alone.
 
 use super::{GET, Row, echo, keyside_and_upstream, row, run};
-use crate::support::MEDIA;
 use crate::support::keyside::Setup;
 use crate::support::upstream::Upstream;
+use crate::support::{MEDIA, MESSAGES};
 
 #[test]
 fn a_host_that_is_not_ours_is_misdirected() {
@@ -205,6 +205,44 @@ fn the_caller_cannot_choose_where_a_request_goes() {
     ] {
         let arrives = row(name, format!("{GET}{name}: {value}\r\n\r\n")).get_arrives();
         rows.push(arrives.without(&[name]));
+    }
+    run(&keyside, &upstream, rows);
+}
+
+#[test]
+fn a_query_leaves_encoded_that_other_servers_take_as_it_is() {
+    let (keyside, upstream) = keyside_and_upstream();
+    let post = |query: &str| {
+        let line = format!("POST {MESSAGES}?{query} HTTP/1.1\r\nHost: localhost\r\n");
+        format!("{line}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}")
+    };
+    let line = |query: &str| format!("POST {MESSAGES}?{query} HTTP/1.1");
+    // From Meta's page on analytics.
+    let analytics = "fields=conversation_analytics.start(1656661480).conversation_directions([\"business_initiated\"])";
+    let mut rows = Vec::new();
+    for query in [analytics, "a=<b>", "a=`b`&c=\"", &"\"".repeat(5000)] {
+        let encoded = query
+            .replace('"', "%22")
+            .replace('<', "%3C")
+            .replace('>', "%3E")
+            .replace('`', "%60");
+        rows.push(row(query, post(query)).arrives(line(&encoded), "{}"));
+    }
+    rows.push(
+        row("a body behind an end", post(&"\"".repeat(5000)))
+            .half_close()
+            .arrives(line(&"%22".repeat(5000)), "{}"),
+    );
+    for query in ["batch=\"1\"", "a=\"#b"] {
+        rows.push(row(query, post(query)).refused(400));
+    }
+    for path in [
+        "/v23.0/123<4567890",
+        "/v23.0/\"1234567890\"",
+        "/v23.0/`1234567890",
+    ] {
+        let get = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        rows.push(row(path, get).refused(403));
     }
     run(&keyside, &upstream, rows);
 }

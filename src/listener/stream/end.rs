@@ -66,7 +66,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         let stream = self.stream.get_ref();
         // Bytes or the end wake the connection, if none of them are here yet.
         let is_readable = stream.poll_readable(cx).is_ready();
-        if is_readable && stream.has_ended() && (is_waiting || stream.has_no_bytes()) {
+        let is_read = || self.ahead.is_empty() && stream.has_no_bytes();
+        if is_readable && stream.has_ended() && (is_waiting || is_read()) {
             return match self.poll_end(cx) {
                 Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
                 Poll::Pending => Ok(()),

@@ -1,5 +1,7 @@
 //! The head of a request as its bytes arrive, and the refusal of a head that is none.
 
+use std::ops::Range;
+
 use tokio::io::ReadBuf;
 
 use crate::listener::bounds::ConnectionBounds;
@@ -12,6 +14,8 @@ use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
 #[derive(Debug)]
 pub(super) struct HeadScan {
     line: LineScan,
+    /// True if the first byte of the line begins a TLS handshake.
+    is_tls: bool,
     /// The bytes of the head so far.
     length: usize,
     /// True once hyper's buffer has grown for a long head.
@@ -27,18 +31,23 @@ pub(super) struct HeadScan {
 /// The scan of a request line as the bytes arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineScan {
-    /// No byte of the line is here.
+    /// No byte is here.
     Waiting,
-    /// The beginning of the line is here. `is_tls` if the first byte begins a TLS handshake.
-    Within { is_tls: bool },
-    /// The whole line is here. `is_tls` as in `Within`.
-    Done { is_tls: bool },
+    /// Line ends are here, which may stand before a request: RFC 9112, section 2.2.
+    Empty,
+    /// A part of the method is here.
+    Method,
+    /// The method is here, and perhaps a part of the target.
+    Target,
+    /// The whole line is here.
+    Done,
 }
 
 impl HeadScan {
     pub(super) fn new(bounds: &ConnectionBounds, room: Option<HeadRoom>) -> Self {
         Self {
             line: LineScan::Waiting,
+            is_tls: false,
             length: 0,
             is_long: false,
             room,
@@ -51,6 +60,7 @@ impl HeadScan {
     /// Begins the next head. hyper's buffer stays as long as it is.
     pub(super) fn restart(&mut self) {
         self.line = LineScan::Waiting;
+        self.is_tls = false;
         self.length = 0;
     }
 
@@ -67,26 +77,44 @@ impl HeadScan {
         self.line != LineScan::Waiting
     }
 
-    /// Scans the request line as the bytes arrive: a `#` in it is a fragment, which hyper drops.
-    pub(super) fn scan_line(&mut self, bytes: &[u8], link: &Link) {
-        let is_tls = match (self.line, bytes.first()) {
-            (LineScan::Done { .. }, _) | (_, None) => return,
-            (LineScan::Within { is_tls }, _) => is_tls,
-            (LineScan::Waiting, Some(first)) => {
-                link.note_fragment(false);
-                // No method begins with this byte, so the first byte of the line decides.
-                *first == TLS_HANDSHAKE
-            }
-        };
-        let end = memchr::memchr(b'\n', bytes);
-        let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+    /// Scans the request line as the bytes arrive: a `#` in it is a fragment, which hyper drops. Returns the bytes with an
+    /// encoded target if the target has a byte that hyper refuses and other servers take.
+    pub(super) fn scan_line(&mut self, bytes: &[u8], link: &Link) -> Option<Vec<u8>> {
+        let begin = self.begin_line(bytes, link)?;
+        let rest = bytes.get(begin..)?;
+        let end = memchr::memchr(b'\n', rest).map(|length| begin + length);
+        let line = bytes.get(begin..end.unwrap_or(bytes.len()))?;
         if memchr::memchr(b'#', line).is_some() {
             link.note_fragment(true);
         }
-        self.line = match end {
-            Some(_) => LineScan::Done { is_tls },
-            None => LineScan::Within { is_tls },
+        let target = match self.line {
+            LineScan::Target => Some(begin),
+            _ => memchr::memchr(b' ', line).map(|length| begin + length),
         };
+        self.line = match (end, target) {
+            (Some(_), _) => LineScan::Done,
+            (None, Some(_)) => LineScan::Target,
+            (None, None) => LineScan::Method,
+        };
+        with_encoded(bytes, target?..end.unwrap_or(bytes.len()))
+    }
+
+    /// Returns the position of the first byte of the line; `None` if the line is over, or has not begun.
+    fn begin_line(&mut self, bytes: &[u8], link: &Link) -> Option<usize> {
+        match self.line {
+            LineScan::Done => return None,
+            LineScan::Method | LineScan::Target => return Some(0),
+            LineScan::Waiting | LineScan::Empty => {}
+        }
+        if !bytes.is_empty() {
+            self.line = LineScan::Empty;
+        }
+        let begin = bytes.iter().position(|byte| !LINE_ENDS.contains(byte))?;
+        self.line = LineScan::Method;
+        link.note_fragment(false);
+        // No method begins with this byte, so the first byte of the line decides.
+        self.is_tls = bytes.get(begin) == Some(&TLS_HANDSHAKE);
+        Some(begin)
     }
 
     /// Reserves room for a head that these bytes make long. Returns false if there is none.
@@ -121,22 +149,41 @@ impl HeadScan {
                 "the head of the request is too large",
                 format!("send at most 100 headers and {limit} KiB of request line and headers"),
             )
-        } else if matches!(
-            self.line,
-            LineScan::Within { is_tls: true } | LineScan::Done { is_tls: true }
-        ) {
+        } else if self.is_tls {
             let message = "this is a TLS handshake, and this port speaks plain HTTP";
             Refusal::new(BAD_REQUEST, message, self.tls_advice)
         } else {
             Refusal::new(
                 BAD_REQUEST,
                 "the head of the request is not valid HTTP/1.1",
-                "check the request line and the headers, byte for byte",
+                "check the request line and the headers, byte for byte; in the target, percent-encode spaces, quotes, `<`, `>` and control characters",
             )
         }
     }
 }
 
+/// Returns the bytes with percent signs for what hyper refuses in a part of them; `None` if there is nothing to encode.
+fn with_encoded(bytes: &[u8], part: Range<usize>) -> Option<Vec<u8>> {
+    let target = bytes.get(part.clone())?;
+    if !target.iter().any(|byte| ENCODED.contains(byte)) {
+        return None;
+    }
+    let mut encoded = bytes.get(..part.start)?.to_vec();
+    for byte in target {
+        if ENCODED.contains(byte) {
+            encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            encoded.push(*byte);
+        }
+    }
+    encoded.extend_from_slice(bytes.get(part.end..)?);
+    Some(encoded)
+}
+
+/// The characters that a target must not have unencoded (RFC 3986, section 2), that every other server takes, and that
+/// Meta's own examples have: `conversation_directions(["business_initiated"])`.
+const ENCODED: [u8; 4] = *b"\"<>`";
+const LINE_ENDS: [u8; 2] = *b"\r\n";
 /// The longest head for which hyper's buffer stays at 16 KiB, in bytes.
 const LONG_HEAD: usize = 8 * 1024;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";

@@ -37,7 +37,7 @@ pub(super) struct LinkStream<T> {
     refusals: Arc<ArcSwap<RefusalForms>>,
     watchdog: Watchdog,
     head: HeadScan,
-    /// Bytes that were read for an earlier request and belong to the next one.
+    /// Bytes that were read, and that hyper has not got yet: they belong to the next request, or found no room.
     ahead: Bytes,
     /// The refusal that replaces an error answer of hyper's, and the count of the written bytes.
     replacement: Option<(Vec<u8>, usize)>,
@@ -108,8 +108,14 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             .get(begin.unwrap_or(ahead.len())..)
             .unwrap_or_default();
         // A copy: the bytes as they are would keep hyper's buffer, also if there are none.
-        self.ahead = Bytes::copy_from_slice(ahead);
+        self.ahead = [ahead, &self.ahead].concat().into();
         self.head.give_back_room();
+    }
+
+    /// Moves bytes that were read into a buffer, as many as there is room for.
+    fn take_ahead(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(length));
     }
 
     /// Replaces the bare status line that hyper writes for a head that it cannot parse.
@@ -214,8 +220,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
             this.stream.set_limit(MAX_PIECE);
             Pin::new(&mut this.stream).poll_read(cx, buf)
         } else {
-            let length = this.ahead.len().min(buf.remaining());
-            buf.put_slice(&this.ahead.split_to(length));
+            this.take_ahead(buf);
             Poll::Ready(Ok(()))
         };
         this.is_reading = step.is_pending();
@@ -233,7 +238,12 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
                 this.link.seat().begins_head(now);
                 this.watchdog.set(now + this.timeouts.head);
             }
-            this.head.scan_line(new, &this.link);
+            if let Some(encoded) = this.head.scan_line(new, &this.link) {
+                buf.set_filled(before);
+                this.ahead = [&encoded, &*this.ahead].concat().into();
+                this.take_ahead(buf);
+            }
+            let new = buf.filled().get(before..).unwrap_or_default();
             if !this.head.reserve(new, &this.link) {
                 buf.set_filled(before);
                 this.head.refuse(buf);

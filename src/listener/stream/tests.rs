@@ -62,12 +62,70 @@ async fn the_end_of_a_peers_side_is_hidden_from_the_request_to_the_last_byte_of_
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_line_behind_a_body_begins_no_request() {
-    let (_link, mut stream, _far) = connected(Phase::Head);
     for (ahead, is_woken) in [(&b"\r\n"[..], false), (b"\r\nGET", true), (b"", false)] {
+        let (_link, mut stream, _far) = connected(Phase::Head);
         stream.put_back(ahead);
         let woken = std::future::poll_fn(|cx| stream.poll_wake(cx));
         let woken = timeout(Duration::from_millis(10), woken).await;
         assert_eq!(woken.is_ok(), is_woken, "{ahead:?}");
+    }
+}
+
+/// The bytes that hyper gets for the bytes of a peer, which come in pieces of `size`.
+async fn read_in_pieces(sent: &[u8], size: usize) -> Vec<u8> {
+    let (_link, mut stream, mut far) = connected(Phase::Head);
+    let mut read = Vec::new();
+    for piece in sent.chunks(size) {
+        far.write_all(piece).await.unwrap();
+        // Bytes that found no room in the buffer come with the next read.
+        let mut buffer = [0; 7];
+        while let Ok(length) = timeout(Duration::from_millis(1), stream.read(&mut buffer)).await {
+            read.extend_from_slice(&buffer[..length.unwrap()]);
+        }
+    }
+    read
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_is_encoded_and_nothing_else_is() {
+    for (sent, expected) in [
+        (
+            "GET /1?f=a([\"b\"])&c=<d>`e HTTP/1.1\r\nX: \"<>`\r\n\r\n\"<>`",
+            "GET /1?f=a([%22b%22])&c=%3Cd%3E%60e HTTP/1.1\r\nX: \"<>`\r\n\r\n\"<>`",
+        ),
+        ("\r\nGET /\" HTTP/1.1\r\n", "\r\nGET /%22 HTTP/1.1\r\n"),
+        ("\n\nGET /\"\n\"", "\n\nGET /%22\n\""),
+        ("G\"T / HTTP/1.1\r\n", "G\"T / HTTP/1.1\r\n"),
+        ("\"<>", "\"<>"),
+        ("GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"),
+    ] {
+        for size in [1, 2, 5, sent.len()] {
+            let read = read_in_pieces(sent.as_bytes(), size).await;
+            assert_eq!(
+                read.escape_ascii().to_string(),
+                expected.as_bytes().escape_ascii().to_string(),
+                "{size}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_is_seen_behind_an_empty_line_and_in_any_piece() {
+    for (sent, has_fragment) in [
+        ("GET /#a HTTP/1.1\r\n", true),
+        ("\r\n\r\nGET /#a HTTP/1.1\r\n", true),
+        ("GET /\"#a HTTP/1.1\r\n", true),
+        ("GET / HTTP/1.1\r\nX: #a\r\n", false),
+    ] {
+        for size in [1, 3, sent.len()] {
+            let (link, mut stream, mut far) = connected(Phase::Head);
+            for piece in sent.as_bytes().chunks(size) {
+                far.write_all(piece).await.unwrap();
+                assert_ne!(stream.read(&mut [0; 64]).await.unwrap(), 0);
+            }
+            assert_eq!(link.had_fragment(), has_fragment, "{sent:?} {size}");
+        }
     }
 }
 
