@@ -57,11 +57,18 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    if let Some(seconds) = whole_number(text) {
+        return Some(Duration::from_secs(seconds));
     }
     let until = httpdate::parse_http_date(text).ok()?;
     until.duration_since(SystemTime::now()).ok()
+}
+
+/// Returns the number that a text of digits alone writes; a larger one than fits is the largest that fits.
+#[must_use]
+pub fn whole_number(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// Returns true if every byte of a value is visible ASCII, a space or a tab. No [`HeaderValue`] has another control byte.

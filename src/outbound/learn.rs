@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value};
 
 use super::policy::{LimitSubject, Permit};
-use crate::headers;
+use crate::headers::{self, whole_number};
 use crate::limit::{Limiter, PauseLength, PauseReason};
 use crate::log::without_numbers;
 use crate::provider::{Meaning, Scope, Throttle};
@@ -223,21 +223,17 @@ fn nothing_left(headers: &HeaderMap) -> Option<Duration> {
         .map(|quota| quota.reset)
 }
 
-/// Reads the `RateLimit` header of the IETF's draft, else the headers of older drafts, else the
-/// headers in use before the drafts.
+/// Reads the `RateLimit` header of the IETF's drafts, else the headers of older drafts, else the headers in use before the
+/// drafts.
 fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
-    let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
-    let number = |name: &HeaderName| text(name)?.trim().parse::<u64>().ok();
-    let (left, seconds) = match text(&RATE_LIMIT) {
-        Some(limit) => (parameter(limit, "r"), parameter(limit, "t")?),
-        None => REMAINING
+    let number = |name: &HeaderName| whole_number(headers.get(name)?.to_str().ok()?.trim());
+    let of_two_headers = || {
+        REMAINING
             .iter()
             .zip(&RESET)
-            .find_map(|(remaining, reset)| {
-                let reset = number(reset)?;
-                Some((number(remaining), reset))
-            })?,
+            .find_map(|(remaining, reset)| Some((number(remaining), number(reset)?)))
     };
+    let (left, seconds) = of_rate_limit(headers).or_else(of_two_headers)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -254,12 +250,43 @@ fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
     })
 }
 
-/// A parameter of a structured field, such as `"default";r=0;t=5`.
-fn parameter(field: &str, name: &str) -> Option<u64> {
-    let parameters = field.split([';', ',']).map(str::trim);
-    parameters
-        .filter_map(|one| one.strip_prefix(name)?.strip_prefix('='))
-        .find_map(|value| value.parse().ok())
+/// Reads `RateLimit`: the requests left, and the seconds up to the reset. Of several quotas (`"burst";r=5;t=2,
+/// "daily";r=0;t=44`), the used-up one that lasts longest counts, else the first. Drafts up to the seventh have one quota, with each
+/// number an item (`limit=10, remaining=0, reset=35`).
+fn of_rate_limit(headers: &HeaderMap) -> Option<(Option<u64>, u64)> {
+    let lines = headers.get_all(&RATE_LIMIT).iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    let items: Vec<&str> = lines.flat_map(|line| unquoted_split(line, ',')).collect();
+    let quotas = || {
+        let of_item = |item: &&str| Some((parameter(item, "r"), parameter(item, "t")?));
+        items.iter().filter_map(of_item)
+    };
+    let used_up = quotas().filter(|(left, _)| *left == Some(0));
+    let of_old_draft = || {
+        let named = |name| items.iter().find_map(|item| parameter(item, name));
+        Some((named("remaining"), named("reset")?))
+    };
+    used_up
+        .max_by_key(|(_, reset)| *reset)
+        .or_else(|| quotas().next())
+        .or_else(of_old_draft)
+}
+
+/// Returns a number of an item of a structured field (RFC 9651), such as `t` of `"default";r=0;t=5`.
+fn parameter(item: &str, name: &str) -> Option<u64> {
+    unquoted_split(item, ';').find_map(|one| {
+        let value = one.trim().strip_prefix(name)?.strip_prefix('=')?;
+        whole_number(value)
+    })
+}
+
+/// Returns the parts of a structured field between separators outside quotation marks.
+fn unquoted_split(field: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    field.split(move |letter| {
+        is_quoted ^= letter == '"';
+        letter == separator && !is_quoted
+    })
 }
 
 /// Use in percent from which each request of administration waits. Meta throttles at 100.
@@ -292,10 +319,11 @@ mod tests {
     use super::*;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
     }
 
     fn throttle(scope: Scope) -> Throttle {
@@ -373,6 +401,52 @@ mod tests {
             let limiter = Limiter::default();
             learn_usage(&headers, &limiter, &subject);
             assert_eq!(limiter.objects.usage().paused, expected, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn the_used_up_quota_that_lasts_longest_is_read_in_every_draft() {
+        let old = ("x-ratelimit-remaining", "0");
+        for (lines, expected) in [
+            (&[("ratelimit", r#""default";r=0;t=5"#)][..], Some(5)),
+            (&[("ratelimit", r#""default";t=5;r=0"#)], Some(5)),
+            (
+                &[("ratelimit", r#""burst";r=5;t=2, "daily";r=0;t=44"#)],
+                Some(44),
+            ),
+            (
+                &[
+                    ("ratelimit", r#""burst";r=0;t=2"#),
+                    ("ratelimit", r#""daily";r=0;t=44"#),
+                ],
+                Some(44),
+            ),
+            (
+                &[("ratelimit", r#""burst";r=0;t=2,"daily";r=9;t=44"#)],
+                Some(2),
+            ),
+            (&[("ratelimit", r#""a,b;r=7";r=0;t=3"#)], Some(3)),
+            (&[("ratelimit", r#""burst";r=5;t=2"#)], None),
+            (
+                &[("ratelimit", "limit=10, remaining=0, reset=35")],
+                Some(35),
+            ),
+            (&[("ratelimit", "limit=10,remaining=3,reset=35")], None),
+            (
+                &[("ratelimit", "limit=10"), old, ("x-ratelimit-reset", "9")],
+                Some(9),
+            ),
+            (
+                &[("ratelimit", "nonsense"), old, ("x-ratelimit-reset", "9")],
+                Some(9),
+            ),
+            (
+                &[old, ("x-ratelimit-reset", "99999999999999999999999")],
+                Some(3600),
+            ),
+        ] {
+            let found = nothing_left(&headers(lines)).map(|time| time.as_secs());
+            assert_eq!(found, expected, "{lines:?}");
         }
     }
 
