@@ -153,6 +153,8 @@ pub struct Limited {
     pub scope: Scope,
     /// Time after which a new request could leave.
     pub retry_after: Duration,
+    /// Rate and burst of the limit; none for a limit without a rate.
+    pub quota: Option<Quota>,
     /// Number of waiting requests of the limit.
     pub waiting: usize,
     /// True if the shared server is lost and `on_failure = "closed"` forbids sending meanwhile.
@@ -167,6 +169,7 @@ impl Limited {
         Self {
             scope,
             retry_after,
+            quota: None,
             waiting: 0,
             is_closed: false,
             pause: None,

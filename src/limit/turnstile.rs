@@ -130,6 +130,7 @@ impl<T> Turnstile<T> {
         Limited {
             scope: self.pacer.scope,
             retry_after: self.pacer.wait(ahead, now),
+            quota: self.pacer.quota,
             waiting: self.queue.len(),
             is_closed: self.pacer.is_closed(),
             pause: self.pacer.pause_at(now).map(|pause| pause.reason),

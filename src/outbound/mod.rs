@@ -29,6 +29,7 @@ mod hold;
 pub mod hosts;
 mod inject;
 mod learn;
+mod limit_headers;
 pub mod links;
 mod media_type;
 pub mod metrics;

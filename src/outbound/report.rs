@@ -11,6 +11,7 @@ use super::error::OutboundError;
 use super::failure;
 use super::guard;
 use super::health;
+use super::limit_headers::describe_refusal;
 use super::metrics::{OutboundMetrics, outcome_of};
 use super::policy::{Denied, Permit, Route};
 use super::spans;
@@ -219,9 +220,15 @@ impl<'a> RequestReport<'a> {
             }
         };
         let mut response = refused.map(AnswerBody::Whole);
-        if matches!(error, OutboundError::MethodNotAllowed) {
-            let methods = HeaderValue::from_static(guard::ALLOW);
-            response.headers_mut().insert(header::ALLOW, methods);
+        match error {
+            OutboundError::MethodNotAllowed => {
+                let methods = HeaderValue::from_static(guard::ALLOW);
+                response.headers_mut().insert(header::ALLOW, methods);
+            }
+            OutboundError::RateLimited(limited) => {
+                describe_refusal(limited, response.headers_mut());
+            }
+            _ => {}
         }
         response
     }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
@@ -15,12 +14,12 @@ use super::context::RequestContext;
 use super::error::OutboundError;
 use super::exchange::Exchange;
 use super::learn;
+use super::limit_headers::{RATE_LIMIT, RATE_LIMIT_POLICY, Terse};
 use super::policy::{LimitSubject, Permit, Route};
 use super::report::RequestReport;
 use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Link, Peer};
 use crate::provider::Meaning;
-use crate::response::whole_seconds;
 use crate::trace::SpanKind;
 use crate::upstream::{Answer, AnswerBody};
 
@@ -290,61 +289,16 @@ impl Turn {
             return;
         };
         let scope = allowance.scope.as_str();
-        text.quoted(scope).text(";r=").number(allowance.remaining);
-        text.text(";t=").number(whole_seconds(allowance.reset));
+        text.limit(scope, allowance.remaining, allowance.reset);
         append(RATE_LIMIT, text.take());
-        text.quoted(scope).text(";q=").number(allowance.burst);
-        text.text(";w=").number(whole_seconds(allowance.window));
+        text.policy(scope, allowance.burst, allowance.window);
         append(RATE_LIMIT_POLICY, text.take());
-    }
-}
-
-/// The texts of the headers that every answer has, in one buffer. Formatting by [`std::fmt`] would cost several times as
-/// much, and a buffer for each text as well.
-struct Terse(BytesMut);
-
-impl Default for Terse {
-    fn default() -> Self {
-        // Room for the three headers together.
-        Self(BytesMut::with_capacity(160))
-    }
-}
-
-impl Terse {
-    fn text(&mut self, text: &str) -> &mut Self {
-        self.0.extend_from_slice(text.as_bytes());
-        self
-    }
-
-    fn quoted(&mut self, text: &str) -> &mut Self {
-        self.text("\"").text(text).text("\"")
-    }
-
-    fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
-        self.text(itoa::Buffer::new().format(number))
-    }
-
-    /// Adds a duration in milliseconds with two decimals, as `Server-Timing` has them.
-    fn milliseconds(&mut self, duration: Duration) -> &mut Self {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let hundredths = micros % 1000 / 10;
-        let point = if hundredths < 10 { ".0" } else { "." };
-        self.number(micros / 1000).text(point).number(hundredths)
-    }
-
-    /// Takes the text so far as the value of a header.
-    fn take(&mut self) -> Option<HeaderValue> {
-        HeaderValue::from_maybe_shared(self.0.split().freeze()).ok()
     }
 }
 
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// The second header of the same draft: quota and window.
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 #[cfg(test)]
 mod tests {
@@ -406,21 +360,6 @@ mod tests {
         ] {
             let found = preferred_wait(&request("prefer", values));
             assert_eq!(found, expected, "{values:?}");
-        }
-    }
-
-    #[test]
-    fn a_duration_has_milliseconds_with_two_decimals() {
-        for (micros, expected) in [
-            (0, "0.00"),
-            (1, "0.00"),
-            (90, "0.09"),
-            (12_345, "12.34"),
-            (999, "0.99"),
-        ] {
-            let mut shown = Terse::default();
-            shown.milliseconds(Duration::from_micros(micros));
-            assert_eq!(shown.take().unwrap(), expected);
         }
     }
 }
