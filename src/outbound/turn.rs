@@ -17,6 +17,7 @@ use super::learn;
 use super::limit_headers::{RATE_LIMIT, RATE_LIMIT_POLICY, Terse};
 use super::policy::{LimitSubject, Permit, Route};
 use super::report::RequestReport;
+use crate::headers::whole_number;
 use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Link, Peer};
 use crate::provider::Meaning;
@@ -260,15 +261,25 @@ fn urgency(request: &Parts) -> u8 {
         .unwrap_or(3)
 }
 
-/// `Prefer: wait=SECONDS` (RFC 7240): the longest wait that the application itself accepts.
+/// `Prefer: wait=SECONDS` (RFC 7240): the longest wait that the application itself accepts. The name has any case, the value
+/// may stand in quotation marks, and blanks around `=`.
 fn preferred_wait(request: &Parts) -> Duration {
     let values = request.headers.get_all(PREFER).iter();
     values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split([',', ';']))
-        .filter_map(|preference| preference.trim().strip_prefix("wait="))
-        .find_map(|seconds| seconds.parse().ok())
+        .filter_map(|preference| preference.split_once('='))
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+        .find_map(|(_, value)| whole_number(unquoted(value.trim())))
         .map_or(Duration::MAX, Duration::from_secs)
+}
+
+/// Returns a word without the quotation marks around it.
+fn unquoted(word: &str) -> &str {
+    let inner = word
+        .strip_prefix('"')
+        .and_then(|word| word.strip_suffix('"'));
+    inner.unwrap_or(word)
 }
 
 impl Turn {
@@ -357,6 +368,14 @@ mod tests {
             (&["respond-async; wait=5"], Duration::from_secs(5)),
             (&["wait=x, wait=7"], Duration::from_secs(7)),
             (&["wait=-1"], Duration::MAX),
+            (&["WAIT=0"], Duration::ZERO),
+            (&["wait = 0"], Duration::ZERO),
+            (&["respond-async, Wait=\"3\""], Duration::from_secs(3)),
+            (
+                &["wait=99999999999999999999"],
+                Duration::from_secs(u64::MAX),
+            ),
+            (&["await=0"], Duration::MAX),
         ] {
             let found = preferred_wait(&request("prefer", values));
             assert_eq!(found, expected, "{values:?}");
