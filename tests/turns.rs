@@ -204,6 +204,9 @@ fn administration_has_a_limit_of_its_own() {
         (429, &Value::from(80_007))
     );
     let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    let limit = refused.header("ratelimit").unwrap();
+    assert_eq!(limit, format!("\"account\";r=0;t={retry_after}"));
+    assert!(refused.header("ratelimit-policy").is_some());
     assert!((1100..=1200).contains(&retry_after), "{retry_after}");
     assert_eq!(
         keyside.post(MESSAGES, "{}").status,
@@ -272,6 +275,21 @@ fn an_application_that_shuts_down_its_side_still_gets_its_answer() {
     assert!(eventually(Duration::from_secs(1), || upstream.arrivals() == 1));
     client.half_close();
     assert_eq!(client.answer().unwrap().status, 200);
+}
+
+#[test]
+fn an_http_1_0_application_that_shuts_down_its_side_waits_for_its_turn() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .limits("per_sender = \"1/1s\"")
+        .start();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    let request = String::from_utf8(post(MESSAGES, "{}")).unwrap();
+    let mut client = Client::connect(keyside.outbound()).unwrap();
+    assert!(client.send(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes()));
+    client.half_close();
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(upstream.arrivals(), 2);
 }
 
 #[test]
