@@ -368,6 +368,42 @@ fn whatever_happens_to_the_server_sending_goes_on() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
+fn a_server_that_takes_no_script_is_lost_and_each_sidecar_sends_its_share() {
+    let upstream = Upstream::ok();
+    for refused in ["-evalsha", "-get", "-time", "-set"] {
+        let redis = Redis::start();
+        let keyside = start(
+            &upstream,
+            &redis.url(),
+            &format!("per_sender = \"20/s\"\n{PAIRS}"),
+            "replicas = 2",
+        );
+        assert!(is_shared(&keyside), "{refused}: {}", keyside.log());
+        redis.ask(&["ACL", "SETUSER", "default", refused]);
+        let mut client = keyside.connect();
+        let mut passed = 0;
+        for _ in 0..20 {
+            let answer = client.ask(&post(MESSAGES, "{}")).unwrap();
+            passed += usize::from(answer.status == 200);
+            assert!(
+                passed < 2 || !is_shared(&keyside),
+                "{refused}: {}",
+                keyside.log()
+            );
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert!(passed >= 19, "{refused}: {passed} passed");
+        redis.ask(&["ACL", "SETUSER", "default", "+@all"]);
+        assert!(
+            eventually(Duration::from_secs(5), || is_shared(&keyside)),
+            "{refused}: {}",
+            keyside.log()
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
 fn on_failure_decides_what_goes_without_the_server() {
     let upstream = Upstream::ok();
     let limits = format!("per_sender = \"4/10s\"\n{PAIRS}\nmax_wait = \"100ms\"");

@@ -222,6 +222,15 @@ fn audit_problem(audit: &Value) -> Option<String> {
 
 /// Returns a line if the shared server of limits is lost, with the rule that applies.
 fn sharing_problem(shared: &Value) -> Option<String> {
+    if shared["comes_and_goes"] == true {
+        return Some(format!(
+            "Limits are shared only at times: {}: the server comes and goes, and was lost last because of this: {}. While it \
+             is away, on_failure = \"{}\" applies.",
+            text(&shared["redis"]),
+            text(&shared["problem"]),
+            text(&shared["on_failure"])
+        ));
+    }
     (shared["in_use"] == false).then(|| {
         format!(
             "Limits are NOT shared: {}: {}. Until the server answers, on_failure = \"{}\" applies.",
@@ -452,6 +461,28 @@ mod tests {
             assert_eq!(found, gravity, "{seconds}");
             let text = problem.map(|problem| problem.text).unwrap_or_default();
             assert!(text.contains(words), "{seconds}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_shared_server_is_in_use_or_lost_or_comes_and_goes() {
+        for (in_use, comes_and_goes, words) in [
+            (true, false, None),
+            (false, false, Some("NOT shared: env:R: no answer.")),
+            (true, true, Some("only at times: env:R: ")),
+            (false, true, Some("lost last because of this: no answer.")),
+        ] {
+            let shared = json!({
+                "in_use": in_use,
+                "comes_and_goes": comes_and_goes,
+                "problem": "no answer",
+                "redis": "env:R",
+                "on_failure": "local",
+            });
+            let problem = sharing_problem(&shared);
+            assert_eq!(problem.is_some(), words.is_some(), "{problem:?}");
+            let text = problem.unwrap_or_default();
+            assert!(text.contains(words.unwrap_or_default()), "{text}");
         }
     }
 

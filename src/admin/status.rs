@@ -445,7 +445,8 @@ fn shared_status(limits: &SharedLimits, shared: &SharedServer) -> Value {
     json!({
         "redis": limits.redis.to_string(),
         "in_use": server.problem.is_none(),
-        "problem": server.problem,
+        "problem": server.problem.as_ref().or(server.comes_and_goes.as_ref()),
+        "comes_and_goes": server.comes_and_goes.is_some(),
         "since_seconds": server.since.elapsed().as_secs(),
         "on_failure": limits.on_failure.as_str(),
         "replicas": limits.replicas,

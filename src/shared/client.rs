@@ -1,5 +1,6 @@
 //! The clients and connections of the shared server.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -8,8 +9,9 @@ use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, ScriptInvocation, TlsCertificates, TlsMode,
+    RedisConnectionInfo, RedisError, Script, ScriptInvocation, TlsCertificates, TlsMode,
 };
+use tokio::time::timeout;
 
 use super::names::KeyNames;
 use super::url::{ServerKind, ServerUrl, ServerUrlError};
@@ -49,6 +51,14 @@ enum Topology {
 /// A connection. Clones use the connection at the same time.
 #[derive(Clone)]
 pub struct ServerConnection(ServerLink);
+
+/// The reason why there is no connection that decisions can be made through.
+pub(super) enum ConnectError {
+    /// The server does not answer, or refuses the login or a command.
+    Refused(RedisError),
+    /// The server takes longer than this to run a script.
+    Slow(Duration),
+}
 
 #[derive(Clone)]
 enum ServerLink {
@@ -169,18 +179,23 @@ impl ServerClient {
         Ok(ServerConnection(link))
     }
 
-    /// Makes a connection, and writes a probe through it. Without the probe, a connection to a
-    /// replica, to a full server, or under a user who may not write would count as good, and would
-    /// be lost again with the first request.
-    pub(super) async fn connect(&mut self) -> Result<ServerConnection, RedisError> {
-        let connection = self.open().await?;
-        let mut probe = redis::cmd("SET");
-        probe
-            .arg("keyside:probe")
-            .arg(1)
-            .arg("PX")
-            .arg(PROBE_LIFETIME_MS);
-        connection.query::<()>(&probe).await?;
+    /// Makes a connection, and runs a script through it as a decision does: with the commands of the scripts, and once within
+    /// `decision`. Without the probe, a connection to a replica, to a full or slow server, or under a user who may not write or
+    /// run scripts would count as good, and would be lost again with the first request.
+    pub(super) async fn connect(
+        &mut self,
+        decision: Duration,
+    ) -> Result<ServerConnection, ConnectError> {
+        let connection = self.open().await.map_err(ConnectError::Refused)?;
+        let mut probe = PROBE.key("keyside:probe");
+        probe.arg(PROBE_LIFETIME_MS);
+        // The first run may have to load the script, which a decision seldom has to.
+        for patience in [self.timeouts.answer, decision] {
+            timeout(patience, connection.clone().run::<()>(&probe))
+                .await
+                .map_err(|_| ConnectError::Slow(patience))?
+                .map_err(ConnectError::Refused)?;
+        }
         Ok(connection)
     }
 }
@@ -309,6 +324,13 @@ impl ServerUrl {
 const HOST_TIMEOUT: Duration = Duration::from_millis(300);
 /// The time for the Sentinels and the master together: three Sentinels of which two are silent.
 const SENTINEL_TIMEOUT: Duration = Duration::from_secs(4);
+/// The commands that the scripts of limits run.
+static PROBE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "redis.call('TIME') redis.call('GET', KEYS[1]) redis.call('PTTL', KEYS[1]) \
+         redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])",
+    )
+});
 /// The lifetime of the probe's key, in milliseconds.
 const PROBE_LIFETIME_MS: u32 = 1000;
 /// The number of redirects followed to a cluster's moved slot. Nothing else is repeated: a late

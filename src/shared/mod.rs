@@ -18,6 +18,7 @@ mod names;
 mod sight;
 mod url;
 
+use client::ConnectError;
 pub use client::{ServerAddress, ServerClient, ServerConnection, ServerTimeouts, exposes_password};
 pub use names::KeyNames;
 pub use url::ServerUrlError;
@@ -48,6 +49,8 @@ struct ConnectionState {
     number: u64,
     since: Instant,
     problem: Option<String>,
+    /// The last losses that each came soon after the connection was made.
+    early: EarlyLosses,
     warned: Option<Instant>,
 }
 
@@ -56,6 +59,8 @@ struct ConnectionState {
 pub struct ServerStatus {
     /// The reason why the shared server is not in use; `None` while it is in use.
     pub problem: Option<String>,
+    /// The reason of the last loss, while the shared server comes and goes.
+    pub comes_and_goes: Option<String>,
     /// The time of the last change between in use and not in use.
     pub since: Instant,
 }
@@ -105,6 +110,7 @@ impl SharedServer {
                 number: 0,
                 since: Instant::now(),
                 problem: Some(problem),
+                early: EarlyLosses::default(),
                 warned: None,
             }),
             lost: Notify::new(),
@@ -154,8 +160,10 @@ impl SharedServer {
     #[must_use]
     pub fn status(&self) -> ServerStatus {
         let state = self.state.lock();
+        let is_up = state.connection.is_some();
         ServerStatus {
             problem: state.problem.clone().filter(|_| state.connection.is_none()),
+            comes_and_goes: state.early.shown(is_up, state.since.elapsed()),
             since: state.since,
         }
     }
@@ -204,7 +212,10 @@ impl SharedServer {
             return;
         }
         self.metrics.lost();
-        state.since = Instant::now();
+        let now = Instant::now();
+        let lived = now - state.since;
+        state.early.note(lived, &problem);
+        state.since = now;
         if state.should_warn() {
             tracing::error!(
                 problem,
@@ -215,6 +226,11 @@ impl SharedServer {
         state.problem = Some(problem);
         drop(state);
         self.lost.notify_one();
+    }
+
+    /// Returns the time to leave between a loss and the next connection.
+    fn rest(&self) -> Duration {
+        self.state.lock().early.rest()
     }
 
     fn use_connection(&self, connection: ServerConnection) {
@@ -271,6 +287,39 @@ impl ConnectionState {
     }
 }
 
+/// The losses that each came soon after the connection was made, one after the other.
+#[derive(Default)]
+struct EarlyLosses {
+    count: u32,
+    /// The reason of the last one.
+    problem: String,
+}
+
+impl EarlyLosses {
+    /// Takes note of the loss of a connection that `lived` so long.
+    fn note(&mut self, lived: Duration, problem: &str) {
+        self.count = if lived < STEADY { self.count + 1 } else { 0 };
+        problem.clone_into(&mut self.problem);
+    }
+
+    /// Returns the time to leave before the next connection: none after a connection that lasted, and twice as long after
+    /// each that did not.
+    fn rest(&self) -> Duration {
+        match self.count {
+            0 => Duration::ZERO,
+            count => RECONNECT_INTERVAL
+                .saturating_mul(2_u32.saturating_pow(count))
+                .min(MAX_REST),
+        }
+    }
+
+    /// Returns the reason of the last loss while connections come and go: from the second early loss on, until one lasts.
+    fn shown(&self, is_up: bool, since_change: Duration) -> Option<String> {
+        let lasts = is_up && since_change >= STEADY;
+        (self.count > 1 && !lasts).then(|| self.problem.clone())
+    }
+}
+
 impl fmt::Debug for SharedServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedServer")
@@ -284,18 +333,25 @@ async fn keep_connected(server: Weak<SharedServer>, mut client: ServerClient) {
     while let Some(server) = server.upgrade() {
         if server.is_up() {
             // The timeout lets go of the `Arc`, so a server that a reload dropped ends here.
-            timeout(DROP_CHECK_INTERVAL, server.lost.notified())
-                .await
-                .ok();
+            let lost = timeout(DROP_CHECK_INTERVAL, server.lost.notified()).await;
+            let rest = server.rest();
+            drop(server);
+            if lost.is_ok() {
+                sleep(rest).await;
+            }
             continue;
         }
         let patience = client.connect_timeout();
-        match timeout(patience, client.connect()).await {
+        match timeout(patience, client.connect(DECISION_TIMEOUT)).await {
             Ok(Ok(connection)) => server.use_connection(connection),
             // The client has a timeout of its own, and either may be first.
-            Ok(Err(error)) if !error.is_timeout() => {
+            Ok(Err(ConnectError::Refused(error))) if !error.is_timeout() => {
                 server.report_failed_connection(explain(&error));
             }
+            Ok(Err(ConnectError::Slow(bound))) => server.report_failed_connection(format!(
+                "the shared server takes more than {} ms to run a script",
+                bound.as_millis()
+            )),
             Ok(Err(_)) | Err(_) => server.report_failed_connection(format!(
                 "no connection within {} ms",
                 patience.as_millis()
@@ -328,6 +384,10 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| {
 pub const DECISION_TIMEOUT: Duration = Duration::from_millis(50);
 /// The time between two attempts to connect.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest rest between a loss and the next attempt to connect.
+const MAX_REST: Duration = Duration::from_secs(3);
+/// The age of a connection whose loss has nothing to do with the loss before.
+const STEADY: Duration = Duration::from_secs(3);
 /// The wait of a start or a reload for the first connection. Requests that come before it
 /// are limited as if the server were lost.
 const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -339,3 +399,38 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_PROBLEM: usize = 200;
 /// The problem shown by `status` before the first attempt to connect has ended.
 const NOT_YET: &str = "not connected yet";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_comes_and_goes_is_asked_less_and_less() {
+        let (short, long) = (Duration::from_millis(100), STEADY);
+        for (lives, rest_ms, is_shown) in [
+            (&[][..], 0, false),
+            (&[long], 0, false),
+            (&[short], 200, false),
+            (&[short, short], 400, true),
+            (&[short; 4], 1600, true),
+            (&[short; 50], 3000, true),
+            (&[short, short, long], 0, false),
+            (&[long, short, short], 400, true),
+        ] {
+            let mut early = EarlyLosses::default();
+            for lived in lives {
+                early.note(*lived, "no answer");
+            }
+            assert_eq!(early.rest(), Duration::from_millis(rest_ms), "{lives:?}");
+            for (is_up, since) in [(true, short), (false, short), (false, long)] {
+                let shown = early.shown(is_up, since);
+                assert_eq!(
+                    shown.as_deref(),
+                    is_shown.then_some("no answer"),
+                    "{lives:?}"
+                );
+            }
+            assert_eq!(early.shown(true, long), None, "{lives:?}");
+        }
+    }
+}

@@ -164,11 +164,16 @@ impl Pacer {
     }
 
     fn server_lost(&mut self, now: Instant) {
+        let is_again = self.alone_from.is_some() && now - self.lost_at < LOST_AGAIN;
+        self.lost_at = now;
+        // A server that comes and goes would take a second's tokens with every loss, and leave none to send with.
+        if is_again {
+            return;
+        }
         // A share begins without a burst, and without a single token too: thousands of sidecars would send one message each.
         if let Some(bucket) = self.tokens.bucket() {
             self.charge_present(tokens_of_a_second(&bucket), now);
         }
-        self.lost_at = now;
         self.alone_from = Some(now + self.prefetch.taken_ahead());
     }
 
@@ -446,5 +451,7 @@ fn tokens_of_a_second(share: &Bucket) -> u32 {
     share.tokens_in(Duration::from_secs(1)).max(1)
 }
 
+/// Time within which a loss of the shared server belongs to the loss before.
+const LOST_AGAIN: Duration = Duration::from_secs(1);
 /// Time between two looks at the shared server's state.
 pub(super) const LOST_POLL: Duration = Duration::from_millis(100);

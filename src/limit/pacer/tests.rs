@@ -177,6 +177,26 @@ fn a_single_lost_reply_is_held_against_one_sidecar_alone() {
 }
 
 #[test]
+fn a_server_that_comes_and_goes_leaves_the_share_to_send_with() {
+    let mut pacer = Stepped::shared();
+    pacer.set_counter(LOST);
+    assert_eq!(pacer.drain().0, 0, "no burst alone");
+    let mut sent = 0;
+    for _ in 0..20 {
+        pacer.advance(100 * MILLI);
+        pacer.set_counter(CountedBy::Server);
+        pacer.set_counter(LOST);
+        sent += pacer.drain().0;
+    }
+    assert_eq!(sent, 20, "ten a second");
+    // A loss that stands alone takes a second's tokens again.
+    pacer.set_counter(CountedBy::Server);
+    pacer.advance(2 * SECOND);
+    pacer.set_counter(LOST);
+    assert_eq!(pacer.drain().0, 0);
+}
+
+#[test]
 fn a_loss_takes_no_token_away_and_gives_none_beside_those_held() {
     let mut pacer = Stepped::shared();
     let two = TakeReply {
