@@ -70,6 +70,15 @@ fn described(more: &str) -> Vec<u8> {
 fn error(code: i64, message: &str) -> Vec<u8> {
     let body =
         format!(r#"{{"error":{{"message":"{message}","type":"OAuthException","code":{code}}}}}"#);
+    refusing(&body)
+}
+
+/// The answer of Graph to a question with a token that has expired.
+fn expired() -> Vec<u8> {
+    refusing(r#"{"error":{"message":"Session has expired","code":190,"error_subcode":463}}"#)
+}
+
+fn refusing(body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 400 No\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
@@ -134,6 +143,11 @@ fn a_refused_token_keeps_the_token_before_in_use() {
             "revoked",
             error(190, "Error validating access token"),
             "refuses it (code 190)",
+        ),
+        (
+            "expired, by the question itself",
+            expired(),
+            "refuses it (code 190, subcode 463): it has expired",
         ),
         (
             "another app's",

@@ -96,12 +96,8 @@ async fn verify_graph_token(query: &ProviderQuery<'_>, uses: Uses<'_>) -> Verdic
     };
     if *is_valid != true {
         let code = shown(number_at(data, "/error/code"));
-        let subcode = number_at(data, "/error/subcode");
-        let meaning = subcode.map_or("", meaning_of_subcode);
-        let subcode = shown(subcode);
-        return query.refuses_token(format!(
-            "debug_token says that it is not valid (code {code}, subcode {subcode}){meaning}"
-        ));
+        let reason = with_subcode(&code, number_at(data, "/error/subcode"));
+        return query.refuses_token(format!("debug_token says that it is not valid {reason}"));
     }
     let mut facts = facts_of(data);
     if facts
@@ -170,11 +166,23 @@ fn refusal(query: &ProviderQuery<'_>, answer: &Value, refused_codes: &[String]) 
     }
     Some(match number_at(error, "/code") {
         Some(code) if refused_codes.contains(&code.to_string()) => {
-            query.refuses_token(format!("the provider refuses it (code {code})"))
+            let reason = with_subcode(&code.to_string(), number_at(error, "/error_subcode"));
+            query.refuses_token(format!("the provider refuses it {reason}"))
         }
         Some(code) => Verdict::Unproved(format!("the question was refused (code {code})")),
         None => Verdict::Unproved("the question was refused".to_owned()),
     })
+}
+
+/// Returns the numbers of a refusal, with the meaning of the subcode.
+fn with_subcode(code: &str, subcode: Option<i64>) -> String {
+    match subcode {
+        Some(subcode) => format!(
+            "(code {code}, subcode {subcode}){}",
+            meaning_of_subcode(subcode)
+        ),
+        None => format!("(code {code})"),
+    }
 }
 
 /// Returns the meaning of a subcode of 190, to follow the numbers; empty for an unknown subcode.
@@ -298,6 +306,21 @@ mod tests {
         assert_eq!(*facts.accounts, ["102290129340398"]);
         assert_eq!(*facts.idle_scopes, ["whatsapp_business_management"]);
         assert_eq!(*facts_of(&json!({})).pages, [""; 0]);
+    }
+
+    #[test]
+    fn a_refusal_names_its_subcode_and_what_it_means() {
+        for (subcode, expected) in [
+            (Some(463), "(code 190, subcode 463): it has expired"),
+            (
+                Some(460),
+                "(code 190, subcode 460): the password of its user was changed",
+            ),
+            (Some(33), "(code 190, subcode 33)"),
+            (None, "(code 190)"),
+        ] {
+            assert_eq!(with_subcode("190", subcode), expected);
+        }
     }
 
     #[test]
