@@ -9,7 +9,7 @@ use super::acceptance::{Acceptance, FallbackReason};
 use super::access::tokens::AccessTokens;
 use super::account::Credential;
 use super::fault::CredentialFault;
-use super::form::misplaced;
+use super::form::{misplaced, not_of_look};
 use super::kept_back::{KeptBack, KeptBackReason};
 use super::previous::Previous;
 use super::proof::ProofCache;
@@ -21,7 +21,8 @@ use super::source::found::Findings;
 use super::version::SecretVersion;
 use crate::config::{CredentialConfig, Reference};
 use crate::named::ByName;
-use crate::provider::{Provider, SecretForm, SecretOrigin};
+use crate::provider::{Provider, SecretForm, SecretKind, SecretOrigin};
+use crate::secret::Secret;
 
 impl Credential {
     /// Assembles the credential of a load from the secrets found.
@@ -255,7 +256,6 @@ fn fill_slot(
     before: Option<&Credential>,
 ) -> Result<Option<Slot>, Vec<CredentialFault>> {
     let kind = config.provider.secret(name);
-    let form = kind.map_or(SecretForm::Text, |kind| kind.form);
     let origin = kind.map_or(SecretOrigin::Chosen, |kind| kind.origin);
     let slot_before = before.and_then(|before| before.slots.get(name));
     let known_versions = || {
@@ -270,7 +270,7 @@ fn fill_slot(
     let mut versions = Vec::new();
     for (place, reference) in references.iter().enumerate() {
         let problem = match findings.get(reference) {
-            Some(Ok(found)) => match misplaced(form, origin, &found.secret) {
+            Some(Ok(found)) => match misplaced_in(kind, &found.secret) {
                 Some(hint) => hint.to_owned(),
                 None => {
                     versions.push(Arc::new(SecretVersion::new(
@@ -303,6 +303,14 @@ fn fill_slot(
         current,
         accepted: versions.collect(),
     }))
+}
+
+/// Returns a hint if a value plainly is not a secret of this kind.
+fn misplaced_in(kind: Option<&SecretKind>, secret: &Secret) -> Option<&'static str> {
+    let form = kind.map_or(SecretForm::Text, |kind| kind.form);
+    let origin = kind.map_or(SecretOrigin::Chosen, |kind| kind.origin);
+    let look = || kind.filter(|kind| kind.has_look())?.text.as_ref();
+    misplaced(form, origin, secret).or_else(|| not_of_look(look()?, secret))
 }
 
 /// Returns the newest secret set of a credential as a `Previous`.

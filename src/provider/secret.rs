@@ -15,6 +15,14 @@ pub struct SecretKind {
     pub text: Option<TextForm>,
 }
 
+impl SecretKind {
+    /// True if the provider makes the value, and the preset knows the look of it.
+    #[must_use]
+    pub fn has_look(&self) -> bool {
+        self.text.is_some() && self.form == SecretForm::Text && self.origin == SecretOrigin::Random
+    }
+}
+
 /// The look of a secret in a text, by which `keyside scan` finds the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextForm {
@@ -28,6 +36,27 @@ pub struct TextForm {
     pub max: usize,
     /// The names before a value, such as `app_secret`, in small letters; of a value with a telling begin: none.
     pub near: Vec<String>,
+}
+
+impl TextForm {
+    /// True for a value of this look: it has the begin, and then so many of these letters.
+    #[must_use]
+    pub fn fits(&self, value: &[u8]) -> bool {
+        (self.min..=self.max).contains(&value.len()) && self.has_letters_of(value)
+    }
+
+    /// True for a value that the provider has not made by all that is known: of other letters, or of another length where
+    /// every value has the same. The bounds of a length that varies are of use for a search alone.
+    #[must_use]
+    pub fn is_unlike(&self, value: &[u8]) -> bool {
+        let has_length = self.min != self.max || value.len() == self.min;
+        !has_length || !self.has_letters_of(value)
+    }
+
+    fn has_letters_of(&self, value: &[u8]) -> bool {
+        let rest = value.strip_prefix(self.begins.as_bytes());
+        rest.is_some_and(|rest| rest.iter().all(|byte| self.letters.has(*byte)))
+    }
 }
 
 /// The letters of a secret.

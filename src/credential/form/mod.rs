@@ -3,12 +3,14 @@
 //! A value that a provider made at random has one look: no spaces, no words, no brackets around it. A value that a person
 //! chose may look like anything, so only what nobody chooses is refused there.
 
+mod look;
 mod meta;
 mod shape;
 mod stand_in;
 #[cfg(test)]
 mod tests;
 
+pub(super) use look::not_of_look;
 pub(super) use meta::META_TOKEN;
 
 use meta::{is_app_secret, is_cut_app_secret, is_long_meta_token, is_meta_token, is_twice};
