@@ -46,7 +46,7 @@ impl KnownForm {
         {
             return None;
         }
-        let end = end_of(text, start, self.form.letters);
+        let end = self.end_of(text, start);
         if is_inside_base64(text, start, end) {
             return None;
         }
@@ -70,7 +70,7 @@ impl KnownForm {
     /// Returns the secret behind a name that ends at `name_end`.
     pub(super) fn behind_name(&self, text: &[u8], name_end: usize) -> Option<Hit> {
         let start = value_start(text, name_end)?;
-        let end = end_of(text, start, self.form.letters);
+        let end = self.end_of(text, start);
         if let Some(secret) = self.confirmed(text.get(start..end)?) {
             return Some(self.hit(start, end, &secret, Certainty::Near));
         }
@@ -82,19 +82,26 @@ impl KnownForm {
         Some(hit)
     }
 
+    /// Returns the end of the value at `start`. A begin may have letters that do not follow it, as `whsec_` has.
+    fn end_of(&self, text: &[u8], start: usize) -> usize {
+        let begins = self.form.begins.as_bytes();
+        let has_begin = text
+            .get(start..)
+            .is_some_and(|rest| rest.starts_with(begins));
+        let begin = if has_begin { begins.len() } else { 0 };
+        end_of(text, start + begin, self.form.letters)
+    }
+
     /// Returns the secret that a value is, if the value has the form and looks random.
     fn confirmed(&self, value: &[u8]) -> Option<Secret> {
         let form = &self.form;
-        let has_form = (form.min..=form.max).contains(&value.len())
-            && value.starts_with(form.begins.as_bytes())
-            && value.iter().all(|byte| form.letters.has(*byte));
         let rest = value.get(form.begins.len()..)?;
         let is_random = if form.begins.is_empty() {
             looks_random(rest, form.letters)
         } else {
             is_varied(rest)
         };
-        if !has_form || !is_random {
+        if !form.fits(value) || !is_random {
             return None;
         }
         Secret::parse(Zeroizing::new(value.to_vec())).ok()
@@ -110,52 +117,6 @@ impl KnownForm {
             certainty,
         }
     }
-}
-
-/// Returns the private key in PEM whose first line has the word at `at`.
-pub(super) fn private_key(text: &[u8], at: usize) -> Option<Hit> {
-    let line = text.get(at.saturating_sub(MAX_PEM_LABEL)..at)?;
-    let begin = memchr::memmem::rfind(line, PEM_BEGIN)?;
-    let start = at - (line.len() - begin);
-    let rest = text.get(at..(at + MAX_PEM).min(text.len()))?;
-    let footer = memchr::memmem::find(rest, PEM_END)?;
-    let close = memchr::memmem::find(rest.get(footer + PEM_END.len()..)?, b"-----")?;
-    let end = at + footer + PEM_END.len() + close + 5;
-    let pem = unescaped(text.get(start..end)?);
-    let letters = pem.iter().filter(|byte| Letters::Base64.has(**byte));
-    if letters.count() < MIN_PEM_LETTERS {
-        return None;
-    }
-    let secret = Secret::parse_text_or_pem(pem).ok()?;
-    Some(Hit {
-        start,
-        end,
-        kind: "private-key".to_owned(),
-        fingerprint: secret.fingerprint().of_random_key(),
-        certainty: Certainty::Begin,
-    })
-}
-
-/// Returns a key in PEM as a file of its own has it: without indentation, with line breaks for `\n`.
-fn unescaped(pem: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut clean = Zeroizing::new(Vec::with_capacity(pem.len()));
-    let mut rest = pem;
-    while let Some((first, after)) = rest.split_first() {
-        rest = match (first, after.first()) {
-            (b'\\', Some(b'n')) => {
-                clean.push(b'\n');
-                after.get(1..).unwrap_or_default()
-            }
-            (b'\\', Some(b'r')) => after.get(1..).unwrap_or_default(),
-            (b' ' | b'\t', _) if clean.last() == Some(&b'\n') => after,
-            (b'\r' | b'"' | b'+', _) if after.first().is_none_or(|next| *next == b'\n') => after,
-            _ => {
-                clean.push(*first);
-                after
-            }
-        };
-    }
-    clean
 }
 
 /// Returns true if no letter of a longer word stands before `start`. The end of an escape is no letter.
@@ -269,17 +230,11 @@ const SCHEMES: [&[u8]; 4] = [b"Bearer ", b"Basic ", b"App ", b"AccessKey "];
 const MIN_RANDOM_PART: usize = 16;
 /// The least entropy of a letter, in bits. 32 random hex digits have 3.6, words repeated and sequences less than 3.
 const MIN_BITS: f64 = 3.0;
-/// The longest private key in PEM: 16,384 bits of RSA take 13 KiB.
-pub(super) const MAX_PEM: usize = 14 * 1024;
-/// The longest label between `BEGIN` and `PRIVATE KEY`, such as `ENCRYPTED`, with the begin itself.
-const MAX_PEM_LABEL: usize = 40;
-/// The fewest letters of a private key: one of Ed25519 has 64, with the words of the first and the last line more.
-const MIN_PEM_LETTERS: usize = 90;
-const PEM_BEGIN: &[u8] = b"-----BEGIN ";
-const PEM_END: &[u8] = b"-----END ";
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64;
+
     use super::*;
 
     fn form(kind: &str) -> KnownForm {
@@ -349,27 +304,15 @@ mod tests {
             let hit = form("meta.token").at_begin(text.as_bytes(), 1);
             assert_eq!(hit.is_some(), is_found, "{text}");
         }
+        let key = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+        let encoded = BASE64.encode(key.as_bytes());
+        let known = form("standard-webhooks.secret");
+        for text in [key, &format!("{key}\n"), &encoded] {
+            let text = text.as_bytes();
+            let hit = known.at_begin(text, 0).or(known.in_base64(text, 0));
+            assert!(hit.is_some(), "{text:?}");
+        }
         let filling = format!("EAA{}", "x".repeat(60));
         assert!(form("meta.token").at_begin(filling.as_bytes(), 0).is_none());
-    }
-
-    #[test]
-    fn a_private_key_has_one_fingerprint_however_it_is_written() {
-        let body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDJ4n0mQ0x7Yk2P\n\
-                    u8Vh3TqzWc5LrB9dXf1sGa6NjEoKi2MtRySvUwFbHgPlZxQe4A7D";
-        let plain = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----");
-        let indented = plain.replace('\n', "\n    ");
-        let escaped = plain.replace('\n', "\\n");
-        let print = |text: &str| {
-            let at = text.find("PRIVATE KEY-----").unwrap();
-            private_key(text.as_bytes(), at)
-                .unwrap()
-                .fingerprint
-                .to_string()
-        };
-        assert_eq!(print(&plain), print(&indented));
-        assert_eq!(print(&plain), print(&format!("key = \"{escaped}\"")));
-        let empty = "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----";
-        assert!(private_key(empty.as_bytes(), 11).is_none());
     }
 }

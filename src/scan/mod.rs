@@ -14,6 +14,7 @@ mod encoding;
 mod find;
 mod form;
 mod needle;
+mod pem;
 mod sarif;
 mod scanner;
 mod tree;

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::configured::ConfiguredSecret;
 use super::form::KnownForm;
+use super::pem::{ENCODED_BEGINS, PRIVATE_KEY};
 
 /// The meaning of a needle. Numbers are indexes into the lists of the scanner.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub(super) enum Role {
     Name(usize),
     /// The last words of the first line of a private key in PEM.
     PrivateKey,
+    /// The begin of PEM in base64, with the number of dashes before it.
+    PrivateKeyBase64(usize),
     /// A part of a configured secret.
     Configured(usize),
     /// A part of a configured secret in base64, which must stand there letter by letter.
@@ -60,6 +63,9 @@ impl Needles {
             }
         }
         add(PRIVATE_KEY, Role::PrivateKey);
+        for (needle, missing) in ENCODED_BEGINS {
+            add(needle, Role::PrivateKeyBase64(missing));
+        }
         for (index, secret) in secrets.iter().enumerate() {
             add(secret.anchor().1, Role::Configured(index));
             for needle in secret.base64_needles() {
@@ -116,6 +122,3 @@ fn variants(name: &str) -> Vec<String> {
     variants.dedup();
     variants
 }
-
-/// The words that end the first line of every private key in PEM.
-const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";

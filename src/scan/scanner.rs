@@ -8,8 +8,9 @@ use aho_corasick::{BuildError, Input};
 use super::configured::ConfiguredSecret;
 use super::encoding::TextEncoding;
 use super::find::{Find, Hit, settled};
-use super::form::{KnownForm, MAX_GAP, MAX_PEM, MAX_VALUE, known_forms, private_key};
+use super::form::{KnownForm, MAX_GAP, MAX_VALUE, known_forms};
 use super::needle::{Needles, Role};
+use super::pem::{MAX_ENCODED_PEM, private_key, private_key_in_base64};
 use crate::provider::Provider;
 
 /// The scanner. Threads share one.
@@ -55,7 +56,7 @@ impl Scanner {
         let longest = secrets.iter().map(ConfiguredSecret::max_length).max();
         let reach = longest
             .unwrap_or_default()
-            .max(MAX_PEM)
+            .max(MAX_ENCODED_PEM)
             .max(MAX_VALUE + MAX_GAP);
         let reach = reach + needles.longest();
         Ok(Self {
@@ -221,6 +222,7 @@ impl Scanner {
             Role::Base64(index) => self.forms.get(index)?.in_base64(text, start),
             Role::Name(index) => self.forms.get(index)?.behind_name(text, end),
             Role::PrivateKey => private_key(text, start),
+            Role::PrivateKeyBase64(missing) => private_key_in_base64(text, start, missing),
             Role::Configured(index) => self.secrets.get(index)?.around(text, start),
             Role::ConfiguredBase64(index) => {
                 Some(self.secrets.get(index)?.hit(start, end, "/base64"))
