@@ -9,6 +9,8 @@ use crate::secret::Fingerprint;
 pub struct Find {
     /// The file, fit to be shown.
     pub file: String,
+    /// The bytes of the file's name, without credentials: a URI leads to a name of any bytes.
+    pub path: Vec<u8>,
     /// The member of the archive that the file is, fit to be shown; `None` for a find in the file itself.
     pub member: Option<String>,
     /// The line, from 1.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Value, json};
 
 use super::find::Find;
@@ -57,7 +57,7 @@ fn result(find: &Find, kinds: &[&str]) -> Value {
         "level": "error",
         "message": { "text": format!("A credential{place}: {}, fingerprint {fingerprint}", find.kind) },
         "locations": [{ "physicalLocation": {
-            "artifactLocation": { "uri": uri(&find.file) },
+            "artifactLocation": { "uri": uri(&find.path) },
             "region": { "startLine": find.line },
         } }],
         "partialFingerprints": { "keysideFingerprint/v1": format!("{}:{fingerprint}", find.kind) },
@@ -65,12 +65,12 @@ fn result(find: &Find, kinds: &[&str]) -> Value {
 }
 
 /// Returns the reference to a file, relative to the folder of the scan where the path is.
-fn uri(file: &str) -> String {
-    let path = file.strip_prefix("./").unwrap_or(file);
-    let encoded = utf8_percent_encode(path, NOT_IN_PATH);
+fn uri(path: &[u8]) -> String {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    let encoded = percent_encode(path, NOT_IN_PATH);
     match path {
-        "-" => "stdin".to_owned(),
-        path if path.starts_with('/') => format!("file://{encoded}"),
+        b"-" => "stdin".to_owned(),
+        [b'/', ..] => format!("file://{encoded}"),
         _ => encoded.to_string(),
     }
 }
@@ -82,3 +82,22 @@ const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uri_of_a_file_leads_to_its_bytes() {
+        for (path, expected) in [
+            (&b"./a b/c.env"[..], "a%20b/c.env"),
+            (b"/srv/x", "file:///srv/x"),
+            (b"-", "stdin"),
+            (b"caf\xe9.env", "caf%E9.env"),
+            (b"a\nb\x7f", "a%0Ab%7F"),
+            ("\u{e4}".as_bytes(), "%C3%A4"),
+        ] {
+            assert_eq!(uri(path), expected);
+        }
+    }
+}

@@ -70,18 +70,20 @@ impl Scanner {
     /// Returns the name of a file or member, fit to be shown: without credentials and control characters.
     #[must_use]
     pub fn shown(&self, name: &str) -> String {
-        let mut shown = String::new();
+        fit_to_show(&self.without_credentials(name.as_bytes()))
+    }
+
+    /// Returns the bytes of a name with a mark in the place of each credential.
+    fn without_credentials(&self, name: &[u8]) -> Vec<u8> {
+        let mut clean = Vec::with_capacity(name.len());
         let mut from = 0;
-        for hit in self.hits(name.as_bytes()) {
-            shown.push_str(name.get(from..hit.start).unwrap_or_default());
-            shown.push_str("[redacted]");
+        for hit in self.hits(name) {
+            clean.extend(name.get(from..hit.start).unwrap_or_default());
+            clean.extend(b"[redacted]");
             from = hit.end;
         }
-        shown.push_str(name.get(from..).unwrap_or_default());
-        shown
-            .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect()
+        clean.extend(name.get(from..).unwrap_or_default());
+        clean
     }
 
     /// Scans a text from its beginning to its end.
@@ -90,19 +92,21 @@ impl Scanner {
     /// If the text cannot be read to its end.
     pub fn scan(&self, name: &str, text: &mut dyn Read) -> std::io::Result<Vec<Find>> {
         let scanned = self.scan_text(text, &mut Buffer::new())?;
-        Ok(self.finds(name, scanned.hits))
+        Ok(self.finds(name.as_bytes(), scanned.hits))
     }
 
     /// Returns hits as finds in a file.
-    pub(super) fn finds(&self, name: &str, hits: Vec<(usize, Hit)>) -> Vec<Find> {
+    pub(super) fn finds(&self, name: &[u8], hits: Vec<(usize, Hit)>) -> Vec<Find> {
         if hits.is_empty() {
             return Vec::new();
         }
-        let file = self.shown(name);
+        let path = self.without_credentials(name);
+        let file = fit_to_show(&path);
         let mut finds: Vec<Find> = hits
             .into_iter()
             .map(|(line, hit)| Find {
                 file: file.clone(),
+                path: path.clone(),
                 member: None,
                 line,
                 kind: hit.kind,
@@ -117,8 +121,9 @@ impl Scanner {
     }
 
     /// Returns the finds in the name of a member of an archive.
-    pub(super) fn member_finds(&self, archive: &str, member: &str) -> Vec<Find> {
+    pub(super) fn member_finds(&self, archive: &[u8], member: &str) -> Vec<Find> {
         let hits = self.hits(member.as_bytes());
+        let path = self.without_credentials(archive);
         let of_value = hits
             .into_iter()
             .map(|hit| (hit.kind, Some(hit.fingerprint)));
@@ -127,7 +132,8 @@ impl Scanner {
         of_value
             .chain(of_name)
             .map(|(kind, fingerprint)| Find {
-                file: self.shown(archive),
+                file: fit_to_show(&path),
+                path: path.clone(),
                 member: Some(self.shown(member)),
                 line: 1,
                 kind,
@@ -230,6 +236,14 @@ impl Scanner {
             Role::ConfiguredCodes(index) => self.secrets.get(index)?.in_codes(text, start),
         }
     }
+}
+
+/// Returns a name without control characters, and with a mark for bytes that are no UTF-8.
+fn fit_to_show(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    name.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Reads until the buffer is full or the text ends. Returns the number of bytes read, and true at the end.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -136,14 +137,14 @@ impl Tree {
             return outcome;
         }
         outcome.files = 1;
-        let name = path.display().to_string();
+        let name = path.as_os_str().as_bytes();
         let scanned = match content {
-            PathContent::File => scan_file(path, &name, scanner, buffer, &mut outcome),
+            PathContent::File => scan_file(path, name, scanner, buffer, &mut outcome),
             PathContent::Stream => File::open(path)
-                .and_then(|mut text| scan_text(&mut text, &name, scanner, buffer, &mut outcome)),
+                .and_then(|mut text| scan_text(&mut text, name, scanner, buffer, &mut outcome)),
         };
         if let Err(error) = scanned {
-            let name = scanner.shown(&name);
+            let name = scanner.shown(&path.display().to_string());
             outcome.unread.push(format!("{name}: {error}"));
         }
         outcome
@@ -180,7 +181,7 @@ impl PathContent {
 
 fn scan_file(
     path: &Path,
-    name: &str,
+    name: &[u8],
     scanner: &Scanner,
     buffer: &mut Buffer,
     outcome: &mut ScanResult,
@@ -202,7 +203,7 @@ fn scan_file(
 
 fn scan_text(
     text: &mut dyn Read,
-    name: &str,
+    name: &[u8],
     scanner: &Scanner,
     buffer: &mut Buffer,
     outcome: &mut ScanResult,
