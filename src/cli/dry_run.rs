@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::rotate::{EARLY, RotateArgs, RotateFailure, named, say_found, worker};
+use super::rotate::{EARLY, RotateArgs, RotateFailure, check_exchange, named, say_found, worker};
 use super::sidecars::{holders, sends_with};
 use crate::audit::Audit;
 use crate::credential::source::{PlaceError, SecretPlace};
 use crate::reload::Live;
-use crate::rotation::{JournalPlace, Obstacle, Rotation, RotationError, RotationTarget};
+use crate::rotation::{JournalPlace, Obstacle, Record, Rotation, RotationError, RotationTarget};
 use crate::secret::Secret;
 
 /// Prints the steps, with what stands in the way of each.
@@ -25,7 +25,7 @@ pub(super) async fn dry_run(
     let journal = JournalPlace::of(live, &target)?;
     // The evidence of the earlier rotation decides the next step, so the steps of a new one would say nothing.
     if let Some(record) = journal.look()? {
-        say_found(&record, "`rotate` would go on with it");
+        say_found(&record, next_of(&record, new.as_deref()));
         return Ok(());
     }
     let silent = worker("rotate", &Audit::default());
@@ -39,12 +39,7 @@ pub(super) async fn dry_run(
             }
         }
         None => {
-            rotation.check_exchange().await?;
-            say!(
-                "1. the provider accepts the token in use: {}, of app {}",
-                named(&rotation.target),
-                rotation.app()
-            );
+            check_exchange(args, &mut rotation).await?;
             say!("2. would be exchanged for a new token");
         }
     }
@@ -59,23 +54,33 @@ pub(super) async fn dry_run(
     result(problems)
 }
 
+/// Returns what `rotate` would do with a rotation that was cut off.
+fn next_of(record: &Record, new: Option<&Secret>) -> &'static str {
+    match new {
+        Some(new) if record.replaceable(new).is_some() => {
+            "`rotate` would go on with it, and use the given secret for it unless requests succeed with the earlier one"
+        }
+        _ => "`rotate` would go on with it",
+    }
+}
+
 /// Judges a secret that a user gives. Returns the place beside the secret in use if the provider takes the new one only later.
 async fn judge(
     rotation: &mut Rotation<'_>,
     new: &Arc<Secret>,
 ) -> Result<Option<SecretPlace>, RotationError> {
-    match rotation.adopt(Arc::clone(new)).await {
-        Ok(()) => {
-            say!("1. the new secret: {}", rotation.proof());
-            Ok(None)
-        }
+    let (proof, beside) = match rotation.adopt(Arc::clone(new)).await {
+        Ok(()) => (rotation.proof(), None),
         Err(early @ RotationError::Unchanged(Obstacle::Early(..))) => {
             let place = rotation.place_of_early(new, early).await?;
-            say!("1. the new secret: {EARLY}");
-            Ok(Some(place))
+            (EARLY, Some(place))
         }
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    let new = new.fingerprint().of_random_key();
+    say!("1. the secret in the source: {}", named(&rotation.target));
+    say!("2. would be replaced by {new}, {proof}");
+    Ok(beside)
 }
 
 /// Prints the steps of a secret that goes beside the one in use.
@@ -128,6 +133,13 @@ impl std::error::Error for WouldFail {}
 
 /// Prints the last step. Returns the reason for which the old secret would not be revoked.
 fn say_end(args: &RotateArgs, rotation: &Rotation<'_>, journal: &JournalPlace) -> Option<String> {
+    if !rotation.revokes_old() {
+        say!(
+            "5. would reload these sidecars. Keyside cannot revoke the old secret: delete it in the provider's dashboard \
+             afterwards. The journal: {journal}"
+        );
+        return None;
+    }
     let held_by = rotation.holders_of_current(&holders(&args.admin, &rotation.target));
     if held_by.is_empty() {
         say!(

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::client::admin_address;
 use super::config::ConfigArgs;
-use super::rotate::{RotateFailure, fail, open_audit, report, say_found, use_everywhere, worker};
+use super::rotate::{
+    RotateFailure, fail, open_audit, report, say_found, say_wait, use_everywhere, worker,
+};
 use super::sidecars::{DEFAULT_ADMIN, first_success, holders};
 use crate::audit::Audit;
 use crate::reload::Live;
@@ -53,6 +55,7 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Rot
         return Ok(());
     };
     say_found(&record, "going on with it");
+    say_wait(&rotation);
     match rotation.resume(RotationIntent::Revoke).await? {
         Resumed::NothingLeft => say!("Nothing is left to revoke: the new secret is dead."),
         Resumed::Placed(kept) => {

@@ -11,7 +11,10 @@ use zeroize::Zeroizing;
 use super::client::admin_address;
 use super::config::ConfigArgs;
 use super::dry_run::dry_run;
-use super::sidecars::{DEFAULT_ADMIN, NotInUse, accepts, bring_into_use, first_success, holders};
+use super::sidecars::{
+    DEFAULT_ADMIN, NotInUse, accepts, bring_into_use, first_success, holders, must_not_fall_back,
+    sends_with,
+};
 use super::strays::Strays;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
@@ -24,6 +27,7 @@ use crate::rotation::{
     RotationIntent, RotationTarget, RotationWorker,
 };
 use crate::secret::{Fingerprint, Secret, SecretError};
+use crate::units::Written;
 
 /// The options of `keyside rotate`.
 #[derive(Debug, clap::Args)]
@@ -235,7 +239,7 @@ async fn rotate(
     new: Option<Arc<Secret>>,
     audit: &Audit,
 ) -> Result<(), RotateFailure> {
-    if let Resume::Done = resume(args, &live, new.as_deref(), audit).await? {
+    if let Resume::Done = resume(args, &live, new.as_ref(), audit).await? {
         return Ok(());
     }
     // The earlier rotation is at its end: the source may hold another secret now.
@@ -257,7 +261,7 @@ async fn rotate(
             }
             adopted => adopted?,
         },
-        None => exchange(&mut rotation).await?,
+        None => exchange(args, &mut rotation).await?,
     }
     let strays = Strays::find(&args.admin, &rotation);
     rotation.store().await?;
@@ -265,17 +269,28 @@ async fn rotate(
     finish(args, &mut rotation, strays).await
 }
 
-async fn exchange(rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
+async fn exchange(args: &RotateArgs, rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
+    check_exchange(args, rotation).await?;
+    rotation.exchange(None).await?;
+    if let Some(new) = rotation.kept() {
+        say!("2. exchanged for {new}, which the provider accepts");
+    }
+    Ok(())
+}
+
+/// Checks that the token in the source can be exchanged, and that no sidecar has fallen back from it.
+pub(super) async fn check_exchange(
+    args: &RotateArgs,
+    rotation: &mut Rotation<'_>,
+) -> Result<(), RotationError> {
     rotation.check_exchange().await?;
+    must_not_fall_back(&args.admin, &rotation.target)
+        .map_err(|problem| RotationError::Unchanged(Obstacle::Sidecar(problem.to_string())))?;
     say!(
         "1. the provider accepts the token in use: {}, of app {}",
         named(&rotation.target),
         rotation.app()
     );
-    rotation.exchange(None).await?;
-    if let Some(new) = rotation.kept() {
-        say!("2. exchanged for {new}, which the provider accepts");
-    }
     Ok(())
 }
 
@@ -304,7 +319,7 @@ async fn place_beside(
         rotation.target.place
     );
     for admin in &args.admin {
-        accepts(admin, &rotation.target, new)?;
+        accepts(admin, &rotation.target, new, RELOAD_TIMEOUT)?;
         say!(
             "4. the sidecar at {admin} accepts events signed with {new}, and sends with the one in use"
         );
@@ -340,7 +355,7 @@ async fn finish(
     };
     if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
         let obstacle = Obstacle::Sidecar(problem.to_string());
-        let Some(old) = rotation.target.current() else {
+        let Some(old) = rotation.old() else {
             return Err(rotation.unfinished(obstacle).into());
         };
         let obstacle = rotation.write_old(obstacle).await?;
@@ -371,7 +386,19 @@ async fn prove(
             say!("   a request with {kept} has succeeded at {admin}");
             Ok(())
         }
-        None => Err(rotation.unproved()),
+        None => Err(not_proved(args, rotation, kept)),
+    }
+}
+
+/// Returns the error of a new secret without a successful request: the provider may have refused one.
+fn not_proved(args: &RotateArgs, rotation: &Rotation<'_>, kept: Fingerprint) -> RotationError {
+    let fallback = args.admin.iter().find_map(|admin| {
+        let sent = sends_with(admin, &rotation.target, kept);
+        sent.err().filter(NotInUse::is_fallback)
+    });
+    match fallback {
+        Some(fallback) => rotation.unfinished(Obstacle::Sidecar(fallback.to_string())),
+        None => rotation.unproved(),
     }
 }
 
@@ -387,8 +414,13 @@ pub(super) fn use_everywhere(
         RELOAD_TIMEOUT
     };
     for admin in admins {
-        bring_into_use(admin, &rotation.target, secret, patience)?;
-        say!("4. the sidecar at {admin} sends with {secret}");
+        if rotation.has_route() {
+            bring_into_use(admin, &rotation.target, secret, patience)?;
+            say!("4. the sidecar at {admin} sends with {secret}");
+        } else {
+            accepts(admin, &rotation.target, secret, patience)?;
+            say!("4. the sidecar at {admin} accepts events signed with {secret}");
+        }
     }
     Ok(())
 }
@@ -404,11 +436,20 @@ pub(super) fn report(finished: &Finished) {
                 say!("5. the unused token is revoked: the provider refuses {unused}");
             }
         }
-        Finished::ByHand { old, provider } => {
-            say!(
-                "5. the old secret, {old}, is no longer used by these sidecars. Keyside cannot revoke it: delete it in the \
-                 dashboard of {provider}, once no other program uses it"
+        Finished::ByHand {
+            old,
+            unused,
+            provider,
+        } => {
+            let advice = format!(
+                "Keyside cannot revoke it: delete it in the dashboard of {provider}, once no other program uses it"
             );
+            if let Some(old) = old {
+                say!("5. the old secret, {old}, is no longer used by these sidecars. {advice}");
+            }
+            if let Some(unused) = unused {
+                say!("5. the new secret, {unused}, is not used by these sidecars. {advice}");
+            }
         }
     }
 }
@@ -425,7 +466,7 @@ enum Resume {
 async fn resume(
     args: &RotateArgs,
     live: &Live,
-    new: Option<&Secret>,
+    new: Option<&Arc<Secret>>,
     audit: &Audit,
 ) -> Result<Resume, RotateFailure> {
     let target = RotationTarget::find(live, &args.name, args.place.as_deref())
@@ -436,6 +477,13 @@ async fn resume(
         return Ok(Resume::Begin);
     };
     say_found(&record, "going on with it");
+    say_wait(&rotation);
+    if let Some(new) = new
+        && let Some(given) = given_up(args, &rotation, &record, new).await?
+    {
+        replace_new(args, &mut rotation, given, new).await?;
+        return Ok(Resume::Done);
+    }
     match rotation.resume(RotationIntent::Finish).await? {
         Resumed::NothingLeft => {
             say!("   the earlier rotation left no secret to place or to revoke: a new one begins");
@@ -458,6 +506,57 @@ async fn resume(
             })
         }
     }
+}
+
+/// Says that a program may still write a secret.
+pub(super) fn say_wait(rotation: &Rotation<'_>) {
+    if let Some(left) = rotation.writer_may_end_in() {
+        let longest = Written(Duration::from_secs(left.as_secs() + 1));
+        say!("   waiting {longest} for the end of the program that writes the secret");
+    }
+}
+
+/// Returns the new secret of a rotation that was cut off, if it gives way to the one that the user gives now: nothing proves
+/// that requests succeed with it.
+async fn given_up(
+    args: &RotateArgs,
+    rotation: &Rotation<'_>,
+    record: &Record,
+    new: &Secret,
+) -> Result<Option<Fingerprint>, RotationError> {
+    let Some(given) = record.replaceable(new) else {
+        return Ok(None);
+    };
+    let shown = given.fingerprint().of_random_key();
+    let is_sent = |admin: &String| sends_with(admin, &rotation.target, shown).is_ok();
+    if !args.admin.iter().all(is_sent) {
+        return Ok(Some(shown));
+    }
+    let has_succeeded = first_success(&args.admin, &rotation.target, shown, Duration::ZERO);
+    let is_good = has_succeeded.is_some() || rotation.proves(given).await?;
+    Ok((!is_good).then_some(shown))
+}
+
+/// Ends a rotation that was cut off with another new secret than it began with.
+async fn replace_new(
+    args: &RotateArgs,
+    rotation: &mut Rotation<'_>,
+    given: Fingerprint,
+    new: &Arc<Secret>,
+) -> Result<(), RotateFailure> {
+    let record = rotation.record();
+    let mut strays = Strays::find(&args.admin, rotation);
+    rotation.replace_new(Arc::clone(new)).await?;
+    for record in record.iter().chain(&rotation.record()) {
+        strays = strays.without(record);
+    }
+    say!(
+        "2. {}, {}, takes the part of {given}, with which no request has succeeded",
+        new.fingerprint().of_random_key(),
+        rotation.proof()
+    );
+    say!("3. written to {}", rotation.target.place);
+    finish(args, rotation, strays).await
 }
 
 /// Says which rotation was found in the journal, and what happens to it.

@@ -70,6 +70,9 @@ pub(super) fn sends_with(
     if is_sent(&own, target, secret) {
         return Ok(());
     }
+    if let Some(fallback) = fallback_from(&own, admin, target, secret) {
+        return Err(NotInUse::FellBack(Box::new(fallback)));
+    }
     let kept_back: Vec<_> = kept_back_reasons(&own).collect();
     Err(if kept_back.is_empty() {
         NotInUse::OtherSecret(admin.to_owned())
@@ -78,7 +81,45 @@ pub(super) fn sends_with(
     })
 }
 
-/// Reloads a sidecar, and checks that it accepts events that are signed with a secret.
+/// Checks that no answering sidecar has fallen back from the secret in the source: the provider refuses requests with it.
+///
+/// # Errors
+/// If a sidecar has.
+pub(super) fn must_not_fall_back(
+    admins: &[String],
+    target: &RotationTarget,
+) -> Result<(), NotInUse> {
+    let Some(current) = target.current() else {
+        return Ok(());
+    };
+    let found = admins.iter().find_map(|admin| {
+        let own = own_status(admin, target).ok()?;
+        fallback_from(&own, admin, target, current)
+    });
+    found.map_or(Ok(()), |fallback| {
+        Err(NotInUse::FellBack(Box::new(fallback)))
+    })
+}
+
+/// Returns the fallback of a sidecar from a secret to an earlier one.
+fn fallback_from(
+    own: &Value,
+    admin: &str,
+    target: &RotationTarget,
+    secret: Fingerprint,
+) -> Option<Fallback> {
+    let sent = sent_at(own, admin, &target.secret)?;
+    let is_current = list(&own["secrets"]).any(|shown| is_version(shown, target, secret));
+    let fell_back = own["sends"] == "previous" && is_current;
+    fell_back.then(|| Fallback {
+        admin: admin.to_owned(),
+        refused: secret,
+        sent: sent.in_use,
+        name: format!("{}.{}", target.credential, target.secret),
+    })
+}
+
+/// Reloads a sidecar until it accepts events that are signed with a secret, for at most `patience`.
 ///
 /// # Errors
 /// If the sidecar does not answer, or does not know the secret.
@@ -86,6 +127,7 @@ pub(super) fn accepts(
     admin: &str,
     target: &RotationTarget,
     secret: Fingerprint,
+    patience: Duration,
 ) -> Result<(), NotInUse> {
     let began = Instant::now();
     loop {
@@ -94,7 +136,7 @@ pub(super) fn accepts(
         if is_accepted(&own, target, secret) {
             return Ok(());
         }
-        if began.elapsed() + RELOAD_INTERVAL >= ACCEPT_TIMEOUT {
+        if began.elapsed() + RELOAD_INTERVAL >= patience {
             return Err(NotInUse::OtherSecret(admin.to_owned()));
         }
         sleep(RELOAD_INTERVAL);
@@ -210,11 +252,13 @@ fn is_accepted(own: &Value, target: &RotationTarget, secret: Fingerprint) -> boo
 
 /// True if requests carry the secret.
 fn is_sent(own: &Value, target: &RotationTarget, secret: Fingerprint) -> bool {
-    let fingerprint = secret.to_string();
     own["sends"] == "current"
-        && list(&own["secrets"]).any(|shown| {
-            shown["name"] == target.secret.as_str() && shown["fingerprint"] == fingerprint
-        })
+        && list(&own["secrets"]).any(|shown| is_version(shown, target, secret))
+}
+
+/// True if a shown version of a secret is this one.
+fn is_version(shown: &Value, target: &RotationTarget, secret: Fingerprint) -> bool {
+    shown["name"] == target.secret.as_str() && shown["fingerprint"] == secret.to_string()
 }
 
 /// The reasons why a sidecar does not send with a secret.
@@ -226,8 +270,44 @@ pub(super) enum NotInUse {
     Refused(String, Value),
     /// The sidecar keeps the secret back, for these reasons.
     KeptBack(String, Vec<String>),
+    /// The provider refused a request with the secret, and the sidecar sends with an earlier one.
+    FellBack(Box<Fallback>),
     /// The sidecar sends with another secret.
     OtherSecret(String),
+}
+
+/// A sidecar that sends with an earlier secret, because the provider refused a request with the newest.
+#[derive(Debug)]
+pub(super) struct Fallback {
+    admin: String,
+    refused: Fingerprint,
+    /// The fingerprint of the secret in requests.
+    sent: String,
+    /// The name of the secret for `keyside rotate`.
+    name: String,
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            admin,
+            refused,
+            sent,
+            name,
+        } = self;
+        write!(
+            f,
+            "the provider refused a request with {refused}, so the sidecar at {admin} sends with the earlier secret, {sent}: \
+             put a good one in place with `keyside rotate {name} --new -`"
+        )
+    }
+}
+
+impl NotInUse {
+    /// True for a sidecar that sends with an earlier secret because the provider refused the newest.
+    pub(super) fn is_fallback(&self) -> bool {
+        matches!(self, Self::FellBack(_))
+    }
 }
 
 impl fmt::Display for NotInUse {
@@ -242,6 +322,7 @@ impl fmt::Display for NotInUse {
                 "the sidecar at {admin} keeps the secret back: {}",
                 reasons.join("; ")
             ),
+            Self::FellBack(fallback) => fmt::Display::fmt(fallback, f),
             Self::OtherSecret(admin) => write!(
                 f,
                 "the sidecar at {admin} does not send with the secret; does it read the same source?"
@@ -252,8 +333,6 @@ impl fmt::Display for NotInUse {
 
 impl std::error::Error for NotInUse {}
 
-/// The time for a sidecar to accept events signed with a secret that it reads beside the one in use.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two reloads of a sidecar that does not have the secret yet.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// The time between two looks for a successful request.

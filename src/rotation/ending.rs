@@ -9,6 +9,7 @@ use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use super::target::is_revocable;
 use super::tokens::revoke;
+use crate::credential::Credential;
 use crate::secret::{Fingerprint, Secret};
 
 /// The end of a rotation.
@@ -21,10 +22,12 @@ pub enum Finished {
         /// A new secret that did not come into use.
         unused: Option<Fingerprint>,
     },
-    /// The provider revokes no secrets when asked: the old one has to be deleted by hand.
+    /// The provider revokes no secrets when asked: those that are not in use have to be deleted by hand.
     ByHand {
-        /// The fingerprint of the old secret.
-        old: Fingerprint,
+        /// The old secret, unless it is the one that stays.
+        old: Option<Fingerprint>,
+        /// A new secret that did not come into use.
+        unused: Option<Fingerprint>,
         /// The title of the provider.
         provider: String,
     },
@@ -47,16 +50,9 @@ impl Rotation<'_> {
         noted.map_err(|obstacle| self.unfinished(obstacle))?;
         self.must_hold(&kept).await?;
         let credential = self.credential_with(&kept)?;
-        if let Some(old) = record
-            .old
-            .as_ref()
-            .filter(|_| !is_revocable(&self.target, &credential))
-        {
+        if !is_revocable(&self.target, &credential) {
             self.drop_journal().await;
-            return Ok(Finished::ByHand {
-                old: shown(old),
-                provider: credential.provider.title.clone(),
-            });
+            return Ok(by_hand(&record, &kept, &credential));
         }
         let secrets = to_revoke(&record, &kept);
         self.must_be_unheld(&secrets, others)?;
@@ -64,7 +60,7 @@ impl Rotation<'_> {
         let mut unused = None;
         for secret in secrets {
             let app = self.app_of(&credential).await?;
-            let query = self.routes.query(credential.newest());
+            let query = self.query(credential.newest())?;
             let result = revoke(&query, &app, &secret).await;
             self.record_revocation(&secret, result.as_ref().err());
             if let Err(doubt) = result {
@@ -113,6 +109,19 @@ impl Rotation<'_> {
             Ok(_) => Err(self.unfinished(Obstacle::Moved(self.target.place.to_string()))),
             Err(obstacle) => Err(self.unfinished(obstacle)),
         }
+    }
+}
+
+/// Returns the end for a provider that revokes no secrets when asked.
+fn by_hand(record: &Record, kept: &Secret, credential: &Credential) -> Finished {
+    let unless_kept = |secret: &Option<Arc<Secret>>| {
+        let secret = secret.as_ref().filter(|secret| !secret.same_as(kept))?;
+        Some(shown(secret))
+    };
+    Finished::ByHand {
+        old: unless_kept(&record.old),
+        unused: unless_kept(&record.new),
+        provider: credential.provider.title.clone(),
     }
 }
 

@@ -140,8 +140,8 @@ pub enum Obstacle {
     Interrupted,
     /// A reload is refused already, before anything has changed.
     Reload(ReloadError),
-    /// The provider does not prove the old secret.
-    Old(Box<Verdict>),
+    /// The provider does not prove the secret in the source.
+    Source(Box<SourceVerdict>),
     /// The provider gave no new token.
     Exchange(QueryError),
     /// The provider gave the old token back as the new token.
@@ -172,6 +172,17 @@ pub enum Obstacle {
     OtherPlace(String),
     /// The secret in place is not the one that was proved to be in use.
     Moved(String),
+}
+
+/// A verdict of the provider about the secret in the source. Sidecars may send with an earlier one.
+#[derive(Debug)]
+pub struct SourceVerdict {
+    /// The source.
+    pub source: Reference,
+    /// The fingerprint of the secret.
+    pub secret: Option<Fingerprint>,
+    /// The verdict.
+    pub verdict: Verdict,
 }
 
 /// A place that was not written.
@@ -318,7 +329,7 @@ impl fmt::Display for Obstacle {
                 f.write_str(&texts.join("; "))
             }
             Self::Reload(error) => write!(f, "a reload is refused: {error}"),
-            Self::Old(verdict) => write!(f, "the secret in use is {verdict}"),
+            Self::Source(verdict) => fmt::Display::fmt(verdict, f),
             Self::Exchange(error) => fmt::Display::fmt(error, f),
             Self::SameToken => f.write_str("the provider gave the same token back"),
             Self::Same => f.write_str("the new secret is the same as the one in use"),
@@ -333,6 +344,27 @@ impl fmt::Display for Obstacle {
             ),
             Self::Stopped(stop) => f.write_str(advice(*stop)),
             of_place => of_place.fmt_place(f),
+        }
+    }
+}
+
+impl fmt::Display for SourceVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            source,
+            secret,
+            verdict,
+        } = self;
+        write!(f, "the secret in {source}")?;
+        if let Some(secret) = secret {
+            write!(f, " ({secret})")?;
+        }
+        write!(f, " is {verdict}")?;
+        match verdict {
+            Verdict::Refused(_) => f.write_str(
+                "; the sidecars may send with an earlier one. Put a good one there with `--new -`",
+            ),
+            _ => Ok(()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::steps::{Rotation, shown};
-use super::target::{RotationTarget, is_revocable};
+use super::target::RotationTarget;
 use crate::credential::Slot;
 use crate::reload::Live;
 use crate::secret::{Fingerprint, Secret};
@@ -80,7 +80,7 @@ impl Rotation<'_> {
     pub fn holders_of_current(&self, others: &[SecretHolder]) -> Vec<SecretHolder> {
         let current = self.target.current.as_deref();
         current
-            .filter(|_| is_revocable(&self.target, &self.routes.route.credential))
+            .filter(|_| self.revokes_old())
             .map(|current| self.holders_of(current, others))
             .unwrap_or_default()
     }

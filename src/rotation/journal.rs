@@ -240,6 +240,16 @@ impl Journal {
         self.record.as_ref()
     }
 
+    /// Returns the time of the last record, as far as the disk has it.
+    pub(super) fn modified(&self) -> Option<SystemTime> {
+        let path = match &self.keeper {
+            Keeper::File(file) => file.path().to_owned(),
+            Keeper::Sealed(sealed) => sealed.own_path(),
+            Keeper::Memory => return None,
+        };
+        std::fs::symlink_metadata(path).ok()?.modified().ok()
+    }
+
     /// True if the journal outlives the process.
     #[must_use]
     pub fn is_kept(&self) -> bool {

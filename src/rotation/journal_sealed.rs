@@ -98,6 +98,10 @@ impl SealedJournal {
         state.dir().join(entry(name).file())
     }
 
+    pub(super) fn own_path(&self) -> PathBuf {
+        Self::path(&self.state, &self.name)
+    }
+
     pub(super) fn write(&self, record: &Record) -> Result<(), JournalError> {
         store(&self.state)?
             .put(&entry(&self.name), &record.to_line())

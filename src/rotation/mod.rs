@@ -20,6 +20,7 @@ mod orphans;
 mod proof;
 mod record;
 mod renewal;
+mod replacement;
 mod resume;
 mod routes;
 mod steps;

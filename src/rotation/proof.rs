@@ -1,5 +1,7 @@
 //! The proof of a new secret, before the end of the old secret.
 
+use std::sync::Arc;
+
 use super::decision::Life;
 use super::error::{RotationError, UnprovedSecret};
 use super::record::RotationOrigin;
@@ -7,6 +9,7 @@ use super::steps::{Rotation, shown};
 use super::target::is_revocable;
 use super::tokens::{life, verify};
 use crate::credential::Verdict;
+use crate::secret::Secret;
 
 impl Rotation<'_> {
     /// True if questions prove the rights of the secret in place, or the death of the old secret. Otherwise the proof is a
@@ -15,16 +18,27 @@ impl Rotation<'_> {
     /// # Errors
     /// If a secret has the wrong form.
     pub async fn is_proved(&self) -> Result<bool, RotationError> {
-        let (Some(kept), Some(record)) = (self.kept.clone(), self.record()) else {
+        match &self.kept {
+            Some(kept) => self.proves(kept).await,
+            None => Ok(false),
+        }
+    }
+
+    /// True if questions prove the rights of a secret of the rotation, as for [`Self::is_proved`].
+    ///
+    /// # Errors
+    /// If a secret has the wrong form.
+    pub async fn proves(&self, kept: &Arc<Secret>) -> Result<bool, RotationError> {
+        let Some(record) = self.record() else {
             return Ok(false);
         };
         // An exchanged token has the rights of the user of the old one.
         let is_exchanged = record.origin == RotationOrigin::Exchanged
-            && record.new.is_some_and(|new| new.same_as(&kept));
+            && record.new.is_some_and(|new| new.same_as(kept));
         let Some(old) = record.old.filter(|old| !is_exchanged && !kept.same_as(old)) else {
             return Ok(true);
         };
-        let credential = self.credential_with(&kept)?;
+        let credential = self.credential_with(kept)?;
         // Requests do not carry the secret, so a request is no proof.
         if !self.target.is_carried(&credential) {
             return Ok(true);
@@ -43,6 +57,12 @@ impl Rotation<'_> {
         })
     }
 
+    /// True if the end of the rotation is the revocation of the old secret: else a user deletes it at the provider.
+    #[must_use]
+    pub fn revokes_old(&self) -> bool {
+        is_revocable(&self.target, self.routes.credential)
+    }
+
     /// Makes the error of a rotation whose new secret is in use, and not proved.
     #[must_use]
     pub fn unproved(&self) -> RotationError {
@@ -51,7 +71,7 @@ impl Rotation<'_> {
             target: self.target.shortest_name(self.live),
             new: self.kept(),
             old: old.map(|old| shown(&old)),
-            is_revocable: is_revocable(&self.target, &self.routes.route.credential),
+            is_revocable: self.revokes_old(),
             journal: self.journal(),
         }))
     }

@@ -1,10 +1,11 @@
 //! The way on from a rotation that was cut off.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::decision::{CutOffEvidence, Decision, Held, Life, RotationIntent, decide};
 use super::error::{Obstacle, ReadFault, RotationError};
-use super::record::Record;
+use super::record::{Record, RotationStep};
 use super::steps::{Rotation, shown};
 use super::tokens::life;
 use crate::credential::source::SecretPlace;
@@ -28,6 +29,7 @@ impl Rotation<'_> {
         let Some(record) = self.record() else {
             return Ok(Resumed::NothingLeft);
         };
+        self.await_writer().await;
         let record = self.follow_place(record).await?;
         let old = record.old.as_deref();
         let (held, other) = match self.held(old, record.new.as_ref()).await {
@@ -82,8 +84,34 @@ impl Rotation<'_> {
         }
     }
 
+    /// Returns the time within which a program may still write a secret of the journal: one that outlives a process which
+    /// was killed. `None` if no write can be under way.
+    #[must_use]
+    pub fn writer_may_end_in(&self) -> Option<Duration> {
+        let journal = self.journal.lock();
+        let record = journal.record()?;
+        let is_writing = matches!(
+            record.step,
+            RotationStep::Placing | RotationStep::TakingBack
+        );
+        let place = SecretPlace::parse(&record.place)
+            .ok()
+            .filter(|_| is_writing)?;
+        let longest = place.outlasts_process_by()?;
+        // A clock that was set back prolongs no wait.
+        let passed = journal.modified()?.elapsed().unwrap_or_default();
+        longest.checked_sub(passed).filter(|left| !left.is_zero())
+    }
+
+    /// Waits for the end of a program that may still write a secret of the journal.
+    pub(super) async fn await_writer(&self) {
+        if let Some(left) = self.writer_may_end_in() {
+            tokio::time::sleep(left).await;
+        }
+    }
+
     /// Goes on with the place of the journal, unless the user names a place now: the place of before may be out of order.
-    async fn follow_place(&mut self, record: Record) -> Result<Record, RotationError> {
+    pub(super) async fn follow_place(&mut self, record: Record) -> Result<Record, RotationError> {
         if record.secret != self.target.secret {
             return Err(self.unfinished(Obstacle::OtherPlace(record.place.clone())));
         }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::decision::Held;
-use super::error::{Obstacle, RotationError, WriteFault};
+use super::error::{Obstacle, RotationError, SourceVerdict, WriteFault};
 use super::journal::{Journal, JournalPlace};
 use super::notes::aside;
 use super::record::{Author, Record, RotationOrigin, RotationStep};
@@ -15,8 +15,8 @@ use super::target::{RotationTarget, must_be_exchangeable};
 use super::tokens::{credential_with, verify};
 use crate::audit::Audit;
 use crate::credential::source::PlaceError;
-use crate::credential::{Credential, TokenFacts, Verdict};
-use crate::health::{self, TokenLifetime};
+use crate::credential::{Credential, SecretSet, TokenFacts, Verdict};
+use crate::health::{self, ProviderQuery, TokenLifetime};
 use crate::reload::Live;
 use crate::secret::{Fingerprint, Secret};
 
@@ -56,8 +56,7 @@ impl<'l> Rotation<'l> {
         place: JournalPlace,
         worker: RotationWorker,
     ) -> Result<Self, RotationError> {
-        let no_route = || RotationError::Unchanged(Obstacle::NoRoute(target.credential.clone()));
-        let routes = TokenRoutes::find(live, &target.credential).ok_or_else(no_route)?;
+        let routes = TokenRoutes::of(live, &target).map_err(RotationError::Unchanged)?;
         let journal = aside(move || Journal::open(&place))
             .await
             .map_err(RotationError::Unchanged)?;
@@ -99,10 +98,12 @@ impl<'l> Rotation<'l> {
     /// Returns what is known of a secret that a user gave.
     #[must_use]
     pub fn proof(&self) -> &'static str {
-        if self.routes.route.credential.provider.can_be_asked() {
+        if self.routes.can_ask() {
             "which the provider accepts"
-        } else {
+        } else if self.routes.has_route() {
             "of the right form; the provider has no request that proves it"
+        } else {
+            "of the right form; no route sends with the credential, so no request proves it"
         }
     }
 
@@ -118,8 +119,13 @@ impl<'l> Rotation<'l> {
         match self.verify_current().await {
             Verdict::Proved(facts) => self.facts = facts,
             verdict => {
-                let obstacle = Obstacle::Old(Box::new(verdict));
-                return Err(RotationError::Unchanged(obstacle));
+                return Err(RotationError::Unchanged(Obstacle::Source(Box::new(
+                    SourceVerdict {
+                        source: self.target.source.clone(),
+                        secret: self.target.current(),
+                        verdict,
+                    },
+                ))));
             }
         }
         Ok(())
@@ -144,7 +150,7 @@ impl<'l> Rotation<'l> {
         };
         let current = self.current()?;
         let credential = self.credential_with(&current)?;
-        let query = self.routes.query(credential.newest());
+        let query = self.query(credential.newest())?;
         let token = match health::exchange_token(&query, self.app(), lifetime).await {
             Ok(token) => Arc::new(token),
             Err(error) => {
@@ -187,24 +193,33 @@ impl<'l> Rotation<'l> {
         }
         let credential = self.credential_of(&new)?;
         self.check_place().await.map_err(RotationError::Unchanged)?;
-        let verdict = verify(&self.routes, &credential).await;
+        self.prove_given(&credential).await?;
+        let mut record = self.first_record(RotationOrigin::Given, RotationStep::Placing, None);
+        record.new = Some(new);
+        self.write_journal(record)
+            .await
+            .map_err(RotationError::Unchanged)
+    }
+
+    /// Proves the secret of a user in its credential, as far as the provider can be asked.
+    pub(super) async fn prove_given(
+        &mut self,
+        credential: &Credential,
+    ) -> Result<(), RotationError> {
+        let verdict = verify(&self.routes, credential).await;
         match verdict {
             Verdict::Proved(facts) => self.facts = facts,
-            Verdict::Unproved(_) if !credential.provider.can_be_asked() => {}
+            Verdict::Unproved(_) if !self.routes.can_ask() => {}
             verdict => {
                 let place = self.target.place.clone();
-                let obstacle = match self.is_refused_as_key(&verdict, &credential) {
+                let obstacle = match self.is_refused_as_key(&verdict, credential) {
                     true => Obstacle::Early(Box::new(place), Box::new(verdict)),
                     false => Obstacle::New(Box::new(verdict)),
                 };
                 return Err(RotationError::Unchanged(obstacle));
             }
         }
-        let mut record = self.first_record(RotationOrigin::Given, RotationStep::Placing, None);
-        record.new = Some(new);
-        self.write_journal(record)
-            .await
-            .map_err(RotationError::Unchanged)
+        Ok(())
     }
 
     /// Writes the new secret to its place, unless the place holds another than the old one.
@@ -220,6 +235,7 @@ impl<'l> Rotation<'l> {
         else {
             return Err(self.unfinished(Obstacle::NotInUse));
         };
+        self.note_writer(RotationStep::Placing).await?;
         let place = self.target.place.clone();
         let old = old.as_deref();
         let found = match self.held(old, Some(&new)).await {
@@ -250,13 +266,35 @@ impl<'l> Rotation<'l> {
             .await)
     }
 
-    async fn note_placed(&mut self, new: &Arc<Secret>) -> Result<(), RotationError> {
+    /// Notes the begin of a write that may outlive this process: the time of the record tells a later process when the write
+    /// has ended.
+    pub(super) async fn note_writer(&self, step: RotationStep) -> Result<(), RotationError> {
+        if self.target.place.outlasts_process_by().is_none() {
+            return Ok(());
+        }
+        let noted = self.change_record(|record| record.step = step).await;
+        noted.map_err(|obstacle| self.unfinished(obstacle))
+    }
+
+    pub(super) async fn note_placed(&mut self, new: &Arc<Secret>) -> Result<(), RotationError> {
         self.kept = Some(Arc::clone(new));
         self.record_event("placed", new);
         let noted = self
             .change_record(|record| record.step = RotationStep::Placed)
             .await;
         noted.map_err(|obstacle| self.unfinished(obstacle))
+    }
+
+    /// True if a route sends with the credential: else its secrets serve webhooks alone.
+    #[must_use]
+    pub fn has_route(&self) -> bool {
+        self.routes.has_route()
+    }
+
+    /// Returns the fingerprint of the secret to end.
+    #[must_use]
+    pub fn old(&self) -> Option<Fingerprint> {
+        self.record()?.old.map(|secret| shown(&secret))
     }
 
     /// Returns the fingerprint of the secret that is to stay alive: the new one, until the rotation is at its end.
@@ -315,6 +353,15 @@ impl<'l> Rotation<'l> {
         }
     }
 
+    /// Returns a query to the provider with a secret set.
+    pub(super) fn query<'q>(
+        &'q self,
+        secrets: SecretSet<'q>,
+    ) -> Result<ProviderQuery<'q>, RotationError> {
+        let query = self.routes.query(secrets);
+        query.ok_or_else(|| self.unfinished(Obstacle::NoRoute(self.target.credential.clone())))
+    }
+
     /// Returns the app of a credential's token.
     pub(super) async fn app_of(&self, credential: &Credential) -> Result<String, RotationError> {
         if !self.facts.app.is_empty() {
@@ -334,7 +381,7 @@ impl<'l> Rotation<'l> {
     }
 
     /// Returns the credential with the given secret. The form of the given secret is no fault of the source.
-    fn credential_of(&self, new: &Arc<Secret>) -> Result<Credential, RotationError> {
+    pub(super) fn credential_of(&self, new: &Arc<Secret>) -> Result<Credential, RotationError> {
         self.credential_with(new).map_err(|error| match error {
             RotationError::Unchanged(Obstacle::Faults(faults)) => {
                 let own = faults

@@ -23,7 +23,7 @@ pub(super) fn credential_with(
     target: &RotationTarget,
     secret: &Arc<Secret>,
 ) -> Result<Credential, Obstacle> {
-    let credential = &routes.route.credential;
+    let credential = routes.credential;
     let name = &credential.name;
     let config = live
         .config
@@ -56,8 +56,7 @@ pub(super) async fn verify(routes: &TokenRoutes<'_>, credential: &Credential) ->
     let mut delays = QUESTION_DELAYS.iter();
     loop {
         let verdict = routes.verify(credential.newest()).await;
-        let is_final =
-            !matches!(verdict, Verdict::Unproved(_)) || !credential.provider.can_be_asked();
+        let is_final = !matches!(verdict, Verdict::Unproved(_)) || !routes.can_ask();
         match delays.next().filter(|_| !is_final) {
             Some(delay) => tokio::time::sleep(*delay).await,
             None => return verdict,
@@ -77,11 +76,13 @@ pub(super) async fn life(
             Verdict::Proved(_) => Life::Alive,
             Verdict::Refused(_) => Life::Dead,
             // A provider that cannot be asked refuses nothing.
-            Verdict::Unproved(_) if !credential.provider.can_be_asked() => Life::Alive,
+            Verdict::Unproved(_) if !routes.can_ask() => Life::Alive,
             Verdict::Unproved(_) => Life::Unknown,
         };
     }
-    let query = routes.query(credential.newest());
+    let Some(query) = routes.query(credential.newest()) else {
+        return Life::Unknown;
+    };
     let mut delays = QUESTION_DELAYS.iter();
     loop {
         match health::is_own_token_valid(&query, secret).await {

@@ -74,7 +74,10 @@ impl Rotation<'_> {
             Ok(app) => app,
             Err(error) => return error,
         };
-        let query = self.routes.query(credential.newest());
+        let query = match self.query(credential.newest()) {
+            Ok(query) => query,
+            Err(error) => return error,
+        };
         let result = revoke(&query, &app, &new).await;
         self.record_revocation(&new, result.as_ref().err());
         match result {

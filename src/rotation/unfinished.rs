@@ -44,8 +44,8 @@ pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option
     if let Err(obstacle) = must_be_exchangeable(&target, live) {
         return Some(obstacle);
     }
-    if TokenRoutes::find(live, credential).is_none() {
-        return Some(Obstacle::NoRoute(credential.to_owned()));
+    if let Err(obstacle) = TokenRoutes::of(live, &target) {
+        return Some(obstacle);
     }
     match target.place.can_write(&live.managers).await {
         Ok(()) | Err(PlaceError::Unknown(_)) => None,

@@ -188,7 +188,7 @@ const PASSED_ON: [&str; 41] = [
 /// The bytes that are kept of standard error.
 const MAX_COMPLAINT: usize = 1024;
 /// The time for a program that takes a secret, as long as for a program that prints one.
-const FEED_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const FEED_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for standard error after the end of the program.
 const STDERR_TIMEOUT: Duration = Duration::from_millis(200);
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -42,6 +43,13 @@ impl SecretPlace {
         match self {
             Self::Source(reference) | Self::Named(reference) => reference,
         }
+    }
+
+    /// Returns the longest time for which a write goes on after the end of this process; `None` for a write that ends with it.
+    #[must_use]
+    pub fn outlasts_process_by(&self) -> Option<Duration> {
+        let is_program = matches!(self.reference(), Reference::Exec { .. });
+        is_program.then_some(exec::FEED_TIMEOUT)
     }
 
     /// Reads the present value; `None` if the value cannot be read back, as from a program that takes values.

@@ -1,0 +1,64 @@
+//! Another new secret for a rotation that was cut off: the first one is not good, and the user gives a better one.
+
+use std::sync::Arc;
+
+use super::decision::Held;
+use super::error::{Obstacle, RotationError, WriteFault};
+use super::record::{Record, RotationOrigin, RotationStep};
+use super::steps::Rotation;
+use crate::secret::Secret;
+
+impl Record {
+    /// Returns the new secret, if `new` may take its part: a user gave it, so nobody has to revoke it, and the end of the
+    /// old secret has not begun.
+    #[must_use]
+    pub fn replaceable(&self, new: &Secret) -> Option<&Arc<Secret>> {
+        let is_open = self.origin == RotationOrigin::Given && self.step != RotationStep::Revoking;
+        let given = self.new.as_ref().filter(|_| is_open)?;
+        (!given.same_as(new)).then_some(given)
+    }
+}
+
+impl Rotation<'_> {
+    /// Proves a secret that a user gives, and puts it in place instead of the new secret of the journal. The old secret of
+    /// the journal stays the one to end.
+    ///
+    /// # Errors
+    /// If the provider refuses the secret, or the place does not hold it afterwards.
+    pub async fn replace_new(&mut self, new: Arc<Secret>) -> Result<(), RotationError> {
+        let Some(record) = self.record() else {
+            return Err(self.unfinished(Obstacle::NotInUse));
+        };
+        self.await_writer().await;
+        let record = self.follow_place(record).await?;
+        let credential = self.credential_of(&new)?;
+        self.prove_given(&credential).await?;
+        let held = self.held(record.old.as_deref(), Some(&new)).await;
+        let held = held.map_err(|obstacle| self.unfinished(obstacle))?;
+        if let (Held::Other, Some(other)) = &held {
+            self.write_over(other, &new).await?;
+        }
+        let noted = self
+            .change_record(|record| {
+                record.new = Some(Arc::clone(&new));
+                record.step = RotationStep::Placing;
+            })
+            .await;
+        noted.map_err(|obstacle| self.unfinished(obstacle))?;
+        match held.0 {
+            Held::New | Held::Other => self.note_placed(&new).await,
+            Held::Old | Held::Nothing | Held::Hidden => self.store().await,
+        }
+    }
+
+    /// Writes a secret in the place of another than the old one. The journal names the other one until then, so a process
+    /// that is cut off here leaves a living secret in place either way.
+    async fn write_over(&self, other: &Secret, new: &Secret) -> Result<(), RotationError> {
+        let place = self.target.place.clone();
+        let managers = &self.live.managers;
+        let written = place.replace(managers, Some(other), new).await;
+        written.map_err(|error| {
+            self.unfinished(Obstacle::Write(Box::new(WriteFault { place, error })))
+        })
+    }
+}
