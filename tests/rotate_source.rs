@@ -258,3 +258,18 @@ fn lines_in_a_file_are_written_with_the_printed_command() {
     assert_eq!(stand.held("all.env"), expected);
     assert_eq!(stand.keyside.reload().status, 200);
 }
+
+/// A list may hold a leftover of any kind behind the secret in use.
+#[test]
+fn a_malformed_second_reference_takes_nothing_down() {
+    let stand = Stand::start(
+        "token = \"file:@DIR@/token\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret.old\"]\n",
+        "app_secret.old",
+        "APP_SECRET=0123456789abcdef0123456789abcdef",
+    );
+    assert!(stand.sends());
+    let log = stand.keyside.log();
+    assert!(log.contains("app_secret.old`: left out: "), "{log}");
+    let done = stand.run(&["rotate", "acme"], "");
+    assert_eq!(done.code, Some(0), "{}", done.output);
+}

@@ -271,6 +271,8 @@ fn fill_slot(
     for (place, reference) in references.iter().enumerate() {
         let problem = match findings.get(reference) {
             Some(Ok(found)) => match misplaced_in(kind, &found.secret) {
+                // A warning tells of it: the first is good without it.
+                Some(_) if place > 0 => continue,
                 Some(hint) => hint.to_owned(),
                 None => {
                     versions.push(Arc::new(SecretVersion::new(
@@ -303,6 +305,24 @@ fn fill_slot(
         current,
         accepted: versions.collect(),
     }))
+}
+
+/// Returns a line for each further reference of a credential whose value is left out, because it plainly is not the secret.
+pub fn left_out<'c>(
+    name: &'c str,
+    config: &'c CredentialConfig,
+    findings: &'c Findings,
+) -> impl Iterator<Item = String> {
+    config.secrets.iter().flat_map(move |(secret, references)| {
+        let kind = config.provider.secret(secret);
+        references.iter().skip(1).filter_map(move |reference| {
+            let found = findings.get(reference)?.as_ref().ok()?;
+            let hint = misplaced_in(kind, &found.secret)?;
+            Some(format!(
+                "credential.{name}.{secret}: `{reference}`: left out: {hint}"
+            ))
+        })
+    })
 }
 
 /// Returns a hint if a value plainly is not a secret of this kind.

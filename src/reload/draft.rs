@@ -24,7 +24,7 @@ use super::verify::{checks, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig};
 use crate::credential::source::{Findings, Managers, SeenFiles};
-use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
+use crate::credential::{Credential, KeptBackReason, Previous, Verdict, left_out};
 use crate::delivery::DeliveryTarget;
 use crate::egress::Egress;
 use crate::inbound;
@@ -119,6 +119,8 @@ impl Draft {
             .values()
             .flat_map(|credential| credential.doubts());
         warnings.extend(doubts);
+        let named = config.credentials.iter();
+        warnings.extend(named.flat_map(|(name, config)| left_out(name, config, &findings)));
         warnings.extend(remarks.warnings);
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
