@@ -124,10 +124,13 @@ impl Reloader {
             let has_work = !waiting.is_empty();
             if has_work {
                 let (result, late) = self.work(&waiting).await;
+                // Whoever has the reply may end the process at once: the replaced secrets are on disk by then.
+                self.look_after_overlaps().await;
                 self.reply(&mut waiting, result, late);
+            } else {
+                self.look_after_overlaps().await;
             }
             alarms.raise_overlaps(&self.live());
-            self.look_after_overlaps().await;
             self.keep_sights(&mut told).await;
             // A look at the state that changed nothing is no work that others look at.
             if has_work || self.live.load().generation.number != number {
