@@ -155,6 +155,56 @@ fn a_replaced_secret_counts_after_a_restart_for_the_rest_of_its_overlap() {
 }
 
 #[test]
+fn the_overlap_of_a_renamed_credential_goes_on() {
+    for is_stopped in [true, false] {
+        let (upstream, application) = (refusing(NEW_TOKEN), application());
+        let mut keyside = setup(&upstream, &application, "", SEALED).start();
+        replace_secrets(&keyside);
+        if is_stopped {
+            keyside.end(Signal::TERM);
+        }
+        let path = keyside.dir().join("proxy.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let renamed = text
+            .replace("[credential.acme]", "[credential.renamed]")
+            .replace("credential = \"acme\"", "credential = \"renamed\"");
+        fs::write(&path, renamed).unwrap();
+        if is_stopped {
+            keyside.begin();
+        } else {
+            assert_eq!(keyside.reload().status, 200);
+        }
+        let signed = || signed_with(&keyside, OLD_SECRET);
+        assert_eq!(signed(), 200, "{is_stopped}: {}", keyside.log());
+        assert_eq!(keyside.reload().status, 200);
+        let is_moved = || {
+            state_file(&keyside, "previous+acme.sealed").is_none()
+                && state_file(&keyside, "previous+renamed.sealed").is_some()
+        };
+        assert!(is_moved(), "{is_stopped}: {}", keyside.log());
+        keyside.end(Signal::KILL);
+        keyside.begin();
+        assert_eq!(signed_with(&keyside, OLD_SECRET), 200, "{}", keyside.log());
+    }
+}
+
+#[test]
+fn a_replaced_secret_is_sealed_before_the_reload_is_answered() {
+    let (upstream, application) = (refusing(NEW_TOKEN), application());
+    let mut keyside = setup(&upstream, &application, "", SEALED).start();
+    let mut before = OLD_SECRET.to_owned();
+    for number in 0..4 {
+        let next = format!("{number}{}", &NEW_SECRET[1..]);
+        keyside.dir().write("app_secret", &next);
+        assert_eq!(keyside.reload().status, 200);
+        keyside.end(Signal::KILL);
+        keyside.begin();
+        assert_eq!(signed_with(&keyside, &before), 200, "{number}");
+        before = next;
+    }
+}
+
+#[test]
 fn restarts_prolong_no_overlap_and_nothing_of_it_stays() {
     let (upstream, application) = (Upstream::ok(), application());
     let mut keyside = setup(&upstream, &application, "overlap = \"8s\"", SEALED).start();

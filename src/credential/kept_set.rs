@@ -11,6 +11,7 @@ use super::access::tokens::AccessTokens;
 use super::previous::Previous;
 use super::version::{SecretVersion, SinceFrom};
 use crate::config::Reference;
+use crate::named::ByName;
 use crate::provider::{Provider, SecretOrigin};
 use crate::secret::Secret;
 use crate::units::millis;
@@ -56,6 +57,18 @@ impl KeptSet {
     #[must_use]
     pub fn left(&self) -> Duration {
         Duration::from_millis(self.left_ms)
+    }
+
+    /// True if a credential with these references has read the set: each secret stood behind one of its references.
+    #[must_use]
+    pub fn is_of(&self, secrets: &ByName<Vec<Reference>>) -> bool {
+        let stood_there = |(name, kept): (&String, &KeptSecret)| {
+            let references = secrets.get(name).into_iter().flatten();
+            references
+                .map(Reference::to_string)
+                .any(|reference| reference == kept.reference)
+        };
+        !self.secrets.is_empty() && self.secrets.iter().all(stood_there)
     }
 
     /// Returns the bound on the length of the set as a text.

@@ -15,6 +15,7 @@ use super::load::finish;
 use super::metrics::ReloadMetrics;
 use super::state::on_disk;
 use super::{Live, Reloader};
+use crate::config::CredentialConfig;
 use crate::credential::{Credential, KeptSet, Previous};
 use crate::state::{EntryName, Left, Moment, SealedStore, State, StateError};
 
@@ -217,10 +218,10 @@ fn find_others(
             Some(Known::Waiting { found }) => *found,
             None => now,
         };
-        let result = found_entry(sealed, &name, live, now.duration_since(found));
+        let result = found_entry(sealed, &name, live, known, now.duration_since(found));
         match state.note(&subject(owner), result) {
-            Some(Found::Sets(sets)) => {
-                restored.insert(owner.to_owned(), sets);
+            Some(Found::Sets(credential, sets)) => {
+                restored.insert(credential, sets);
             }
             Some(Found::Unsure) => {
                 known.insert(owner.to_owned(), Known::Waiting { found });
@@ -237,20 +238,21 @@ fn find_others(
 
 /// The sets of an entry that the process did not write.
 enum Found {
-    /// Sets of which some time is left.
-    Sets(Vec<Previous>),
-    /// The clock may be wrong.
+    /// The name of a credential, and its sets of which some time is left.
+    Sets(String, Vec<Previous>),
+    /// The clock may be wrong, or the credential is not there.
     Unsure,
-    /// No time is left of any set.
+    /// No time is left of any set, or the sets are sealed under the new name of their credential.
     Over,
 }
 
-/// Reads an entry, of which the process has known for the time `known`.
+/// Reads an entry, of which the process has known for the time `age`.
 fn found_entry(
     sealed: &SealedStore,
     name: &EntryName,
     live: &Live,
-    known: Duration,
+    known: &BTreeMap<String, Known>,
+    age: Duration,
 ) -> Result<Found, StateError> {
     let Some(text) = sealed.get(name)? else {
         return Ok(Found::Over);
@@ -258,19 +260,54 @@ fn found_entry(
     let entry: Entry = serde_json::from_slice(&text).map_err(|_| StateError::Damaged {
         entry: name.to_string(),
     })?;
+    let owner = owner_of(&entry, name.owner(), live);
+    if let Some((new, _)) = owner
+        && new != name.owner()
+        && let Some(Known::Own { written, .. }) = known.get(new)
+    {
+        // The entry of before goes once the sets are sealed under the new name.
+        return Ok(if written.is_some() {
+            Found::Over
+        } else {
+            Found::Unsure
+        });
+    }
+    Ok(sets_of(entry, owner, age))
+}
+
+/// Returns the credential of an entry: the one with its name, or the only one that has
+/// the same references. Under a different provider a name stands for a different account.
+fn owner_of<'l>(
+    entry: &Entry,
+    name: &str,
+    live: &'l Live,
+) -> Option<(&'l String, &'l CredentialConfig)> {
+    let configs = &live.config.credentials;
+    let is_of_provider = |config: &CredentialConfig| config.provider.name == entry.provider;
+    if let Some(named) = configs.get_key_value(name) {
+        return Some(named).filter(|(_, config)| is_of_provider(config));
+    }
+    let has_read =
+        |config: &CredentialConfig| entry.sets.iter().all(|set| set.is_of(&config.secrets));
+    let mut same = configs
+        .iter()
+        .filter(|(_, config)| is_of_provider(config) && has_read(config));
+    // Between two names, nobody can tell which is that of before.
+    same.next().filter(|_| same.next().is_none())
+}
+
+/// Returns the sets of an entry of which some time is left.
+fn sets_of(entry: Entry, owner: Option<(&String, &CredentialConfig)>, age: Duration) -> Found {
     let now = Moment::now();
-    let settings = live.config.credentials.get(name.owner());
-    // Under a different provider the name stands for a different account.
-    let settings = settings.filter(|settings| settings.provider.name == entry.provider);
     let mut sets = Vec::new();
     let mut is_unsure = false;
     for set in entry.sets {
-        match entry.at.left(set.left(), &now, known) {
+        match entry.at.left(set.left(), &now, age) {
             Left::Nothing => {}
             Left::Unsure => is_unsure = true,
-            Left::Time(left) => match settings {
+            Left::Time(left) => match owner {
                 // A shorter overlap counts at once.
-                Some(settings) => {
+                Some((_, settings)) => {
                     let left = left.min(settings.overlap);
                     sets.push(set.restore(&settings.provider, left, Instant::now()));
                 }
@@ -278,11 +315,11 @@ fn found_entry(
             },
         }
     }
-    Ok(match (sets.is_empty(), is_unsure) {
-        (false, _) => Found::Sets(sets),
-        (true, true) => Found::Unsure,
-        (true, false) => Found::Over,
-    })
+    match owner.filter(|_| !sets.is_empty()) {
+        Some((name, _)) => Found::Sets(name.clone(), sets),
+        None if is_unsure => Found::Unsure,
+        None => Found::Over,
+    }
 }
 
 /// Writes the replaced secrets of a credential.
