@@ -590,8 +590,8 @@ fn with_a_key_the_journal_is_sealed_in_the_state_folder() {
 #[test]
 fn a_rotation_cut_off_is_told_until_it_is_at_its_end() {
     for mut stand in [Stand::with_a_file(), Stand::with_a_key()] {
-        // Request 0 asks about the old token, request 2 about the new one.
-        assert!(stand.run_cut(2, Cut::KilledBefore));
+        // The requests before ask the provider about the old token, and the sidecar.
+        assert!(stand.run_cut(3, Cut::KilledBefore));
         stand.keyside.end(Signal::TERM);
         stand.keyside.begin();
         let found = || stand.keyside.status()["credentials"][0]["unfinished_rotations"].clone();
@@ -638,8 +638,8 @@ fn a_rotation_cut_off_is_told_until_it_is_at_its_end() {
 fn a_rotation_cut_off_is_gone_on_with_after_the_credential_is_renamed() {
     for command in ["rotate", "revoke"] {
         let mut stand = Stand::with_a_key();
-        // Request 0 asks about the old token, request 2 about the new one.
-        assert!(stand.run_cut(3, Cut::KilledBefore));
+        // The requests before ask the provider about the old token, and the sidecar.
+        assert!(stand.run_cut(4, Cut::KilledBefore));
         stand.restart_and_be_told();
         stand.rename("renamed", "token");
         let found = || stand.keyside.status()["credentials"][0]["unfinished_rotations"].clone();
@@ -666,7 +666,7 @@ fn a_rotation_cut_off_is_gone_on_with_after_the_credential_is_renamed() {
 #[test]
 fn a_rotation_cut_off_of_no_configured_credential_is_told() {
     let mut stand = Stand::with_a_key();
-    assert!(stand.run_cut(3, Cut::KilledBefore));
+    assert!(stand.run_cut(4, Cut::KilledBefore));
     let token = stand.token();
     stand.keyside.dir().write("elsewhere", token);
     stand.restart_and_be_told();
@@ -698,7 +698,7 @@ fn a_rotation_cut_off_of_no_configured_credential_is_told() {
 #[test]
 fn a_dry_run_over_a_rotation_cut_off_says_so_and_no_more() {
     let stand = Stand::with_a_file();
-    assert!(stand.run_cut(3, Cut::KilledBefore));
+    assert!(stand.run_cut(4, Cut::KilledBefore));
     let mut command = stand.command("rotate");
     *stand.gate.plan.lock().unwrap() = None;
     let said = finish(command.arg("--dry-run"), Duration::from_secs(20));
@@ -718,7 +718,7 @@ fn a_dry_run_over_a_rotation_cut_off_says_so_and_no_more() {
 #[test]
 fn a_journal_whose_last_record_is_unknown_stays_and_stops_the_rotation() {
     let mut stand = Stand::with_a_file();
-    assert!(stand.run_cut(3, Cut::KilledBefore));
+    assert!(stand.run_cut(4, Cut::KilledBefore));
     let alive = stand.alive();
     let journal = stand.keyside.dir().join(".token.keyside-journal");
     let unknown = "{\"form\":2,\"from\":\"a newer version\"}\n";
@@ -750,8 +750,8 @@ fn a_value_that_somebody_else_wrote_meanwhile_is_not_overwritten() {
     stand
         .sandbox
         .ask("POST", "tokens", &json!({ "token": other }));
-    // Request 0 asks about the old token, request 2 about the new one.
-    assert!(stand.run_cut(2, Cut::KilledBefore));
+    // The requests before ask the provider about the old token, and the sidecar.
+    assert!(stand.run_cut(3, Cut::KilledBefore));
     stand.keyside.dir().write("token", other);
     let done = stand.run("rotate");
     assert_eq!(done.code, Some(0), "{}", done.output);

@@ -168,7 +168,7 @@ fn the_overlap_of_a_renamed_credential_goes_on() {
         let renamed = text
             .replace("[credential.acme]", "[credential.renamed]")
             .replace("credential = \"acme\"", "credential = \"renamed\"");
-        fs::write(&path, renamed).unwrap();
+        keyside.configure(&renamed);
         if is_stopped {
             keyside.begin();
         } else {

@@ -54,7 +54,7 @@ pub(super) async fn dry_run(
     result(problems)
 }
 
-/// Returns what `rotate` would do with a rotation that was cut off.
+/// Returns the next step of `rotate` after a cut-off rotation.
 fn next_of(record: &Record, new: Option<&Secret>) -> &'static str {
     match new {
         Some(new) if record.replaceable(new).is_some() => {

@@ -278,7 +278,7 @@ async fn exchange(args: &RotateArgs, rotation: &mut Rotation<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Checks that the token in the source can be exchanged, and that no sidecar has fallen back from it.
+/// Checks the token in the source for an exchange: the provider accepts the token, and no sidecar has fallen back.
 pub(super) async fn check_exchange(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
@@ -508,7 +508,7 @@ async fn resume(
     }
 }
 
-/// Says that a program may still write a secret.
+/// Announces the wait for a program.
 pub(super) fn say_wait(rotation: &Rotation<'_>) {
     if let Some(left) = rotation.writer_may_end_in() {
         let longest = Written(Duration::from_secs(left.as_secs() + 1));
@@ -516,8 +516,8 @@ pub(super) fn say_wait(rotation: &Rotation<'_>) {
     }
 }
 
-/// Returns the new secret of a rotation that was cut off, if it gives way to the one that the user gives now: nothing proves
-/// that requests succeed with it.
+/// Returns the new secret of an earlier rotation if the secret given now takes its part: no request is known to have succeeded
+/// with the earlier secret.
 async fn given_up(
     args: &RotateArgs,
     rotation: &Rotation<'_>,
@@ -537,7 +537,7 @@ async fn given_up(
     Ok((!is_good).then_some(shown))
 }
 
-/// Ends a rotation that was cut off with another new secret than it began with.
+/// Ends an earlier rotation with the secret given now.
 async fn replace_new(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,

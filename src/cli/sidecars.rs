@@ -81,7 +81,7 @@ pub(super) fn sends_with(
     })
 }
 
-/// Checks that no answering sidecar has fallen back from the secret in the source: the provider refuses requests with it.
+/// Checks all answering sidecars for a fallback from the secret in the source, after a refusal by the provider.
 ///
 /// # Errors
 /// If a sidecar has.
@@ -256,7 +256,7 @@ fn is_sent(own: &Value, target: &RotationTarget, secret: Fingerprint) -> bool {
         && list(&own["secrets"]).any(|shown| is_version(shown, target, secret))
 }
 
-/// True if a shown version of a secret is this one.
+/// True if a shown version has the name and the fingerprint of a secret.
 fn is_version(shown: &Value, target: &RotationTarget, secret: Fingerprint) -> bool {
     shown["name"] == target.secret.as_str() && shown["fingerprint"] == secret.to_string()
 }
@@ -270,7 +270,7 @@ pub(super) enum NotInUse {
     Refused(String, Value),
     /// The sidecar keeps the secret back, for these reasons.
     KeptBack(String, Vec<String>),
-    /// The provider refused a request with the secret, and the sidecar sends with an earlier one.
+    /// The provider refused a request with the secret, and the sidecar sends with an earlier secret.
     FellBack(Box<Fallback>),
     /// The sidecar sends with another secret.
     OtherSecret(String),

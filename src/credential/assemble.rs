@@ -271,7 +271,7 @@ fn fill_slot(
     for (place, reference) in references.iter().enumerate() {
         let problem = match findings.get(reference) {
             Some(Ok(found)) => match misplaced_in(kind, &found.secret) {
-                // A warning tells of it: the first is good without it.
+                // A warning names the reference: the first secret is good alone.
                 Some(_) if place > 0 => continue,
                 Some(hint) => hint.to_owned(),
                 None => {
@@ -307,7 +307,7 @@ fn fill_slot(
     }))
 }
 
-/// Returns a line for each further reference of a credential whose value is left out, because it plainly is not the secret.
+/// Returns a line for each further reference with a misplaced value: the credential leaves the value out.
 pub fn left_out<'c>(
     name: &'c str,
     config: &'c CredentialConfig,

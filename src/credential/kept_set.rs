@@ -59,7 +59,7 @@ impl KeptSet {
         Duration::from_millis(self.left_ms)
     }
 
-    /// True if a credential with these references has read the set: each secret stood behind one of its references.
+    /// True if each secret of the set stood behind one of the given references of a credential.
     #[must_use]
     pub fn is_of(&self, secrets: &ByName<Vec<Reference>>) -> bool {
         let stood_there = |(name, kept): (&String, &KeptSecret)| {

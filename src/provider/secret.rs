@@ -16,7 +16,7 @@ pub struct SecretKind {
 }
 
 impl SecretKind {
-    /// True if the provider makes the value, and the preset knows the look of it.
+    /// True if the provider makes the value, and the preset knows the look.
     #[must_use]
     pub fn has_look(&self) -> bool {
         self.text.is_some() && self.form == SecretForm::Text && self.origin == SecretOrigin::Random
@@ -39,14 +39,14 @@ pub struct TextForm {
 }
 
 impl TextForm {
-    /// True for a value of this look: it has the begin, and then so many of these letters.
+    /// True for a value with the begin, the letters and the length of the form.
     #[must_use]
     pub fn fits(&self, value: &[u8]) -> bool {
         (self.min..=self.max).contains(&value.len()) && self.has_letters_of(value)
     }
 
-    /// True for a value that the provider has not made by all that is known: of other letters, or of another length where
-    /// every value has the same. The bounds of a length that varies are of use for a search alone.
+    /// True for a value of foreign letters, or of a wrong length under a fixed length. The bounds of a varying length are of use
+    /// for a search alone.
     #[must_use]
     pub fn is_unlike(&self, value: &[u8]) -> bool {
         let has_length = self.min != self.max || value.len() == self.min;

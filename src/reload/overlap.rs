@@ -238,7 +238,7 @@ fn find_others(
 
 /// The sets of an entry that the process did not write.
 enum Found {
-    /// The name of a credential, and its sets of which some time is left.
+    /// The name of a credential, and the sets with time left.
     Sets(String, Vec<Previous>),
     /// The clock may be wrong, or the credential is not there.
     Unsure,
@@ -246,7 +246,7 @@ enum Found {
     Over,
 }
 
-/// Reads an entry, of which the process has known for the time `age`.
+/// Reads an entry known to the process for the time `age`.
 fn found_entry(
     sealed: &SealedStore,
     name: &EntryName,
@@ -275,8 +275,8 @@ fn found_entry(
     Ok(sets_of(entry, owner, age))
 }
 
-/// Returns the credential of an entry: the one with its name, or the only one that has
-/// the same references. Under a different provider a name stands for a different account.
+/// Returns the credential of an entry: the one with its name, or the only one that has the same references. Under a different
+/// provider a name stands for a different account.
 fn owner_of<'l>(
     entry: &Entry,
     name: &str,
@@ -292,11 +292,11 @@ fn owner_of<'l>(
     let mut same = configs
         .iter()
         .filter(|(_, config)| is_of_provider(config) && has_read(config));
-    // Between two names, nobody can tell which is that of before.
+    // Between two names, the earlier credential cannot be told.
     same.next().filter(|_| same.next().is_none())
 }
 
-/// Returns the sets of an entry of which some time is left.
+/// Returns the sets of an entry with time left.
 fn sets_of(entry: Entry, owner: Option<(&String, &CredentialConfig)>, age: Duration) -> Found {
     let now = Moment::now();
     let mut sets = Vec::new();

@@ -124,7 +124,7 @@ impl Reloader {
             let has_work = !waiting.is_empty();
             if has_work {
                 let (result, late) = self.work(&waiting).await;
-                // Whoever has the reply may end the process at once: the replaced secrets are on disk by then.
+                // The reader of the reply may end the process at once: the replaced secrets are on disk by then.
                 self.look_after_overlaps().await;
                 self.reply(&mut waiting, result, late);
             } else {

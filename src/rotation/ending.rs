@@ -22,7 +22,7 @@ pub enum Finished {
         /// A new secret that did not come into use.
         unused: Option<Fingerprint>,
     },
-    /// The provider revokes no secrets when asked: those that are not in use have to be deleted by hand.
+    /// The provider revokes no secrets when asked: a user deletes the unused secrets by hand.
     ByHand {
         /// The old secret, unless it is the one that stays.
         old: Option<Fingerprint>,

@@ -1,4 +1,4 @@
-//! Another new secret for a rotation that was cut off: the first one is not good, and the user gives a better one.
+//! A second new secret for a cut-off rotation, after a bad first secret.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::steps::Rotation;
 use crate::secret::Secret;
 
 impl Record {
-    /// Returns the new secret, if `new` may take its part: a user gave it, so nobody has to revoke it, and the end of the
-    /// old secret has not begun.
+    /// Returns the new secret if `new` may take its part: a secret from a user needs no revocation, and the end of the old
+    /// secret has not begun.
     #[must_use]
     pub fn replaceable(&self, new: &Secret) -> Option<&Arc<Secret>> {
         let is_open = self.origin == RotationOrigin::Given && self.step != RotationStep::Revoking;
@@ -20,8 +20,8 @@ impl Record {
 }
 
 impl Rotation<'_> {
-    /// Proves a secret that a user gives, and puts it in place instead of the new secret of the journal. The old secret of
-    /// the journal stays the one to end.
+    /// Proves a user's secret, and places the secret instead of the new secret of the journal. The old secret of the journal
+    /// stays the secret to end.
     ///
     /// # Errors
     /// If the provider refuses the secret, or the place does not hold it afterwards.
@@ -51,8 +51,8 @@ impl Rotation<'_> {
         }
     }
 
-    /// Writes a secret in the place of another than the old one. The journal names the other one until then, so a process
-    /// that is cut off here leaves a living secret in place either way.
+    /// Writes a secret over a value besides the old secret. The journal is unchanged until then: a cut-off process leaves a
+    /// living secret in place either way.
     async fn write_over(&self, other: &Secret, new: &Secret) -> Result<(), RotationError> {
         let place = self.target.place.clone();
         let managers = &self.live.managers;

@@ -84,8 +84,8 @@ impl Rotation<'_> {
         }
     }
 
-    /// Returns the time within which a program may still write a secret of the journal: one that outlives a process which
-    /// was killed. `None` if no write can be under way.
+    /// Returns the rest of the time of a program from a killed process, during which the program may still write a secret of
+    /// the journal; `None` if no write can be under way.
     #[must_use]
     pub fn writer_may_end_in(&self) -> Option<Duration> {
         let journal = self.journal.lock();
@@ -103,7 +103,7 @@ impl Rotation<'_> {
         longest.checked_sub(passed).filter(|left| !left.is_zero())
     }
 
-    /// Waits for the end of a program that may still write a secret of the journal.
+    /// Waits for the end of a program of a killed process.
     pub(super) async fn await_writer(&self) {
         if let Some(left) = self.writer_may_end_in() {
             tokio::time::sleep(left).await;

@@ -266,8 +266,8 @@ impl<'l> Rotation<'l> {
             .await)
     }
 
-    /// Notes the begin of a write that may outlive this process: the time of the record tells a later process when the write
-    /// has ended.
+    /// Notes the begin of a write beyond the end of the process: a later process knows the end of the write by the time of
+    /// the record.
     pub(super) async fn note_writer(&self, step: RotationStep) -> Result<(), RotationError> {
         if self.target.place.outlasts_process_by().is_none() {
             return Ok(());

@@ -82,7 +82,7 @@ impl KnownForm {
         Some(hit)
     }
 
-    /// Returns the end of the value at `start`. A begin may have letters that do not follow it, as `whsec_` has.
+    /// Returns the end of the value at `start`. The begin may have foreign letters, such as the `_` of `whsec_`.
     fn end_of(&self, text: &[u8], start: usize) -> usize {
         let begins = self.form.begins.as_bytes();
         let has_begin = text

@@ -55,8 +55,7 @@ fn unescaped(pem: &[u8]) -> Zeroizing<Vec<u8>> {
     clean
 }
 
-/// Returns the private key whose base64 is at `start`. The `missing` first dashes of the key share their letters with what
-/// stands before it.
+/// Returns the private key in base64 at `start`. The `missing` first dashes share letters with the text before the key.
 pub(super) fn private_key_in_base64(text: &[u8], start: usize, missing: usize) -> Option<Hit> {
     let mut letters: Zeroizing<Vec<u8>> = Zeroizing::new(
         encoded_letters(text, start)
@@ -82,8 +81,8 @@ pub(super) fn private_key_in_base64(text: &[u8], start: usize, missing: usize) -
     })
 }
 
-/// Returns the letters of base64 that begins at `start`, with their places. Lines may break it anywhere, and letters of the
-/// text behind it may follow.
+/// Returns the letters of base64 from `start` on, with places. Line breaks may stand anywhere, and letters of later text may
+/// follow.
 fn encoded_letters(text: &[u8], start: usize) -> impl Iterator<Item = (usize, u8)> {
     let rest = text.get(start..).unwrap_or_default();
     // The letters of PEM are ASCII, whose base64 has neither `+` nor `/`.
@@ -113,8 +112,8 @@ pub(super) const MAX_ENCODED_PEM: usize = MAX_PEM / 3 * 4 + MAX_PEM / 4;
 const MAX_PEM_LABEL: usize = 40;
 /// The fewest letters of a private key: one of Ed25519 has 64, with the words of the first and the last line more.
 const MIN_PEM_LETTERS: usize = 90;
-/// The begins of `-----BEGIN ` in base64, each with the number of dashes that stand before it: one by one for the three places
-/// at which a byte may begin. A key in a Secret of Kubernetes begins at the first; one in an encoded file at any.
+/// The begins of `-----BEGIN ` in base64, each with the number of dashes before: for each of the three alignments of a byte. A
+/// key in a Secret of Kubernetes has the first alignment; a key in an encoded file has any.
 pub(super) const ENCODED_BEGINS: [(&[u8], usize); 3] = [
     (b"LS0tLS1CRUdJ", 0),
     (b"LS0tLUJFR0lO", 1),

@@ -536,6 +536,12 @@ impl Keyside {
         self.wait_until_alive();
     }
 
+    /// Writes the whole configuration anew, for a reload and for each later start.
+    pub fn configure(&mut self, text: &str) {
+        self.setup.whole = Some(text.to_owned());
+        self.setup.write_config();
+    }
+
     /// The address for applications.
     pub fn outbound(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.setup.port))

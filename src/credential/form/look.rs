@@ -1,11 +1,11 @@
-//! Values that plainly are another secret or an id, by the look that the provider's preset knows of its own secret.
+//! Values with the look of foreign secrets and ids, beside the look known from the provider's preset.
 
 use super::super::encoded::from_base64;
 use super::meta::is_app_secret;
 use crate::provider::{Letters, TextForm};
 use crate::secret::Secret;
 
-/// Returns a hint for a value that is a telling secret of another provider, an id, or base64 of a secret of this look.
+/// Returns a hint for a foreign provider's secret, an id, or base64 of a secret of the given look.
 /// The hint contains nothing of the value.
 pub(in crate::credential) fn not_of_look(look: &TextForm, secret: &Secret) -> Option<&'static str> {
     #[expect(
@@ -41,14 +41,13 @@ fn is_telling(value: &str, look: &TextForm) -> bool {
     TELLING.iter().any(is_of)
 }
 
-/// True for base64 of a value of this look. A secret whose own letters are those of base64 may encode a text.
+/// True for base64 of a value of the given look. A secret of base64 letters may encode a text by right.
 fn is_base64_of(value: &str, look: &TextForm) -> bool {
     look.letters != Letters::Base64
         && from_base64(value).is_some_and(|decoded| look.fits(decoded.as_bytes()))
 }
 
-/// The telling begins of the secrets that requests of the presets carry, each with the length of the shortest one. Meta's has
-/// rules of its own.
+/// The telling begins of the presets' secrets in requests, with the shortest length of each. Meta's tokens have separate rules.
 const TELLING: [(&str, usize); 2] = [("KEY0", 40), ("bk_", 20)];
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl SecretPlace {
         }
     }
 
-    /// Returns the longest time for which a write goes on after the end of this process; `None` for a write that ends with it.
+    /// Returns the longest time of a write beyond the end of the process; `None` for a write within the process.
     #[must_use]
     pub fn outlasts_process_by(&self) -> Option<Duration> {
         let is_program = matches!(self.reference(), Reference::Exec { .. });
