@@ -75,6 +75,19 @@ pub(super) struct InboundDraft {
     pub(super) targets: Vec<DeliveryTarget>,
 }
 
+/// Returns the warnings about the values of secrets: unusual ones, and those left out.
+fn value_warnings(
+    credentials: &BTreeMap<String, Arc<Credential>>,
+    config: &Config,
+    findings: &Findings,
+) -> Vec<String> {
+    let assembled = credentials.values();
+    let doubts = assembled.flat_map(|credential| credential.doubts());
+    let configs = config.credentials.iter();
+    let dropped = configs.flat_map(|(name, config)| left_out(name, config, findings));
+    doubts.chain(dropped).collect()
+}
+
 impl Draft {
     /// Begins a draft with what a load has read.
     ///
@@ -115,12 +128,7 @@ impl Draft {
         let signings = Signings::read(&config, &findings, live, &mut remarks);
         let publishers = Publishers::read(&config, &findings, &authorities, live, &mut remarks)?;
         let state = state_of(&config, &findings, live, &mut remarks);
-        let doubts = credentials
-            .values()
-            .flat_map(|credential| credential.doubts());
-        warnings.extend(doubts);
-        let named = config.credentials.iter();
-        warnings.extend(named.flat_map(|(name, config)| left_out(name, config, &findings)));
+        warnings.extend(value_warnings(&credentials, &config, &findings));
         warnings.extend(remarks.warnings);
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
