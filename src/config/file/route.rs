@@ -88,28 +88,39 @@ fn route(
         allow_uids,
         credential,
     };
+    check_against_earlier(&reader, &endpoint, &route, provider, earlier);
+    check_secrets(&reader, &route.credential, placed);
+    Some(route)
+}
+
+/// Tells of a route with the name of an earlier route, or at a path where requests cannot be told apart.
+fn check_against_earlier(
+    reader: &Reader<'_>,
+    endpoint: &Endpoint<'_>,
+    route: &RouteConfig,
+    provider: &Provider,
+    earlier: &mut Earlier<EarlierSamePath>,
+) {
     if let Some(at) = earlier.take_name(&route.name, reader.at()) {
-        endpoint.fault_same_name(&reader, "route", &at);
+        endpoint.fault_same_name(reader, "route", &at);
     }
     let same_path = earlier.at_path(route.path.clone()).or_default();
-    if let Some(at) = same_path.clash(&route, provider) {
+    if let Some(at) = same_path.clash(route, provider) {
         endpoint.fault_at_path(
-            &reader,
+            reader,
             format!(
                 "the same path as the route at {at}, expected another `path`, \
                  or `senders` in both that have none in common"
             ),
         );
-    } else if let Some(at) = same_path.of_another_credential(&route, provider) {
+    } else if let Some(at) = same_path.of_another_credential(route, provider) {
         let message = format!(
             "the same path as the route at {at} with another credential: requests that name no sender, such as \
              templates, and media without phone_number_id, are refused with 403 sender_not_named"
         );
         reader.report().warn(reader.at(), reader.path(), message);
     }
-    same_path.add(&route, provider, reader.at());
-    check_secrets(&reader, &route.credential, placed);
-    Some(route)
+    same_path.add(route, provider, reader.at());
 }
 
 /// Reads `allow_uids`. Over TCP, users cannot be told apart.
