@@ -299,14 +299,15 @@ fn relink_field(
 
 /// Takes `access_token=...` out of every URL in a text, as Graph puts it into paging links.
 fn without_access_tokens(text: &[u8]) -> Cow<'_, [u8]> {
-    if find_bytes(text, ACCESS_TOKEN).is_none() {
+    if access_token_at(text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut clean = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = find_bytes(rest, ACCESS_TOKEN) {
+    while let Some((at, name)) = access_token_at(rest) {
         let (before, token) = rest.split_at(at);
         clean.extend_from_slice(before);
+        let token = token.get(name.len()..).unwrap_or_default();
         let end = token
             .iter()
             .position(|b| b"&\"'\\<> \r\n\t".contains(b))
@@ -324,8 +325,24 @@ fn without_access_tokens(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(clean)
 }
 
-/// The parameter that Graph adds to paging links, with the token of the request.
-const ACCESS_TOKEN: &[u8] = b"access_token=";
+/// Returns the place of the first parameter `access_token`, and its spelling with the `=`.
+fn access_token_at(text: &[u8]) -> Option<(usize, &'static [u8])> {
+    // Most answers have none: one search is enough for them.
+    find_bytes(text, b"access")?;
+    ACCESS_TOKEN
+        .iter()
+        .filter_map(|name| Some((find_bytes(text, name)?, *name)))
+        .min()
+}
+
+/// The spellings of the parameter that Graph adds to paging links, with the token of the request: plain, percent-encoded, and
+/// with the `=` escaped as in JSON.
+const ACCESS_TOKEN: [&[u8]; 4] = [
+    b"access_token=",
+    b"access%5Ftoken=",
+    b"access%5ftoken=",
+    br"access_token\u003d",
+];
 /// The value of a header that could not be written without its secret.
 const REDACTED_VALUE: HeaderValue = HeaderValue::from_static("[redacted]");
 /// The slug of an answer whose body was replaced by a note.
@@ -360,6 +377,16 @@ mod tests {
                 r#"{"next":"https://g/x?access_token=EAAx"}"#,
                 r#"{"next":"https://g/x?"}"#,
             ),
+            ("https://g/x?access%5Ftoken=EAAx&a=1", "https://g/x?a=1"),
+            (
+                "https://g/x?access%5ftoken=EAAx&a=1&access_token=EAAy&b=2",
+                "https://g/x?a=1&b=2",
+            ),
+            (
+                r#"{"next":"https://g/x?access_token\u003dEAAx\u0026a=1"}"#,
+                r#"{"next":"https://g/x?a=1"}"#,
+            ),
+            ("no access here", "no access here"),
             ("nothing", "nothing"),
         ];
         for (text, expected) in table {
