@@ -46,8 +46,7 @@
 //! peer that is gone answers with a reset, and the connection ends. A peer whose request waits for its turn, or whose body
 //! passes through, is asked at once and then every second, so that no message of a caller that is gone leaves the
 //! queue. Behind a body that is cut off, the end passes after 10 s all the same. In `Read` the request is on its way
-//! already, and the peer is asked where a new connection finds no place. HTTP/1.0 has no interim answers: such a peer is not
-//! asked, and its request waits for the turn as if the peer were there.
+//! already, and the peer is asked where a new connection finds no place.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

@@ -33,8 +33,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         // The body may be whole, with its last bytes on their way to the provider.
         let may_be_whole = self.link.passes_through() && ended.elapsed() < LAST_BYTES;
         let is_wanted = self.link.is_waiting() || may_be_whole;
-        // A peer of HTTP/1.0 gets no question, and is taken for one that wants the answer.
-        if is_wanted && !self.has_written {
+        if is_wanted && self.link.takes_interim_answers() && !self.has_written {
             return self.ask_ended_peer(cx);
         }
         Poll::Ready(())
