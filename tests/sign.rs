@@ -106,7 +106,8 @@ fn signed_lines_equal_those_published_by_vendors() {
             SINCH,
             "X-Sinch-Webhook-Signature: 6bpJoRmFoXVjfJIVglMoJzYXxnoxRujzR4k2GOXewOE=\n\
              X-Sinch-Webhook-Signature-Timestamp: 1634579353\n\
-             X-Sinch-Webhook-Signature-Nonce: 01FJA8B4A7BM43YGWSG9GBV067\n",
+             X-Sinch-Webhook-Signature-Nonce: 01FJA8B4A7BM43YGWSG9GBV067\n\
+             X-Sinch-Webhook-Signature-Algorithm: HmacSHA256\n",
         ),
     ] {
         let signed = sign(secret, words, body.as_bytes());

@@ -63,6 +63,7 @@ fn limited(until: Instant) -> Limited {
         pause: Some(PauseReason::Throttled),
         ..Limited::new(
             Scope::Account,
+            None,
             until.saturating_duration_since(Instant::now()),
         )
     }

@@ -165,11 +165,11 @@ pub struct Limited {
 
 impl Limited {
     /// The refusal by a limit without a queue.
-    pub(super) fn new(scope: Scope, retry_after: Duration) -> Self {
+    pub(super) fn new(scope: Scope, quota: Option<Quota>, retry_after: Duration) -> Self {
         Self {
             scope,
             retry_after,
-            quota: None,
+            quota,
             waiting: 0,
             is_closed: false,
             pause: None,
@@ -181,7 +181,7 @@ impl Limited {
     pub fn closed() -> Self {
         Self {
             is_closed: true,
-            ..Self::new(Scope::Account, CLOSED_RETRY_AFTER)
+            ..Self::new(Scope::Account, None, CLOSED_RETRY_AFTER)
         }
     }
 }

@@ -155,7 +155,8 @@ impl Pairs {
         // A deadline for each recipient would add up, since each reply of the shared server may take a while.
         let deadline = demand.deadline().max(now + DECISION_TIMEOUT);
         let passing = timeout_at(deadline, self.pass_together(demand)).await;
-        passing.unwrap_or(Err(Limited::new(Scope::Recipient, DECISION_TIMEOUT)))
+        let refused = Limited::new(Scope::Recipient, self.own_quota(), DECISION_TIMEOUT);
+        passing.unwrap_or(Err(refused))
     }
 
     async fn pass_together(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
@@ -190,7 +191,7 @@ impl Pairs {
         if wait.is_zero() || now + wait <= demand.deadline() {
             return Ok(());
         }
-        Err(Limited::new(Scope::Recipient, wait))
+        Err(Limited::new(Scope::Recipient, self.own_quota(), wait))
     }
 
     /// Waits for a turn of one pair. `now` is not the time of the arrival: the request may have waited for its body since.

@@ -130,7 +130,7 @@ impl<T> Turnstile<T> {
         Limited {
             scope: self.pacer.scope,
             retry_after: self.pacer.wait(ahead, now),
-            quota: self.pacer.quota,
+            quota: self.pacer.quota_in_charge(),
             waiting: self.queue.len(),
             is_closed: self.pacer.is_closed(),
             pause: self.pacer.pause_at(now).map(|pause| pause.reason),

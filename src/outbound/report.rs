@@ -320,7 +320,8 @@ impl<'a> RequestReport<'a> {
         if !self.audit.records_requests() {
             return;
         }
-        let credential = self.operation.and(self.credential());
+        // A request that was refused met no secret.
+        let credential = self.pattern.and(self.credential());
         let fingerprint = credential.and_then(Credential::fingerprint);
         let route = self.operation.and(self.route_name());
         let fields = [

@@ -192,16 +192,17 @@ impl ErrorRules {
         self.messages(body).any(has)
     }
 
-    /// Returns the messages in the body of an error. An error without JSON is a message as a whole.
+    /// Returns the messages at the places of the rules. The empty place is an error without JSON as a whole, which may be a page
+    /// of anybody's that repeats the request: only rules that name the place look at it.
     fn messages<'a>(&'a self, body: &'a Value) -> impl Iterator<Item = &'a str> {
-        let whole = body.as_str().filter(|_| !self.message.is_empty());
-        whole.into_iter().chain(self.named_messages(body))
-    }
-
-    /// Returns the messages at the places of the rules.
-    pub(super) fn named_messages<'a>(&'a self, body: &'a Value) -> impl Iterator<Item = &'a str> {
         let places = self.message.iter();
         places.filter_map(|place| body.pointer(place)?.as_str())
+    }
+
+    /// Returns the messages in the fields of an error.
+    pub(super) fn named_messages<'a>(&'a self, body: &'a Value) -> impl Iterator<Item = &'a str> {
+        let is_fields = body.is_object();
+        self.messages(body).filter(move |_| is_fields)
     }
 
     fn throttle(&self, code: Option<&str>, status: u16, body: &Value) -> Option<&Throttle> {
@@ -368,7 +369,8 @@ mod tests {
                 Some("policy"),
             ),
             (400, json!({"other": "not paid"}), None),
-            (400, json!("the bill is not paid"), Some("policy")),
+            (400, json!("the bill is not paid"), None),
+            (404, json!("no such page: /?proof=x"), None),
             (429, json!({"error": {"code": 555}}), Some("throttled")),
             (420, json!({}), Some("throttled")),
             (400, json!({"error": {"code": 368}}), Some("policy")),
@@ -384,6 +386,17 @@ mod tests {
                 "{status} {body}"
             );
         }
+    }
+
+    #[test]
+    fn an_error_without_json_tells_only_rules_with_the_empty_place() {
+        let mut errors = errors();
+        errors.message.push(String::new());
+        let page = json!("the bill is not paid");
+        assert_eq!(errors.meaning(400, None, &page).class(), Some("policy"));
+        assert_eq!(errors.named_messages(&page).count(), 0);
+        let object = json!({"text": "the bill is not paid"});
+        assert_eq!(errors.meaning(400, None, &object).class(), None);
     }
 
     #[test]

@@ -313,10 +313,12 @@ impl EarlyLosses {
         }
     }
 
-    /// Returns the reason of the last loss while connections come and go: from the second early loss on, until one lasts.
+    /// Returns the reason of the last loss while connections come and go: from the second early loss on, until the server is
+    /// up or down for a while.
     fn shown(&self, is_up: bool, since_change: Duration) -> Option<String> {
-        let lasts = is_up && since_change >= STEADY;
-        (self.count > 1 && !lasts).then(|| self.problem.clone())
+        let while_unsettled = if is_up { STEADY } else { MAX_AWAY };
+        let is_unsettled = since_change < while_unsettled;
+        (self.count > 1 && is_unsettled).then(|| self.problem.clone())
     }
 }
 
@@ -388,6 +390,8 @@ const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_REST: Duration = Duration::from_secs(3);
 /// The age of a connection whose loss has nothing to do with the loss before.
 const STEADY: Duration = Duration::from_secs(3);
+/// A server that is away for longer is down: the longest rest, and a few attempts to connect.
+const MAX_AWAY: Duration = Duration::from_secs(10);
 /// The wait of a start or a reload for the first connection. Requests that come before it
 /// are limited as if the server were lost.
 const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -431,6 +435,7 @@ mod tests {
                 );
             }
             assert_eq!(early.shown(true, long), None, "{lives:?}");
+            assert_eq!(early.shown(false, MAX_AWAY), None, "{lives:?}");
         }
     }
 }

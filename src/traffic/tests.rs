@@ -118,6 +118,24 @@ fn a_sum_tells_the_end_of_failures_unless_others_go_on() {
 }
 
 #[test]
+fn a_failure_of_another_kind_swallows_no_end() {
+    let traffic = RouteTraffic::default();
+    let fail = |class, at| {
+        let failure = failure(class, "");
+        traffic.failed(TrafficKind::Sends, "1", &failure, second(at));
+    };
+    let ok = |at| traffic.succeeded(TrafficKind::Sends, "1", second(at));
+    fail(FailureClass::Timeout, 0);
+    ok(1);
+    fail(FailureClass::Timeout, 2);
+    assert!(ok(3).streak.is_none());
+    fail(FailureClass::Tls, 4);
+    assert!(ok(5).streak.is_some());
+    let summed = traffic.sum_up(second(61));
+    assert_eq!(summed.ended.first().map(|ended| ended.count), Some(1));
+}
+
+#[test]
 fn a_restriction_holds_until_a_message_of_the_sender_passes() {
     let traffic = RouteTraffic::default();
     let locked = failure(FailureClass::Policy, "131031");

@@ -122,7 +122,10 @@ impl Track {
         streak.failure = failure.clone();
         if burst.is_some() {
             streak.is_logged = true;
-            self.ended = None;
+            // The end of these failures is a line to come; failures of other kinds may have ended without a line.
+            if self.logged.iter().all(|logged| logged.unlogged == 0) {
+                self.ended = None;
+            }
         }
         burst
     }

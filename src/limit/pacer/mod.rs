@@ -17,6 +17,8 @@
 //! | back before `LOST_POLL` | the server | by the last reply and the tokens used alone, the later time; if the state is lost, as in the next row | requests with a held token |
 //! | back later | the server | by the tokens used alone, as if every sidecar had used a token more than here; and `LOST_POLL` | no request until the next reply |
 //!
+//! A loss that comes soon after the last is one loss with it: nothing is assumed to be used anew.
+//!
 //! The share is whole while the server has never answered. `on_failure` may close or open the limit in place of the share.
 
 use std::time::Duration;
@@ -343,6 +345,12 @@ impl Pacer {
     pub(super) fn interval(&self) -> Duration {
         self.bucket_in_charge()
             .map_or(Duration::ZERO, |bucket| bucket.quota().interval())
+    }
+
+    /// Quota that counts now: of all sidecars while the server counts, else of the local share.
+    pub(super) fn quota_in_charge(&self) -> Option<Quota> {
+        self.bucket_in_charge()
+            .map_or(self.quota, |bucket| Some(bucket.quota()))
     }
 
     /// The bucket of all sidecars, as far as known, while the server counts; else the bucket of the

@@ -14,6 +14,9 @@ use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
 #[derive(Debug)]
 pub(super) struct HeadScan {
     line: LineScan,
+    /// True if a request line surely begins where the scan began: hyper may hold the first part of a pipelined head, and what
+    /// arrives then is the rest of the head, or a body.
+    is_line: bool,
     /// True if the first byte of the line begins a TLS handshake.
     is_tls: bool,
     /// The bytes of the head so far.
@@ -47,6 +50,7 @@ impl HeadScan {
     pub(super) fn new(bounds: &ConnectionBounds, room: Option<HeadRoom>) -> Self {
         Self {
             line: LineScan::Waiting,
+            is_line: true,
             is_tls: false,
             length: 0,
             is_long: false,
@@ -60,6 +64,7 @@ impl HeadScan {
     /// Begins the next head. hyper's buffer stays as long as it is.
     pub(super) fn restart(&mut self) {
         self.line = LineScan::Waiting;
+        self.is_line = false;
         self.is_tls = false;
         self.length = 0;
     }
@@ -96,7 +101,8 @@ impl HeadScan {
             (None, Some(_)) => LineScan::Target,
             (None, None) => LineScan::Method,
         };
-        with_encoded(bytes, target?..end.unwrap_or(bytes.len()))
+        let target = target?..end.unwrap_or(bytes.len());
+        self.is_line.then(|| with_encoded(bytes, target))?
     }
 
     /// Returns the position of the first byte of the line; `None` if the line is over, or has not begun.
@@ -111,6 +117,7 @@ impl HeadScan {
         }
         let begin = bytes.iter().position(|byte| !LINE_ENDS.contains(byte))?;
         self.line = LineScan::Method;
+        self.is_line |= begins_request(bytes.get(begin..).unwrap_or_default());
         link.note_fragment(false);
         // No method begins with this byte, so the first byte of the line decides.
         self.is_tls = bytes.get(begin) == Some(&TLS_HANDSHAKE);
@@ -160,6 +167,13 @@ impl HeadScan {
             )
         }
     }
+}
+
+/// True for bytes that begin with a method and a target. No line of a header does, nor does JSON or a form.
+fn begins_request(bytes: &[u8]) -> bool {
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
+    let target = bytes.get(method.count()..).unwrap_or_default();
+    target.len() < bytes.len() && (target.starts_with(b" /") || target.starts_with(b" http"))
 }
 
 /// Returns the bytes with percent signs for what hyper refuses in a part of them; `None` if there is nothing to encode.

@@ -164,12 +164,19 @@ fn code_places(field: &Field<'_>) -> Vec<CodePlace> {
     one_or_more(field, code_place)
 }
 
-/// Reads `message`: the place of the message, or a list of places.
+/// Reads `message`: the place of the message, or a list of places. The empty pointer is an answer without JSON as a whole.
 fn messages(reader: &mut Reader<'_>) -> Vec<String> {
     let field = reader.field("message");
     field
-        .map(|field| one_or_more(&field, pointer_text))
+        .map(|field| one_or_more(&field, message_place))
         .unwrap_or_default()
+}
+
+fn message_place(text: &str) -> Result<String, Malformed> {
+    match text {
+        "" => Ok(String::new()),
+        pointer => pointer_text(pointer),
+    }
 }
 
 /// Reads a text, or a list of texts.

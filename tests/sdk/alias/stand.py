@@ -51,8 +51,8 @@ TRUST_VARIABLES = ("NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
 # Hosts of the provider, at the sandbox. Meta's second host serves media.
 HOSTS = {
     "meta": {"graph.facebook.com": SANDBOX, "lookaside.fbsbx.com": MEDIA},
-    "twilio": {"api.twilio.com": SANDBOX},
-    "vonage": {"api.nexmo.com": SANDBOX},
+    "twilio": {host: SANDBOX for host in ("api.twilio.com", "messaging.twilio.com", "content.twilio.com")},
+    "vonage": {"api.nexmo.com": SANDBOX, "api-us.vonage.com": SANDBOX},
     "messagebird": {"conversations.messagebird.com": SANDBOX},
     "plivo": {"api.plivo.com": SANDBOX},
     "zenvia": {"api.zenvia.com": SANDBOX},
