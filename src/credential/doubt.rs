@@ -1,7 +1,7 @@
 //! Doubts about secrets whose form is usual, and not promised: a warning, and no refusal.
 
 use super::account::Credential;
-use super::form::META_TOKEN;
+use super::form::{META_TOKEN, is_app_secret};
 use crate::provider::{SecretForm, SecretKind};
 use crate::secret::Secret;
 
@@ -39,6 +39,8 @@ fn doubt(kind: &SecretKind, secret: &Secret) -> Option<&'static str> {
             let look = kind.text.as_ref()?;
             look.is_unlike(value.as_bytes()).then_some(UNUSUAL_LOOK)
         }
+        // Sandboxes and published test vectors have words as app secrets.
+        SecretForm::AppSecret if !is_app_secret(value) => Some(UNUSUAL_APP_SECRET),
         SecretForm::MetaToken
         | SecretForm::AppSecret
         | SecretForm::Text
@@ -48,6 +50,8 @@ fn doubt(kind: &SecretKind, secret: &Secret) -> Option<&'static str> {
 
 const UNUSUAL_LOOK: &str = "it has other letters, another begin or another length than such secrets of the provider have; look whether it is the right one, \
      and whole";
+const UNUSUAL_APP_SECRET: &str = "it is not 32 hex digits, as app secrets of Meta are, and whoever guesses it can forge events; look whether it is \
+     the app secret, and whole";
 const UNUSUAL_TOKEN: &str = "the token does not begin with EAA, as tokens of Meta do; look whether it is the token, and whole";
 
 #[cfg(test)]
@@ -70,7 +74,8 @@ mod tests {
             ("meta", "token", "EAAGm0PX4ZCpsBA", false),
             ("meta", "token", "AAGm0PX4ZCpsBA", true),
             ("meta", "token", "eaaGm0PX4ZCpsBA", true),
-            ("meta", "app_secret", "0123456789abcdef", false),
+            ("meta", "app_secret", hex, false),
+            ("meta", "app_secret", "0123456789abcdef", true),
             ("twilio", "auth_token", hex, false),
             ("twilio", "auth_token", "d41d8cd98f00b204", true),
             ("telnyx", "api_key", "AAGm0PX4ZCpsBA", true),

@@ -267,6 +267,11 @@ impl Spool {
             for (delivery, why) in taken.unfit {
                 self.bury(delivery, &why).await?;
             }
+            for mut delivery in taken.gone {
+                delivery.is_settled = true;
+                to.probe_unused(delivery.probe);
+                self.let_go(to, delivery.place, &[]);
+            }
             if !taken.events.is_empty() {
                 return Ok(taken.events);
             }

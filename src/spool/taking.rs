@@ -30,6 +30,8 @@ pub(super) struct TakenEvents {
     pub(super) events: Vec<Delivery>,
     /// The events that are not delivered, each with the cause.
     pub(super) unfit: Vec<(Delivery, String)>,
+    /// The events that were erased while they were under way.
+    pub(super) gone: Vec<Delivery>,
     pub(super) wait: Wait,
 }
 
@@ -39,6 +41,8 @@ enum EventContent {
     Fit,
     /// The event becomes a dead letter, for this cause.
     Unfit(String),
+    /// The event was erased while it was under way.
+    Gone,
     /// The event waits for its key, and holds up its own lane alone.
     Locked,
 }
@@ -48,6 +52,7 @@ impl TakenEvents {
         Self {
             events: Vec::new(),
             unfit: Vec::new(),
+            gone: Vec::new(),
             wait,
         }
     }
@@ -73,7 +78,8 @@ impl Taking {
     /// others read the store.
     fn read(&self, taken: Vec<Delivery>, wait: Wait, now: Instant) -> TakenEvents {
         let mut found = TakenEvents::new(wait);
-        let (mut taken, mut locked) = (taken.into_iter(), Vec::new());
+        let mut taken = taken.into_iter();
+        let mut locked = Vec::new();
         let before_ms = self.store.before(self.max_age);
         let read = self.store.read(|read| {
             let rows = query::Rows::open(read)?;
@@ -85,6 +91,7 @@ impl Taking {
                         found.events.push(delivery);
                     }
                     Ok(EventContent::Unfit(why)) => found.unfit.push((delivery, why)),
+                    Ok(EventContent::Gone) => found.gone.push(delivery),
                     Ok(EventContent::Locked) => locked.push(delivery),
                     Err(error) => return Ok(Some((delivery, error))),
                 }
@@ -119,7 +126,7 @@ impl Taking {
                     false => EventContent::Fit,
                 })
             }
-            Ok(None) => Ok(EventContent::Unfit(RecordError::Damaged.to_string())),
+            Ok(None) => Ok(EventContent::Gone),
             Err(StoreError::Record(RecordError::NoKey)) => Ok(EventContent::Locked),
             Err(StoreError::Record(error @ (RecordError::Damaged | RecordError::Form))) => {
                 Ok(EventContent::Unfit(error.to_string()))

@@ -91,6 +91,8 @@ REFUSED = [
     ({"config": "[metrics]\nlisten = ['127.0.0.1:9901']\n"}, "which the chart writes"),
     ({"inbound": {"listen": ["127.0.0.1:8081"]}}, "inbound"),
     ({"spool": {"enabled": True, "keep": "long"}}, "keep"),
+    ({"config": "inbound.max_body = '1MiB'\n"}, "which the chart writes"),
+    ({"config": "[ inbound ]\nmax_body = '1MiB'\n"}, "which the chart writes"),
     ({"config": "[inbound.tls]\ncert = 'a'\n"}, "which the chart writes"),
     ({"config": "[inbound]\nlisten = ['127.0.0.1:8081']\n"}, "which the chart writes"),
 ]

@@ -11,8 +11,8 @@ use super::{is_path_segment, user};
 use crate::config::{OutboundConfig, RouteConfig, RouteLimits};
 use crate::document::{Field, Malformed, Position, Reader, choices, shown};
 use crate::provider::{
-    Extent, Operation, OperationSet, Provider, READING, Rates, RequestPattern, WHATSAPP, party,
-    schema,
+    Extent, Operation, OperationSet, Origin, Provider, READING, Rates, RequestPattern, WHATSAPP,
+    party, schema,
 };
 
 /// Reads all routes.
@@ -88,7 +88,8 @@ fn route(
         allow_uids,
         credential,
     };
-    check_against_earlier(&reader, &endpoint, &route, provider, earlier);
+    let shared = SharedHosts { provider, outbound };
+    check_against_earlier(&reader, &endpoint, &route, &shared, earlier);
     check_secrets(&reader, &route.credential, placed);
     Some(route)
 }
@@ -98,14 +99,14 @@ fn check_against_earlier(
     reader: &Reader<'_>,
     endpoint: &Endpoint<'_>,
     route: &RouteConfig,
-    provider: &Provider,
+    shared: &SharedHosts<'_>,
     earlier: &mut Earlier<EarlierSamePath>,
 ) {
     if let Some(at) = earlier.take_name(&route.name, reader.at()) {
         endpoint.fault_same_name(reader, "route", &at);
     }
     let same_path = earlier.at_path(route.path.clone()).or_default();
-    if let Some(at) = same_path.clash(route, provider) {
+    if let Some(at) = same_path.clash(route, shared) {
         endpoint.fault_at_path(
             reader,
             format!(
@@ -113,14 +114,14 @@ fn check_against_earlier(
                  or `senders` in both that have none in common"
             ),
         );
-    } else if let Some(at) = same_path.of_another_credential(route, provider) {
+    } else if let Some(at) = same_path.of_another_credential(route, shared) {
         let message = format!(
             "the same path as the route at {at} with another credential: requests that name no sender, such as \
              templates, and media without phone_number_id, are refused with 403 sender_not_named"
         );
         reader.report().warn(reader.at(), reader.path(), message);
     }
-    same_path.add(route, provider, reader.at());
+    same_path.add(route, shared, reader.at());
 }
 
 /// Reads `allow_uids`. Over TCP, users cannot be told apart.
@@ -219,26 +220,51 @@ struct EarlierRoutes {
     senders: HashMap<String, Position>,
 }
 
+/// The hosts at which routes of two providers may meet.
+struct SharedHosts<'a> {
+    provider: &'a Provider,
+    outbound: &'a OutboundConfig,
+}
+
+impl<'a> SharedHosts<'a> {
+    /// Returns the origins that count. In alias mode the hosts tell two providers apart that share the host of media alone: a
+    /// link there names the route.
+    fn origins(&self) -> impl Iterator<Item = &'a Origin> + use<'a> {
+        let provider = self.provider;
+        let is_alias_mode = self.outbound.tls.is_some();
+        let media = provider.media_upstream.iter();
+        let media = media.filter(move |_| !is_alias_mode && provider.graph_answers);
+        provider.origins_without_links().chain(media)
+    }
+}
+
 impl EarlierSamePath {
     /// Returns the place of a route that some sender could use as well as this one.
-    fn clash(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
-        let alike = self.not_told_apart(provider);
-        alike.filter_map(|alike| alike.clash(route, provider)).min()
+    fn clash(&self, route: &RouteConfig, shared: &SharedHosts<'_>) -> Option<&Position> {
+        let alike = self.not_told_apart(shared);
+        alike
+            .filter_map(|alike| alike.clash(route, shared.provider))
+            .min()
     }
 
     /// Returns the place of the first route with another credential.
-    fn of_another_credential(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
-        let alike = self.not_told_apart(provider);
+    fn of_another_credential(
+        &self,
+        route: &RouteConfig,
+        shared: &SharedHosts<'_>,
+    ) -> Option<&Position> {
+        let alike = self.not_told_apart(shared);
         alike
             .filter_map(|alike| alike.of_another_credential(route))
             .min()
     }
 
-    /// Returns the routes whose requests neither the host nor the account in the path tells from requests to `provider`. A
+    /// Returns the routes whose requests neither the host nor the account in the path tells from requests to the provider of `shared`. A
     /// request that names neither is refused, as long as both providers know its path.
-    fn not_told_apart(&self, provider: &Provider) -> impl Iterator<Item = &EarlierRoutes> {
-        let same_hosts = provider
-            .origins_without_links()
+    fn not_told_apart(&self, shared: &SharedHosts<'_>) -> impl Iterator<Item = &EarlierRoutes> {
+        let provider = shared.provider;
+        let same_hosts = shared
+            .origins()
             .filter_map(|origin| self.hosts.get(&origin.host));
         same_hosts
             .flatten()
@@ -250,10 +276,10 @@ impl EarlierSamePath {
             })
     }
 
-    fn add(&mut self, route: &RouteConfig, provider: &Provider, at: &Position) {
-        let account = provider.account.as_ref();
+    fn add(&mut self, route: &RouteConfig, shared: &SharedHosts<'_>, at: &Position) {
+        let account = shared.provider.account.as_ref();
         let variable = account.map(|account| account.variable.clone());
-        for origin in provider.origins_without_links() {
+        for origin in shared.origins() {
             let same_host = self.hosts.entry(origin.host.clone()).or_default();
             let of_variable = same_host.entry(variable.clone()).or_default();
             of_variable.all.add(route, at);

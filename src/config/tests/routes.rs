@@ -77,13 +77,13 @@ fn routes_with_one_path_are_told_apart_by_host_account_or_sender() {
             &[("elsewhere", any), ("meta", any), ("other", any)],
             Some(1),
         ),
-        // The two providers take media from a common host, where links name their routes.
-        (&[("half", any), ("meta", any)], None),
+        // The two providers take media from a common host.
+        (&[("half", any), ("meta", any)], Some(0)),
         (&[("half", any), ("elsewhere", any)], None),
         (&[("meta", &["1"]), ("elsewhere", &["1"])], None),
         (&[("meta", &["1"]), ("other", &["2"])], None),
         (
-            &[("meta", &["1"]), ("other", &["2"]), ("half", &["2"])],
+            &[("meta", &["1"]), ("other", &["2"]), ("half", &["3"])],
             None,
         ),
         (&[("meta", &["1"]), ("other", any)], Some(0)),
@@ -102,6 +102,15 @@ fn routes_with_one_path_are_told_apart_by_host_account_or_sender() {
     }
 }
 
+/// Links of media name their routes, and the hosts of the messages differ.
+#[test]
+fn in_alias_mode_two_providers_may_share_the_host_of_media() {
+    let alias = "[outbound.tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+    let text = with_routes(&[("half", &[]), ("meta", &[])]) + alias;
+    assert_eq!(faults(&text), Vec::<String>::new());
+    assert!(parse(&text).warnings.is_empty());
+}
+
 #[test]
 fn a_route_beside_another_credential_is_a_warning_where_only_senders_tell_them_apart() {
     for (routes, count) in [
@@ -109,7 +118,7 @@ fn a_route_beside_another_credential_is_a_warning_where_only_senders_tell_them_a
         (&[("first", &[]), ("second", &[])], 0),
         (&[("meta", &["1"]), ("meta", &["2"])], 0),
         (&[("meta", &["1"]), ("other", &["2"])], 1),
-        (&[("meta", &["1"]), ("half", &["2"]), ("elsewhere", &[])], 0),
+        (&[("meta", &["1"]), ("half", &["2"]), ("elsewhere", &[])], 1),
     ] {
         let warnings = parse(&with_routes(routes)).warnings;
         assert_eq!(warnings.len(), count, "{routes:?}: {warnings:?}");

@@ -19,7 +19,7 @@ pub(super) fn is_twice(value: &str) -> bool {
 }
 
 /// True for the form of an app secret of Meta.
-pub(super) fn is_app_secret(value: &str) -> bool {
+pub(in crate::credential) fn is_app_secret(value: &str) -> bool {
     value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -11,14 +11,14 @@ mod stand_in;
 mod tests;
 
 pub(super) use look::not_of_look;
-pub(super) use meta::META_TOKEN;
+pub(super) use meta::{META_TOKEN, is_app_secret};
 
-use meta::{is_app_secret, is_cut_app_secret, is_long_meta_token, is_meta_token, is_twice};
+use meta::{is_cut_app_secret, is_long_meta_token, is_meta_token, is_twice};
 use shape::{
     PUNCTUATION, encodes, has_scheme, holds_another_text, is_assignment, is_enclosed, is_header,
     is_jwt, is_number, is_object, is_path, is_percent_encoded, is_repeated,
 };
-use stand_in::{is_placeholder, is_stand_in, is_stub};
+use stand_in::{is_placeholder, is_stub, is_stub_of_app_secret};
 
 use super::access::signing_key;
 use super::encoded::{encoded_texts, from_base64};
@@ -160,8 +160,12 @@ fn not_an_app_secret(value: &str) -> Option<&'static str> {
         Some("it is a number, as the id of an app is; put the app secret (32 hex digits) there")
     } else if is_cut_app_secret(value) {
         Some("it has hex digits as an app secret has, but not 32 of them; put all 32 there")
-    } else if is_stand_in(value) {
+    } else if is_stub_of_app_secret(value) {
         Some(PLACEHOLDER)
+    } else if has_scheme(value) {
+        Some("it is a header of a request; put the app secret (32 hex digits) alone there")
+    } else if value.ends_with(':') {
+        Some("it is a name; put the app secret (32 hex digits) behind it alone there")
     } else if is_jwt(value) {
         Some("it is a JSON Web Token; put the app secret (32 hex digits) there")
     } else {
@@ -172,9 +176,8 @@ fn not_an_app_secret(value: &str) -> Option<&'static str> {
 /// Returns a hint for the key of another service, by its begin.
 fn not_of_this_kind(value: &str) -> Option<&'static str> {
     let is_twilio_id = |begin| value.strip_prefix(begin).is_some_and(is_app_secret);
-    if FOREIGN.iter().any(|begin| value.starts_with(begin))
-        || ["AC", "SK"].into_iter().any(is_twilio_id)
-    {
+    let mut foreign = FOREIGN.iter().chain(&FOREIGN_TO_META);
+    if foreign.any(|begin| value.starts_with(begin)) || ["AC", "SK"].into_iter().any(is_twilio_id) {
         Some("it is a key or an id of another service; put Meta's own value there")
     } else {
         None
@@ -241,3 +244,5 @@ const FOREIGN: [&str; 14] = [
     "AIza",
     "age1",
 ];
+/// The begins of secrets of other providers of this program, and of ciphertexts of sops.
+const FOREIGN_TO_META: [&str; 4] = ["whsec_", "KEY0", "bk_", "ENC["];

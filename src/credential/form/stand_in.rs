@@ -33,20 +33,9 @@ pub(super) fn is_stub(value: &str) -> bool {
             && word.ends_with("here"))
 }
 
-/// True for a word that stands for an app secret. Sandboxes and published test vectors have other words.
-pub(super) fn is_stand_in(value: &str) -> bool {
-    let word = value.to_ascii_lowercase().replace(['_', '-', ' '], "");
-    [
-        "changeme",
-        "changeit",
-        "fillme",
-        "placeholder",
-        "replaceme",
-        "tbd",
-        "todo",
-    ]
-    .contains(&word.as_str())
-        || is_one_letter(&word)
+/// True for a word that stands for an app secret. Published test vectors have words such as `secret` and `test`.
+pub(super) fn is_stub_of_app_secret(value: &str) -> bool {
+    is_stub(value) && !VECTORS.contains(&value.to_ascii_lowercase().as_str())
 }
 
 /// True for `EAA123` and `EAAxxxx`: the begin of a token of Meta, and a filling.
@@ -62,6 +51,8 @@ fn is_one_letter(word: &str) -> bool {
     letters.all(|letter| Some(letter) == first)
 }
 
+/// The words of published test vectors.
+const VECTORS: [&str; 4] = ["mysecret", "secret", "test", "your_app_secret"];
 /// The digits in the order in which a person types them.
 const DIGITS: &str = "1234567890";
 /// The letters and digits of words that stand for a value.

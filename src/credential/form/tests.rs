@@ -99,6 +99,14 @@ fn what_is_around_a_value_or_leads_to_one_is_refused_with_a_hint() {
         "d41d8cd98f00b204e9800998ecf8427e,",
         "634974688087057|d41d8cd98f00b204e9800998ecf8427e",
         "file:/run/secrets/app_secret",
+        "null",
+        "undefined",
+        "password",
+        "Password:",
+        "Basic YTpi",
+        "ENC[AES256_GCM,data:ab,iv:cd,tag:ef,type:str]",
+        "KEY0187A3E5C6B4D2F1_dX9vJpQ2aLm8rTz5WkYb3N",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     ] {
         let hint = hint(SecretForm::AppSecret, SecretOrigin::Random, value);
         assert!(hint.is_some(), "{value}");

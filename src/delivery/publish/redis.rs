@@ -115,9 +115,20 @@ fn answer(code: &str, detail: &str) -> StreamAnswer {
 fn answer_to_select(detail: &str) -> StreamAnswer {
     match detail {
         _ if detail.starts_with("Authentication required") => StreamAnswer::Denied,
-        // The server starts, or has lost its master.
-        _ if detail.contains("loading") || detail.contains("MASTER") => StreamAnswer::Unready,
-        _ => StreamAnswer::NoDatabase,
+        // The server starts, has lost its master, or runs a long script.
+        _ if ["loading", "MASTER", "busy"]
+            .iter()
+            .any(|word| detail.contains(word)) =>
+        {
+            StreamAnswer::Unready
+        }
+        _ if ["DB index", "no permissions", "not allowed in cluster"]
+            .iter()
+            .any(|words| detail.contains(words)) =>
+        {
+            StreamAnswer::NoDatabase
+        }
+        _ => StreamAnswer::Failed,
     }
 }
 
@@ -194,6 +205,11 @@ mod tests {
                 StreamAnswer::NoDatabase,
             ),
             ("Authentication required.", StreamAnswer::Denied),
+            (
+                "Redis is busy running a script. You can only call SCRIPT KILL",
+                StreamAnswer::Unready,
+            ),
+            ("something else", StreamAnswer::Failed),
             (
                 "Redis is loading the dataset in memory",
                 StreamAnswer::Unready,

@@ -132,12 +132,16 @@ async fn a_read_only_volume_at_the_start_closes_the_store_that_is_there() {
     let refused = spool.accept(event("b", &[message("b", "1")])).await;
     assert_eq!(refused, Err(SpoolRefusal::Broken));
     // The writer notes the failure on a thread of the store.
-    let mut failure = None;
-    while failure.is_none() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        failure = spool.numbers().alarm.failure;
-    }
-    assert!(failure.is_some_and(|failure| failure.contains("read-only")));
+    let noted = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if let Some(failure) = spool.numbers().alarm.failure {
+                return failure;
+            }
+        }
+    };
+    let failure = tokio::time::timeout(Duration::from_secs(5), noted).await;
+    assert!(failure.is_ok_and(|failure| failure.contains("read-only")));
     disk.mend();
     let to = to_app(&spool).await;
     assert_eq!(ids(&due(&spool, &to).await), ["a"]);

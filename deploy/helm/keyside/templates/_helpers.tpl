@@ -22,14 +22,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{/* The whole proxy.toml: the values' text, and the tables that the chart itself decides. */}}
 {{- define "keyside.config" -}}
 {{- range $table := list "inbound" "metrics" "spool" "state" }}
-{{- if regexMatch (printf "(?m)^\\s*\\[%s[].]" $table) $.Values.config }}
+{{- if regexMatch (printf "(?m)^\\s*(\\[\\s*%[1]s\\s*[].]|%[1]s\\s*[.=])" $table) $.Values.config }}
 {{- fail (printf "config has [%s], which the chart writes: set it with the values of the chart" $table) }}
 {{- end }}
 {{- end -}}
 {{ .Values.config | trimSuffix "\n" }}
 
 # Written by the chart.
-{{ toToml (dict "inbound" (merge (dict "listen" (list "[::]:8081")) .Values.inbound)) }}
+{{ toToml (dict "inbound" (merge (dict "listen" (list "[::]:8081")) (.Values.inbound | default dict))) }}
 [metrics]
 listen = ["[::]:9901"]
 {{- with .Values.spool }}
