@@ -52,7 +52,8 @@ fn main() {
     println!("load of the machine: {}", load());
 }
 
-/// Events accepted in a second, so many at a time, while nothing is delivered; then with a destination that takes each.
+/// Events accepted in a second, so many at a time, first without deliveries, then with a destination that takes each
+/// event.
 async fn speed(at_once: usize) {
     for drains in [false, true] {
         let stand = Stand::open("speed").await;

@@ -141,8 +141,7 @@ impl MemoryBudget {
         }
     }
 
-    /// Counts bytes that are in memory already, whether there is room or not, until the last copy of
-    /// them is dropped.
+    /// Counts bytes already in memory, with or without room, until the last copy of the bytes is dropped.
     #[must_use]
     pub fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         if bytes.len() <= SMALL {
@@ -151,7 +150,7 @@ impl MemoryBudget {
         self.take(bytes.len()).keep(bytes)
     }
 
-    /// Reserves `length` bytes that are in memory already, whether there is room or not.
+    /// Reserves `length` bytes already in memory, with or without room.
     #[must_use]
     pub fn take(self: &Arc<Self>, length: usize) -> Reservation {
         let mut reservation = self.reserve(Holder::Send);
@@ -202,7 +201,7 @@ impl TakenBytes {
     }
 }
 
-/// The bytes of one kind of holder, as [`TakenBytes`] has them at one moment.
+/// The bytes of a kind of holder, read from [`TakenBytes`] at a moment.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     large: u64,

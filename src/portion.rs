@@ -1,4 +1,4 @@
-//! The bytes that one connection moves before the others get their turn.
+//! The bytes that a connection moves before other connections get a turn.
 
 use std::io::{self, IoSlice};
 use std::pin::pin;
@@ -20,8 +20,8 @@ impl Default for Portion {
 }
 
 impl Portion {
-    /// Returns the bytes that may be moved now, at least one. Pending once the portion is used up: the next portion begins
-    /// behind the tasks that are ready now, and behind those that the system has news for.
+    /// Returns the bytes that may be moved now, at least one. Pending once the portion is used up: the next portion
+    /// begins behind the tasks that are ready now, and behind tasks with news from the system.
     pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         if self.left == 0 {
             *self = Self::default();

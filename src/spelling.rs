@@ -117,7 +117,7 @@ struct Positions {
 impl Positions {
     /// Returns the length of the spelling of a secret at the beginning of a text.
     fn spelled(&mut self, text: &[u8], secret: &[u8]) -> Option<usize> {
-        // A byte that begins no escape spells itself alone, which is the end of most searches.
+        // A byte that begins no escape has a single spelling: the end of most searches.
         let is_plain = |(written, byte): &(&u8, &u8)| written == byte && !ESCAPES.contains(written);
         let plain = text.iter().zip(secret).take_while(is_plain).count();
         let rest = secret.get(plain..).unwrap_or_default();
@@ -146,8 +146,8 @@ impl Positions {
     }
 }
 
-/// Returns the characters that the beginning of a text may stand for, each with the length of its spelling: the first
-/// byte itself, the character of the escape that begins there, and the character of an escape whose begin is escaped.
+/// Returns the characters that the beginning of a text may stand for, each with the length of the spelling: the first
+/// byte, the character of an escape at the beginning, and the character of an escape with an escaped begin.
 fn spellings(text: &[u8]) -> impl Iterator<Item = (u8, usize)> {
     let plain = text.first().map(|byte| (*byte, 1));
     let decode = |(begin, length): &(u8, usize)| {

@@ -1,4 +1,4 @@
-//! Work on large bodies: on other threads, so that the thread of requests never waits for it.
+//! Work on large bodies: on blocking threads, so the thread of requests never waits for the work.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -37,7 +37,7 @@ pub async fn work_on<T: Send + 'static>(
 /// The longest body, in bytes, that is worked on at once. Parsing and looking through 8 KiB takes some 12 µs, of nothing but
 /// short fields or escapes ten times as long; a change of threads costs some 20 µs.
 const SHORT: usize = 8 * 1024;
-/// The longest body, in bytes, that is worked on beside another one.
+/// The longest body, in bytes, that is worked on beside other bodies.
 const VERY_LONG: usize = 1 << 20;
 /// Bodies that are worked on at a time: a machine for sidecars seldom has more than two processors, and each copy of
 /// a body needs memory, 8 MiB at most.

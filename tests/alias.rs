@@ -435,7 +435,7 @@ fn sent_to(keyside: &Keyside, host: &str, method: &str, target: &str, body: &str
     keyside.send(request.as_bytes())
 }
 
-/// Sinch, under names that nobody resolves.
+/// Sinch, under unresolved names.
 const SINCH: &str = r#"
 [provider.here]
 extends = "sinch"

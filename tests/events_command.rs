@@ -25,7 +25,7 @@ fn spooled_at(forward: &str) -> Keyside {
     configured(&format!("forward = \"{forward}\""), SPOOL).start()
 }
 
-/// An address at which nothing listens.
+/// An address without a listener.
 const NOWHERE: &str = "http://127.0.0.1:1/events";
 
 fn spooled(application: &Upstream) -> Keyside {

@@ -14,7 +14,7 @@ const NEW: &str = "EAASECOND";
 const REFUSAL: &str =
     r#"{"error":{"message":"Session has been invalidated","type":"OAuthException","code":190}}"#;
 
-/// A provider that takes one token.
+/// A provider that takes a single token.
 struct Provider {
     upstream: Upstream,
     good: Arc<Mutex<&'static str>>,
@@ -312,7 +312,7 @@ fn a_held_request_whose_application_is_gone_is_not_sent() {
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }
 
-/// An upload without a byte is whole when it comes, so that it waits as a message does.
+/// An upload without a byte is whole on arrival, and waits as a message does.
 #[test]
 fn a_held_upload_without_a_byte_is_not_sent_for_an_application_that_is_gone() {
     let provider = Provider::new();

@@ -200,7 +200,7 @@ fn requests_are_counted_by_route_operation_and_outcome() {
 
 #[test]
 fn the_program_measures_no_jitter_for_its_random_numbers() {
-    // Names of functions of AWS-LC: of the source that the build leaves out, and of the one in its place.
+    // Names of functions of AWS-LC: of the source that the build leaves out, and of the replacement.
     let program = std::fs::read(env!("CARGO_BIN_EXE_keyside")).unwrap();
     let has = |name: &str| memmem::find(&program, name.as_bytes()).is_some();
     assert_eq!(

@@ -19,8 +19,8 @@ const LARGE: &str = "/v23.0/1234567890/message_templates";
 const MAX_RESIDENT: u64 = 96 << 20;
 const MIB: usize = 1 << 20;
 
-/// The most bytes that a Keyside had in memory, as they would be for the program that is shipped: of the file of this
-/// program, with its debug information, some megabytes more are mapped.
+/// The most bytes that a Keyside had in memory, as for the shipped program: of the tested program's file, with debug
+/// information, some megabytes more are mapped.
 fn peak(keyside: &Keyside) -> u64 {
     const SHIPPED_FILE: u64 = 7 << 20;
     resident(keyside, "VmHWM") - resident(keyside, "RssFile") + SHIPPED_FILE

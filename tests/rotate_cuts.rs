@@ -246,7 +246,7 @@ impl Stand {
         command
     }
 
-    /// Gives the credential another name, and its token another file.
+    /// Gives the credential a new name, and the token a new file.
     fn rename(&mut self, name: &'static str, token: &str) {
         for file in ["proxy.toml", "rotate.toml"] {
             let config = std::fs::read_to_string(self.keyside.dir().join(file)).unwrap();
@@ -339,7 +339,7 @@ impl Stand {
         assert!(said_of.len() > 1 && said_of.len() < 20, "{said_of:#?}");
     }
 
-    /// Runs `rotate` with one request cut. Returns false if there are not so many requests.
+    /// Runs `rotate` with a single request cut. Returns false if `rotate` makes fewer requests.
     fn run_cut(&self, number: usize, cut: Cut) -> bool {
         self.gate.count.store(0, Ordering::SeqCst);
         self.gate.is_cut.store(false, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! A token in several credentials: a rotation of one revokes nothing that another sends with.
+//! A token in several credentials: a rotation of a credential revokes no token in use by a different credential.
 
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

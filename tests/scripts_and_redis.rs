@@ -42,7 +42,7 @@ fn the_simulation_counts_as_the_scripts_do() {
         ..Config::default()
     };
     let calls = vec((0..3_000_000_u64, call()), 1..60);
-    // Each run tries the same histories, so that CI fails for a change and not by chance.
+    // Each run tries equal histories, so CI fails for a change and not by chance.
     let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     TestRunner::new_with_rng(config, chance)
         .run(&calls, |calls| {
@@ -132,8 +132,8 @@ fn forget(connection: &mut Connection) {
     redis::cmd("FLUSHALL").exec(connection).unwrap();
 }
 
-/// A script of the product that reads the clock from its last two arguments. Its keys do not expire: the clock of the test
-/// runs faster than that of the server, and a key that expires says what no key says.
+/// A script of the product that reads the clock from the last two arguments. The script's keys do not expire: the clock
+/// of the test runs faster than the server's clock, and an expired key means the same as a missing key.
 fn script(text: &str) -> Script {
     let clock = "local server = redis
 local redis = {call = function(command, key, value)

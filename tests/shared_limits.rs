@@ -315,7 +315,7 @@ fn whatever_happens_to_the_server_sending_goes_on() {
             "replicas = 4",
         );
         assert!(is_shared(&keyside), "{what}: {}", keyside.log());
-        // Fifty messages make the sidecar take tokens ahead, so that some are to be given back to a server that has stopped.
+        // Fifty messages make the sidecar take tokens ahead, and some tokens return to a stopped server.
         assert_eq!(pass(&keyside, 50), 50, "{what}");
         happens(&mut redis);
         let mut client = keyside.connect();

@@ -127,7 +127,7 @@ fn tokens_that_one_sidecar_gives_back_are_there_for_a_sidecar_that_knew_them_as_
         known.given_back,
     );
     assert_eq!(after.taken, 4, "what was given back");
-    // A server that has lost the bucket is told of all that was taken, and of nothing given back.
+    // A server that has lost the bucket learns all taken tokens, and no returned tokens.
     server.0 = Bucket::default();
     let lost = take(
         &mut server,

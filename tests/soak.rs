@@ -422,7 +422,7 @@ impl Drop for OverWhenDropped<'_> {
 
 /// The number of times that the patient caller is alone, and beside the crowd.
 const ROUNDS: u32 = 6;
-/// The least p99 that a ratio is formed of. The threads of the crowd, the upstream and the sidecar share two cores, so that what
-/// is measured is mostly the time slices of the system: the optimised program, with a quarter of the instructions, has 6.7 ms beside the crowd
-/// and 2.1 ms alone, this build 9.5 and 2.8.
+/// The least p99 that a ratio is formed of. The threads of the crowd, the upstream and the sidecar share two cores, so
+/// the measure is mostly the time slices of the system: the optimised program, with a quarter of the instructions, has
+/// 6.7 ms beside the crowd and 2.1 ms alone, this build 9.5 and 2.8.
 const LEAST_P99: Duration = Duration::from_millis(5);

@@ -23,7 +23,7 @@ const SEALED: &str = "[state]\ndir = \"@DIR@/state\"\nkey = \"file:@DIR@/key\"\n
 const UNSEALED: &str = "[state]\ndir = \"@DIR@/state\"\n";
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A provider that refuses one token.
+/// A provider that refuses a single token.
 fn refusing(token: &'static str) -> Upstream {
     Upstream::answering(move |request| {
         if request.header("authorization") == Some(format!("Bearer {token}")) {

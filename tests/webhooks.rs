@@ -791,7 +791,7 @@ fn a_sidecar_for_webhooks_alone_needs_no_token() {
     assert_eq!(keyside.post("/v23.0/1/messages", "{}").slug(), "no_route");
 }
 
-/// Whoever looks for the webhook by its name learns what stops it.
+/// A search for the webhook by name shows the fault.
 #[test]
 fn a_secret_of_a_webhook_that_was_never_readable_is_told_where_people_look() {
     let application = application();

@@ -1,4 +1,4 @@
-//! The listeners of the sidecar, each kind with its handler, its places and its drain.
+//! The listeners of the sidecar, each kind with a handler, places and a drain.
 
 use std::fmt;
 use std::future::Future;
@@ -362,8 +362,8 @@ async fn sum_up(connections: Arc<Connections>) {
     }
 }
 
-/// The part of the inbound listener's places that one client on the Internet may hold: a half. A client is
-/// known by its address, or by the address that a trusted proxy names.
+/// The part of the inbound listener's places that a single client on the Internet may hold: a half. A client is known
+/// by its address, or by the address from a trusted proxy.
 const PLACES_PER_ADDRESS: usize = 2;
 /// The interval between two log lines about incidents of one kind.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);

@@ -165,8 +165,7 @@ impl Credential {
         Some(copy.with_reflections())
     }
 
-    /// Returns a copy with these sets among the previous ones, behind those that are there; `None` if every set is among
-    /// them already, or is current.
+    /// Returns a copy with these sets behind the previous sets; `None` if every set is previous already, or is current.
     #[must_use]
     pub fn with_previous(&self, sets: Vec<Previous>) -> Option<Self> {
         let mut copy = self.copy();
@@ -246,7 +245,7 @@ fn fill_slots(
     (slots, faults)
 }
 
-/// Fills one slot with the secrets that `references` lead to; `None` if there are no references.
+/// Fills a slot with the secrets that `references` lead to; `None` without references.
 fn fill_slot(
     credential: &str,
     name: &str,

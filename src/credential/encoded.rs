@@ -12,8 +12,8 @@ pub(super) fn from_base64(value: &str) -> Option<Zeroizing<String>> {
     text(BASE64.decode(&*of_files).ok()?)
 }
 
-/// Returns the texts that a value encodes, those in other texts included. Random letters rarely encode a text, so that the
-/// list mostly is empty.
+/// Returns the texts encoded by a value, texts in other texts included. Random letters rarely encode a text, so the
+/// list is mostly empty.
 pub(super) fn encoded_texts(value: &str) -> Vec<Zeroizing<String>> {
     let mut texts: Vec<Zeroizing<String>> = Vec::new();
     let mut latest = vec![Zeroizing::new(value.to_owned())];

@@ -1,5 +1,4 @@
-//! Newer secrets that a source holds and that cannot be used: they are kept back, and the secrets before
-//! them stay in use.
+//! Newer, unusable secrets of a source: the new secrets are kept back, and the secrets before stay in use.
 
 use std::time::SystemTime;
 

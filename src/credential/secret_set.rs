@@ -19,7 +19,7 @@ use crate::provider::access::ACCESS_TOKEN;
 use crate::provider::{Inject, Provider, Template, TemplatePart};
 use crate::secret::{Fingerprint, Secret};
 
-/// The secrets of one request: at most one value for each name, all of one load.
+/// The secrets of a request: at most a value for each name, all of a single load.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretSet<'c> {
     credential: &'c Credential,

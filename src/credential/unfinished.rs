@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 #[derive(Debug, Default)]
 pub struct UnfinishedRotations(Mutex<Vec<UnfinishedRotation>>);
 
-/// A rotation whose journal is there, though no process works on it.
+/// A rotation with a journal, but without a process at work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnfinishedRotation {
     /// The secret as `keyside rotate` takes it: `NAME`, or `NAME.SECRET`.
@@ -19,12 +19,12 @@ pub struct UnfinishedRotation {
     pub began: SystemTime,
     /// The place of the journal.
     pub journal: String,
-    /// The reason for which this process cannot read the journal; `None` for a journal that was read.
+    /// The reason why this process cannot read the journal; `None` for a readable journal.
     pub unread: Option<String>,
 }
 
 impl UnfinishedRotation {
-    /// Returns what happened, with the commands that bring the rotation to its end.
+    /// Returns the event, with the commands that bring the rotation to an end.
     #[must_use]
     pub fn concern(&self) -> String {
         let Self { target, author, .. } = self;

@@ -167,8 +167,8 @@ impl SecretVersion {
         self.learned.issued.set(Box::new(birth)).ok();
     }
 
-    /// Takes the time of a first sight that was kept, by this sidecar over a restart or by another one. The earliest
-    /// counts.
+    /// Takes the kept time of a first sight, by this sidecar over a restart or by a different sidecar. The earliest
+    /// time counts.
     pub fn note_first_sight(&self, since: SystemTime) {
         let mut sighted = self.learned.sighted.lock();
         if sighted.as_ref().is_none_or(|known| since < known.since) {

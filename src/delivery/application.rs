@@ -164,7 +164,7 @@ impl Application {
         span.end();
     }
 
-    /// Returns the failure that a delivery shows; `None` for a success, and where Keyside itself is at fault.
+    /// Returns the failure that a delivery shows; `None` for a success, and for a fault of Keyside.
     #[must_use]
     pub fn failure(&self, sent: &Result<Answer, Undelivered>) -> Option<Failure> {
         match sent {

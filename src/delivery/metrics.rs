@@ -108,7 +108,7 @@ impl DestinationMetrics {
         &self.traffic
     }
 
-    /// Notes that the destination took an event. Returns the failures that have ended, if there were any.
+    /// Notes an event accepted by the destination. Returns the ended failures, if any.
     pub fn succeeded(&self, now: SystemTime) -> Option<Streak> {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-/// Returns an example for the key with this path that begins with one of `begins`.
+/// Returns an example for the key with this path, with a beginning among `begins`.
 ///
 /// Keys of one name in several tables are told apart by the first table: `inbound.listen` is not `outbound.listen`.
 pub(super) fn of(path: &str, begins: &[char]) -> Option<&'static str> {

@@ -165,7 +165,7 @@ impl Table {
 
     /// Returns this table with `upper` laid over: tables merge, every other value of `upper` replaces the value here.
     ///
-    /// Keys of this table keep their order, and new keys come after them.
+    /// Keys of this table keep their order, before the new keys.
     #[must_use]
     pub fn overlaid(mut self, upper: &Self) -> Self {
         for entry in &upper.entries {
@@ -314,7 +314,7 @@ impl<'t> SourceText<'t> {
         }
     }
 
-    /// Takes a table apart, so that each part makes room for what is made of it: thousands of tenants are many tables.
+    /// Takes a table apart, so each part makes room for its product: thousands of tenants are many tables.
     fn table(&self, table: DeTable<'_>) -> Table {
         let mut entries: Vec<(Range<usize>, TableEntry)> = Vec::with_capacity(table.len());
         for (key, value) in table {

@@ -1,4 +1,4 @@
-//! A proxy: its address, and the credentials that its URL holds.
+//! A proxy: the address, and the credentials in the URL.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -18,7 +18,7 @@ pub enum QueryError {
     Upstream(UpstreamError),
     /// The answer is not JSON.
     NotJson,
-    /// The provider refused the request, with this code if it gave one.
+    /// The provider refused the request, with this code if any.
     Refused {
         /// The request: "the exchange", "the revocation", "the question".
         request: &'static str,

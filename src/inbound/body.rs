@@ -135,11 +135,10 @@ pub(super) async fn receive(
 
 /// An arriving body.
 ///
-/// A piece as read keeps the whole buffer alive that it was read into: a body in many pieces would take
-/// several times its length. The pieces are therefore copied together, into segments that are reserved
-/// by their capacity. A segment is as long as all before it, up to [`MAX_SEGMENT`], so the capacity is
-/// at most twice the length. No segment is longer than what may still come, so a body of `max_body` bytes takes no more
-/// than `max_body`.
+/// A piece as read keeps the whole read buffer alive: a body in many pieces would take several times its length. The
+/// pieces are therefore copied together, into segments that are reserved by their capacity. A segment is as long as all
+/// before it, up to [`MAX_SEGMENT`], so the capacity is at most twice the length. No segment is longer than the bytes
+/// that may still come, so a body of `max_body` bytes takes no more than `max_body`.
 struct Assembly {
     body: Body,
     /// The bound on the length of the body.
@@ -210,8 +209,7 @@ impl Assembly {
 
 /// The bytes of a body that are hashed in a row: some 200 microseconds.
 const YIELD_AFTER: usize = 256 * 1024;
-/// The bound on the length to which segments grow, in bytes. Buffers of one size fill the gaps that
-/// others leave behind.
+/// The bound on the length of segments, in bytes. Buffers of equal size fill the gaps that freed buffers leave behind.
 const MAX_SEGMENT: usize = 64 * 1024;
 
 #[cfg(test)]

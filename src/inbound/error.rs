@@ -87,7 +87,7 @@ impl InboundError {
         Self::ApplicationRefused(failure.map_or_else(status, failure_text))
     }
 
-    /// True for an event that was genuine, and that its destination did not take.
+    /// True for a genuine event without acceptance by its destination.
     pub(super) fn is_of_destination(&self) -> bool {
         matches!(
             self,
@@ -268,5 +268,5 @@ static NOT_GENUINE: LazyLock<Response<Bytes>> = LazyLock::new(|| {
         .make_refusal()
         .to_response()
 });
-/// The `Retry-After` of a 503. Meta ignores it and has a schedule of its own; other providers follow it.
+/// The `Retry-After` of a 503. Meta follows a schedule of its own instead; other providers obey the header.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -44,7 +44,7 @@ pub struct WebhookEndpoint {
     pub headers: Vec<HeaderName>,
     /// The forms of the provider's events.
     pub forms: Arc<[EventForm]>,
-    /// The senders' limits that received messages count against, for providers that count them.
+    /// The senders' limits for received messages, for providers that count received messages.
     pub senders: Vec<Arc<KeyedLimits>>,
     /// The shared server with the outcomes of sent messages, if there is one.
     pub shared: Option<Arc<SharedServer>>,

@@ -298,7 +298,7 @@ impl Inbound {
         }
     }
 
-    /// Puts an event on disk. Items that were there before change nothing.
+    /// Puts an event on disk. Items already on disk stay as they are.
     async fn store(
         &self,
         endpoint: &WebhookEndpoint,
@@ -332,8 +332,8 @@ impl Inbound {
         Ok(stored)
     }
 
-    /// Ends the check of an event. A check that goes through a large body again does so on another
-    /// thread: on the thread of requests it would hold up all requests.
+    /// Ends the check of an event. A check that goes through a large body again runs on a blocking thread: on the
+    /// thread of requests the check would hold up all requests.
     async fn prove(&self, check: Check, body: &Body) -> Result<Proof, InboundError> {
         let proof = if !check.reads_body() || body.len() <= SMALL {
             check.finish(body)

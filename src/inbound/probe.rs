@@ -98,8 +98,8 @@ pub(super) fn answer(mark: &ProbeMark, webhook: &str) -> Response<AnswerBody> {
     response
 }
 
-/// Returns the error of a forged request, which is told apart where the body is a probe: `keyside doctor` forges one to see
-/// the refusal, and that must raise no alarm about the secrets. The sender gets the same answer.
+/// Returns the error of a forged request, with a kind of its own for a probe: `keyside doctor` forges a request to see
+/// the refusal, and the probe must raise no alarm about the secrets. The sender gets the same answer.
 pub(super) fn told_apart(error: InboundError, body: &Body) -> InboundError {
     let is_wrong = matches!(
         error,

@@ -35,8 +35,8 @@ fn masked(path: &str, known: &[&str], is_secret: impl Fn(&str) -> bool) -> Strin
     shown
 }
 
-/// Returns true for a segment that could be a secret: a long one, one with digits in several places, or
-/// one with bytes that no plain path has.
+/// Returns true for a segment that could be a secret: a long segment, digits in several places, or bytes foreign to
+/// plain paths.
 fn looks_random(segment: &str) -> bool {
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     let runs = segment

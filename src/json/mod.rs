@@ -382,7 +382,7 @@ mod tests {
         for (text, expected) in [
             ("{}", r#"{"a":{"b":"x"}}"#),
             (r#"{"a":{"c":1}}"#, r#"{"a":{"c":1,"b":"x"}}"#),
-            // A reader that takes `A` for `a` must not lose what stands there.
+            // A reader that takes `A` for `a` must not lose the value.
             (r#"{"A":{"c":1,"B":2}}"#, r#"{"a":{"c":1,"b":"x"}}"#),
         ] {
             let mut object = RawObject::parse(text).unwrap();

@@ -244,9 +244,9 @@ impl Pairs {
     /// Takes note that the provider answered, now, a message that took the first token of the pair's full bucket at
     /// `taken`.
     ///
-    /// The provider counts a message on its arrival, which a handshake or a slow network delays. A bucket that refills from
-    /// the taking would then be ahead of the provider's, and a later message would be refused there. The bucket refills from
-    /// the answer instead, which no arrival is later than.
+    /// The provider counts a message on its arrival, which a handshake or a slow network delays. A bucket that refills
+    /// from the taking would then be ahead of the provider's bucket, and the provider would refuse a later message. The
+    /// bucket refills from the answer instead, never earlier than the arrival.
     pub(super) fn answered(&self, sender: &str, recipient: &str, taken: Instant, now: Instant) {
         if let Some(buckets) = &self.buckets {
             buckets.delay(self.pair(sender, recipient), now - taken);

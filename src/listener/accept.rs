@@ -116,7 +116,7 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
-                // Only a connection that is gone already has no such option; its first read tells.
+                // Only a closed connection lacks the option; the first read shows the end.
                 stream.set_nodelay(true).ok();
                 // At `[::]`, IPv4 addresses come inside IPv6, and must count as what they are.
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());

@@ -49,8 +49,8 @@ impl ConnectionBounds {
         }
     }
 
-    /// The bounds for those who only watch, on this machine or another: probes and readers of metrics, which ask every few
-    /// seconds and send no body.
+    /// The bounds for watchers, local or remote: probes and readers of metrics, with a request every few seconds and no
+    /// body.
     #[must_use]
     pub fn watchers() -> Self {
         Self {

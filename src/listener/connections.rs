@@ -17,8 +17,8 @@ use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 
 /// The open connections of all listeners of one kind.
 ///
-/// With every place taken, the connection that is idle longest leaves; without an idle one, the connection whose head is
-/// under way longest, if that is longer than a second. With every connection at work, a new one is refused; the
+/// With every place taken, the connection that is idle longest leaves; without an idle connection, the connection with
+/// the head under way longest, if longer than a second. With every connection at work, a new connection is refused; the
 /// refusals under way are bounded as well.
 #[derive(Debug)]
 pub struct Connections {
@@ -81,8 +81,8 @@ impl Connections {
         self.metrics.listener
     }
 
-    /// Gives a new connection a place, if need be the place of an idle one, which closes as soon as its task
-    /// runs. An `address` has a bound of its own; `None` for an address without.
+    /// Gives a new connection a place, if need be the place of an idle connection, which closes as soon as the idle
+    /// connection's task runs. An `address` has a separate bound; `None` for an address without.
     ///
     /// # Errors
     /// The reason for which the connection is refused.
@@ -94,7 +94,7 @@ impl Connections {
         let share = self.share_of(address)?;
         let mut table = self.table.lock();
         if table.seats.len() >= self.max {
-            // A connection that is told to leave keeps its socket for a moment, so `leaving` bounds the surplus.
+            // A leaving connection keeps the socket for a moment, so `leaving` bounds the surplus.
             let incident = (table.leaving < spare(self.max))
                 .then(|| table.tell_least_busy(Instant::now()))
                 .flatten();
@@ -112,9 +112,9 @@ impl Connections {
         })
     }
 
-    /// Asks every peer that waits for an answer and has ended its own side if it is still there; twice, because the
-    /// first write to a peer that is gone succeeds. The places of peers that are gone are free afterwards. False if
-    /// there is no such peer, or the last questions are less than a second ago.
+    /// Asks every peer that waits for an answer and has ended the own side for a sign of life; twice, because the first
+    /// write to a vanished peer succeeds. The places of vanished peers are free afterwards. False without a peer to
+    /// ask, or if the last questions are less than a second ago.
     pub(super) async fn ask_ended_peers(&self) -> bool {
         let now = Instant::now();
         let is_due = |asked: Option<Instant>| asked.is_none_or(|at| now - at >= ASK_INTERVAL);
@@ -129,7 +129,7 @@ impl Connections {
         true
     }
 
-    /// Asks every peer that has ended its side; false if there is none.
+    /// Asks every peer that has ended its side; false without such a peer.
     fn ask_all(&self) -> bool {
         let table = self.table.lock();
         let asked = table.seats.values().filter(|seat| seat.ask());
@@ -210,8 +210,8 @@ impl HeadRoom {
 }
 
 impl SeatTable {
-    /// Tells the connection to leave that is idle longest, or else the one that is at a head longest, and returns what
-    /// it is told for. `None` if each is at work, or its head has only just begun.
+    /// Tells the connection to leave that is idle longest, or else the connection at a head longest, and returns the
+    /// reason. `None` if each connection is at work, or the head has only just begun.
     fn tell_least_busy(&mut self, now: Instant) -> Option<Incident> {
         let uses = self
             .seats

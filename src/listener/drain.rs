@@ -60,7 +60,7 @@ impl Drain {
     }
 }
 
-/// The time for which connections stay open when the drain begins. A busy client sends its next request meanwhile, and its
-/// answer says that the connection ends (`Connection: close`). Without this time such a request would meet a closed
-/// connection, and the client could not tell whether it was sent on.
+/// The time for which connections stay open when the drain begins. Within this time a busy client sends the next
+/// request, and the answer announces the end of the connection (`Connection: close`). Otherwise the next request would
+/// meet a closed connection, and the client could not tell if the request was sent on.
 const PARTING: Duration = Duration::from_millis(500);

@@ -1,10 +1,9 @@
 //! The peer's side of one connection: the bytes below hyper.
 //!
-//! `LinkStream`, in `stream/`, stands between hyper and the socket, because hyper lacks five things: a timeout for
-//! the head of a request that differs from the keep-alive timeout; an error text for a head that it
-//! cannot parse; the fragment of a request target, which it drops in silence; an answer for a
-//! peer that ends its own side while the request is being sent on; and an eye on the end of a peer that
-//! sent its next request as well.
+//! `LinkStream`, in `stream/`, stands between hyper and the socket, because hyper lacks five things: a separate timeout
+//! for the head of a request beside the keep-alive timeout; an error text for a malformed head; the fragment of a
+//! request target (hyper drops the fragment in silence); an answer for a peer that ends its own side while the request
+//! is being sent on; and an eye on the end of a peer with the next request already sent.
 //!
 //! # The phases of a connection
 //!
@@ -35,18 +34,18 @@
 //!
 //! # Wake-ups
 //!
-//! hyper reads again only when a waker tells so, and a peer that is gone wakes nobody twice. So each step
-//! that leaves hyper without a pending read registers a wake-up of its own: the timer of the watchdog, or
-//! an immediate wake-up for a hidden end.
+//! hyper reads again only after a wake-up, and a vanished peer causes a single wake-up. Each step that leaves hyper
+//! without a pending read therefore registers a further wake-up: the timer of the watchdog, or an immediate wake-up for
+//! a hidden end.
 //!
 //! # Peers that are gone, and peers that have ended their side
 //!
-//! A peer that closes the connection and a peer that only ends its own side look alike: FIN. The second still wants the
-//! answer, so such a peer is asked: it gets an interim answer, `100 Continue`, which every client skips. The system of a
-//! peer that is gone answers with a reset, and the connection ends. A peer whose request waits for its turn, or whose body
-//! passes through, is asked at once and then every second, so that no message of a caller that is gone leaves the
-//! queue. Behind a body that is cut off, the end passes after 10 s all the same. In `Read` the request is on its way
-//! already, and the peer is asked where a new connection finds no place.
+//! A peer that closes the connection and a peer that only ends its own side look alike: FIN. The second peer still
+//! wants the answer, so Keyside asks: the peer gets an interim answer, `100 Continue`, skipped by every client. The
+//! system of a vanished peer answers with a reset, and the connection ends. A peer with a request that waits for a
+//! turn, or with a body passing through, is asked at once and then every second, so no message of a vanished caller
+//! leaves the queue. Behind a body that is cut off, the end passes after 10 s all the same. In `Read` the request is on
+//! its way already, and the peer is asked only if a new connection finds no place.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -184,10 +183,9 @@ impl Link {
         self.lingers.store(true, Ordering::Relaxed);
     }
 
-    /// Marks a request that is whole and will be answered whatever the peer does. A peer that ends
-    /// its side from now on still wants the answer. Before this call, and while a streamed body is
-    /// still passing through, the end of the peer's side means that the peer is gone: the request ends
-    /// and gives up its place in a queue.
+    /// Marks a request that is whole and will be answered in any case. A peer that ends its side from now on still
+    /// wants the answer. Before this call, and while a streamed body is still passing through, the end of the peer's
+    /// side means a vanished peer: the request ends and gives up its place in a queue.
     pub fn request_is_read(&self) {
         self.set(Phase::Read);
     }
@@ -204,7 +202,7 @@ impl Link {
         self.set(Phase::UploadWaiting);
     }
 
-    /// Marks a request that has its turn, and whose body passes through from now on.
+    /// Marks a request that has its turn, with the body passing through from now on.
     pub fn turn_begins(&self) {
         self.body_is_whole.store(false, Ordering::Relaxed);
         self.set(Phase::PassingThrough);

@@ -91,8 +91,8 @@ impl PassedSocket {
     }
 }
 
-/// Checks that each announced descriptor is an open socket. The descriptor of something else in this process would be closed
-/// with the fault, and closing a number that is not open is a fault of its own.
+/// Checks that each announced descriptor is an open socket. A descriptor used elsewhere in the process would be closed
+/// with the fault, and closing an unopened number is a further fault.
 fn check_sockets() -> Result<(), PassedError> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let Some(announced) = number("LISTEN_FDS") else {

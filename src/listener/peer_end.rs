@@ -1,4 +1,4 @@
-//! The end of a peer's side, as the kernel knows it: also behind bytes that nobody has read.
+//! The end of a peer's side, known to the kernel even behind unread bytes.
 
 use std::future::Future;
 use std::io;

@@ -30,7 +30,7 @@ struct SeatState {
     is_told_to_leave: bool,
     /// True while the peer waits for an answer and has ended its own side.
     has_ended_peer: bool,
-    /// True if the connection is to find out whether such a peer is still there.
+    /// True if the connection is to find out the peer's presence.
     is_asked: bool,
     waker: Option<Waker>,
 }
@@ -95,7 +95,7 @@ impl Seat {
         state.register(cx);
     }
 
-    /// Asks the connection whether a peer that has ended its own side is still there; false for any other peer.
+    /// Asks the connection for the presence of a peer that has ended its own side; false for any other peer.
     pub(super) fn ask(&self) -> bool {
         let mut state = self.0.lock();
         state.is_asked = state.has_ended_peer;

@@ -1,4 +1,4 @@
-//! The context of one request: what is given when it arrives, and what all its steps share.
+//! The context of a request: the facts at its arrival, and the data shared by all steps.
 
 use std::sync::atomic::AtomicBool;
 

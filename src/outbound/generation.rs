@@ -11,8 +11,7 @@ use super::links::LinkRules;
 use super::policy::Policy;
 use crate::credential::SecretSet;
 
-/// The result of one load. A request keeps the generation that was live when it arrived, so no
-/// request sees half a reload.
+/// The result of a load. A request keeps the generation that was live at its arrival, so no request sees half a reload.
 #[derive(Debug)]
 pub struct Generation {
     /// Number of the load, counted from 1 for the start of the process.
@@ -25,7 +24,7 @@ pub struct Generation {
     pub links: Arc<LinkRules>,
     /// The bounds of uploads and downloads.
     pub media: MediaBounds,
-    /// Every header that any provider injects. No application may send one of them.
+    /// Every header that any provider injects. No application may send such a header.
     pub injected: Arc<[HeaderName]>,
 }
 

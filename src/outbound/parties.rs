@@ -28,8 +28,8 @@ pub(super) fn senders_in_json(
     Ok(named)
 }
 
-/// True if an element of a list in a JSON object names no sender, at none of the places in such elements. Where the provider
-/// has a sender of its own for such a message, nobody has allowed that sender.
+/// True if an element of a list in a JSON object names no sender, at none of the places in such elements. The provider
+/// may have a default sender for such a message, which no route allows.
 pub(super) fn lacks_sender_in_json(
     fields: &[(Cow<'_, str>, &str)],
     places: &[Vec<String>],

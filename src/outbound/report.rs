@@ -1,4 +1,4 @@
-//! The traces that a request leaves besides the answer: one log line, one count, one audit line.
+//! The traces of a request besides the answer: a log line, a count, an audit line.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! The routes with one path: which of them a request may mean, by its host and its senders.
+//! The routes with equal paths, and the choice among them by the host and the senders of a request.
 
 use std::collections::{HashMap, HashSet};
 

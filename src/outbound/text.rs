@@ -44,8 +44,8 @@ pub(super) async fn meaning<'p>(
     Ok((meaning, errors.provider_error(in_header, &body)))
 }
 
-/// Reads a text whole and undoes its coding. The answer keeps the plain text, or the reason why there is
-/// none, so that a second call gives the same result.
+/// Reads a text whole and undoes its coding. The answer keeps the plain text, or the reason for its lack, so a second
+/// call gives an equal result.
 pub(super) async fn read_text(
     answer: &mut Answer,
     memory: &Arc<MemoryBudget>,

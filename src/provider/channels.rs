@@ -40,7 +40,7 @@ impl Channels {
 
 /// The channel of an address without a channel.
 const SMS: &str = "sms";
-/// The channel that a route allows unless it names others.
+/// The channel of a route without `channels`.
 pub const WHATSAPP: &str = "whatsapp";
 
 #[cfg(test)]

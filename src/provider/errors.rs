@@ -131,7 +131,7 @@ impl ErrorRules {
         !self.message.is_empty() || places.any(|place| matches!(place, CodePlace::Body(_)))
     }
 
-    /// Returns the header that may have a code, if there is one.
+    /// Returns the header that may have a code, if any.
     #[must_use]
     pub fn header(&self) -> Option<&HeaderName> {
         self.code.iter().find_map(|place| match place {

@@ -64,8 +64,8 @@ pub struct RequestPattern {
     pub raw: bool,
     /// The media types that a body may have, unless it is `raw`. A body of any other type is refused.
     pub content_types: Vec<ContentType>,
-    /// The query parameter that names the sender of a request whose path names none, such as the reading of
-    /// media. A route with `senders` needs it.
+    /// The query parameter that names the sender of a request without a sender in the path, such as the reading of
+    /// media. A route with `senders` needs the parameter.
     pub sender: Option<String>,
     /// The places of injection instead of the provider's own.
     pub inject: Option<Vec<Inject>>,
@@ -102,7 +102,7 @@ impl RequestPattern {
         in_path || self.sender.is_some() || self.limited || self.media
     }
 
-    /// Returns true for a request with this method. Where an application may GET, it may ask with HEAD.
+    /// Returns true for a request with this method. An application that may GET may also ask with HEAD.
     #[must_use]
     pub fn has_method(&self, method: &Method) -> bool {
         self.methods.contains(method)

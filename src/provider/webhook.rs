@@ -114,9 +114,9 @@ pub enum Encoding {
 pub enum List {
     /// A single signature, undivided.
     Whole,
-    /// Parts with commas between them, such as `t=1,s=ab`; one or more parts are signatures.
+    /// Parts separated by commas, such as `t=1,s=ab`; at least a part is a signature.
     Commas,
-    /// Parts with spaces between them, such as `v1,ab v1,cd`; one or more parts are signatures.
+    /// Parts separated by spaces, such as `v1,ab v1,cd`; at least a part is a signature.
     Spaces,
 }
 
@@ -190,9 +190,9 @@ pub struct Jwt {
     pub algorithms: Vec<Algorithm>,
     /// The required `iss`.
     pub issuer: Option<String>,
-    /// True if `payload_hash` must be there exactly when there is a body.
+    /// True if `payload_hash` must stand in every event with a body, and in no other.
     ///
-    /// False if `payload_hash` may be missing, and counts only when it is there.
+    /// False if `payload_hash` may be missing, and counts only if present.
     pub payload_hash_required: bool,
     /// True if `url_hash` must be the hash of the URL.
     pub url_hash: bool,
@@ -245,8 +245,8 @@ impl WebhookSpec {
         })
     }
 
-    /// Returns the headers of an event that the application gets: those for a second check, without headers that carry
-    /// a secret, and those in `forward`.
+    /// Returns the headers of an event for the application: the headers for a second check, without headers that carry
+    /// a secret, and the headers in `forward`.
     #[must_use]
     pub fn headers_for_application(&self) -> Vec<HeaderName> {
         let mut headers = self.forward.clone();

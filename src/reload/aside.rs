@@ -28,8 +28,8 @@ impl LoadTime {
         before.map_or(Self::Start, |_| Self::Serving)
     }
 
-    /// Works on a thread of its own, but at the start on this one: no request waits then, and the memory that a step has
-    /// freed is there for the next one, since the allocator keeps it for the thread that had it.
+    /// Works on a blocking thread; at the start on the calling thread. At the start no request waits, and the next step
+    /// reuses the memory of the last, since the allocator keeps freed memory for the thread that freed it.
     pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,

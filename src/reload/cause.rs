@@ -61,7 +61,7 @@ impl Causes {
         (!causes.is_empty()).then_some(Self(causes))
     }
 
-    /// Returns true if nobody has asked for the reload, and nothing that is followed has changed.
+    /// Returns true for a reload without a request and without a change in a followed file.
     pub(super) fn are_another_try(&self) -> bool {
         self.0 == [ReloadCause::AnotherTry]
     }

@@ -1,4 +1,4 @@
-//! A draft: everything that a load builds aside before it is published.
+//! A draft: all parts of a load before their publication.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(super) struct Draft {
     /// The values of the webhooks' own references.
     pub(super) webhook_values: Arc<[NewValue]>,
     pub(super) metrics: ReloadMetrics,
-    /// The load that is live, if there is one.
+    /// The live load, if any.
     pub(super) before: Option<Arc<Live>>,
     pub(super) authorities: Arc<Authorities>,
     pub(super) server_tls: ServerCertificates,
@@ -157,8 +157,8 @@ impl Draft {
         })
     }
 
-    /// Begins a draft that equals `before`, but for previous secrets whose overlap has ended. Nothing is read:
-    /// whatever state the files are in, a secret ends when it should.
+    /// Begins a draft that equals `before`, but for previous secrets whose overlap has ended. No file is read: a secret
+    /// ends in time, in any state of the files.
     pub(super) fn without_expired(before: Arc<Live>, metrics: ReloadMetrics) -> Self {
         let renewed = |credential: &Arc<Credential>| {
             credential
@@ -285,7 +285,7 @@ impl Draft {
         is_usable.then(|| Arc::clone(before))
     }
 
-    /// Returns the load that is live, if there is one.
+    /// Returns the live load, if any.
     pub(super) fn before(&self) -> Option<&Live> {
         self.before.as_deref()
     }

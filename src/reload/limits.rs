@@ -248,7 +248,7 @@ impl<'a> LimiterBuilder<'a> {
         before.into_iter().flatten()
     }
 
-    /// The route of this name in the generation before, if it had the same credential.
+    /// The route of this name in the generation before, if the credential is equal.
     fn route_before(&self, route: &RouteConfig) -> Option<&'a Route> {
         let before = self.before_by_name.get(route.name.as_str()).copied();
         before.filter(|before| before.credential.name == route.credential)

@@ -112,7 +112,7 @@ pub struct Reloader {
     nonces: Arc<Nonces>,
     tracer: Tracer,
     requests: mpsc::Sender<ReloadRequest>,
-    /// Tells those who wait that a piece of work has ended.
+    /// Wakes the waiting tasks at the end of a piece of work.
     finished: watch::Sender<()>,
     /// The reads that the start did not wait for, until the background work takes them over.
     late_at_start: Mutex<LateReads>,

@@ -133,8 +133,8 @@ fn asynchronous(queue: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(queue)
 }
 
-/// Returns the places in which the content of any of these paths may change: their folders, the folders of all links on the
-/// way to them, folders among the paths, and files that are mounted by themselves.
+/// Returns the places in which the content of any path may change: the parent folders, the folders of all links on the
+/// way, folders among the paths, and files with a mount of their own.
 fn places_of(paths: &[PathBuf], view: &FileSystemView<'_>) -> BTreeSet<PathBuf> {
     let mut places = BTreeSet::new();
     let mut links = HashMap::new();

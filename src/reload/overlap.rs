@@ -102,7 +102,7 @@ impl Lost {
 }
 
 impl Live {
-    /// Returns the replaced secrets within their overlap that are in no place but this process.
+    /// Returns the replaced secrets within their overlap that only this process has.
     fn lost_at_restart(&self) -> Vec<Lost> {
         let mut lost = Vec::new();
         let now = Instant::now();
@@ -358,7 +358,7 @@ fn ends(credential: &Credential) -> Vec<Instant> {
     kept_sets(credential).map(Previous::until).collect()
 }
 
-/// True if an entry with overlaps that end so must be written: it is another, or what it says of the time is old.
+/// True if an entry with these ends of overlaps must be written: the entry differs, or the noted time is old.
 fn is_due(known: Option<&Known>, ends: &[Instant], now: Instant) -> bool {
     match known {
         _ if ends.is_empty() => false,
@@ -440,8 +440,8 @@ fn subject(credential: &str) -> String {
 
 /// The kind of the entries with replaced secrets.
 const KIND: &str = "previous";
-/// The time after which an entry is written anew, so that it says how much of an overlap is left: after a crash an
-/// overlap is prolonged by no more than this time, even if no clock is right.
+/// The time after which an entry is written anew with the rest of an overlap: after a crash an overlap is prolonged by
+/// no more than this time, even if no clock is right.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(60);
 /// The time to keep a set in use over a restart after the end of the overlap: after a day without the process, no traffic
 /// misses the set.

@@ -33,7 +33,8 @@ impl Remarks {
         self.kept.push(kept);
     }
 
-    /// Notes an unusable value of a reference in whose place there is nothing, with the reason and with what waits for a value.
+    /// Notes a reference whose value is unusable and has no predecessor, with the reason and the parts that wait for a
+    /// value.
     pub(super) fn miss(
         &mut self,
         serves: InputUse,

@@ -1,5 +1,5 @@
-//! Credentials that a configuration gives another name: a new name makes no new account, so that whatever is known of the
-//! secrets goes along.
+//! Credentials under a new name in a configuration: a new name makes no new account, so all knowledge of the secrets
+//! goes along.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub(super) fn earlier_of(config: &Config, before: Option<&Live>) -> EarlierCrede
     earlier
 }
 
-/// Returns the old and the new name of each credential that has lost its name to another one with the same provider and the
-/// same references.
+/// Returns the old and the new name of each credential that a new credential with equal provider and references has
+/// replaced.
 fn renames<'c>(
     before: &'c BTreeMap<String, CredentialConfig>,
     now: &'c BTreeMap<String, CredentialConfig>,
@@ -39,7 +39,7 @@ fn renames<'c>(
                 && now.provider.name == earlier.provider.name
                 && now.secrets == earlier.secrets
         });
-        // Between two names, nobody can tell which is that of before.
+        // Between two names, the earlier name cannot be told.
         if let (Some((new, _)), None) = (new.next(), new.next()) {
             renames.insert(old.as_str(), new.as_str());
         }

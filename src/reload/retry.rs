@@ -193,7 +193,7 @@ pub(super) fn references_of(live: &Live, names: &BTreeSet<String>) -> BTreeSet<R
         .collect()
 }
 
-/// True if a credential differs in its secrets, or in what is wrong with them.
+/// True if a credential differs in its secrets, or in their faults.
 fn differs(before: &Credential, now: &Credential) -> bool {
     let faults = |credential: &Credential| -> Vec<String> {
         credential

@@ -182,8 +182,8 @@ impl Draft {
         }))
     }
 
-    /// Returns the routes before, by name, for what outlives a reload: counters, which would be a third of its time, and the
-    /// health that traffic shows.
+    /// Returns the routes before, by name, for the parts that outlive a reload: counters, otherwise a third of a
+    /// reload's time, and the health shown by traffic.
     fn routes_before(&self) -> HashMap<&str, &Route> {
         self.before()
             .into_iter()

@@ -20,11 +20,11 @@ pub struct ServerCertificates {
 }
 
 impl ServerCertificates {
-    /// Reads the certificates that a configuration names from the contents of the files. What cannot be used keeps what was
-    /// there `before` in use.
+    /// Reads the certificates of a configuration from the contents of the files. For an unusable file, the certificate
+    /// `before` stays in use.
     ///
     /// # Errors
-    /// If a file cannot be used, and nothing was there before.
+    /// If a file cannot be used, and no certificate was in use before.
     pub(super) fn read(
         config: &Config,
         contents: &Authorities,

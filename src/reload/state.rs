@@ -97,8 +97,8 @@ impl Live {
         }
     }
 
-    /// Logs what is wrong with the key of the state, and was not `before`. What is wrong with the folder is logged where it
-    /// is met.
+    /// Logs problems with the key of the state that are new since `before`. Problems with the folder are logged on
+    /// discovery.
     pub(super) fn log_state_key(&self, before: Option<&Self>) {
         let problem = |live: &Self| live.state.as_ref().and_then(|state| state.key_problem());
         if let Some(now) = problem(self)
@@ -188,7 +188,7 @@ pub(super) fn state_of(
                 }
                 secrets.push(&*found.secret);
             }
-            // The first must be there: without it, nothing could be sealed. The others are on the way out.
+            // The first key must be present, because the first key seals. The other keys are on the way out.
             (Some(Err(SourceError::Late)), Some((live, before))) if first => {
                 remarks.keep_noted(&serves, live);
                 return Some(Arc::clone(before));

@@ -33,7 +33,7 @@ pub(super) struct Upstreams<'a> {
     of_providers: HashMap<usize, (Arc<Provider>, Option<ProviderUpstreams>)>,
 }
 
-/// The parts of a provider that all of its routes share: its upstreams with their hosts, and the names of its operations.
+/// The shared parts of a provider's routes: the upstreams with their hosts, and the names of the operations.
 #[derive(Clone)]
 pub(super) struct ProviderUpstreams {
     pub(super) upstream: Arc<Upstream>,

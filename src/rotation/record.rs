@@ -32,7 +32,7 @@ pub struct Record {
     pub revoke_at: Option<SystemTime>,
     /// The secret to replace; `None` without a usable secret in the source.
     pub old: Option<Arc<Secret>>,
-    /// The secret to put in its place; `None` until there is one.
+    /// The new secret for the place; `None` before the exchange.
     pub new: Option<Arc<Secret>>,
 }
 

@@ -234,8 +234,8 @@ impl Sends {
 }
 
 impl<'s> PendingSend<'s> {
-    /// Takes note of the id that the provider gave the message, which a status is to tell of. Where sidecars share a
-    /// server, the status may go to another one, so that nothing is awaited.
+    /// Takes note of the id that the provider gave the message, for the status of the message. Where sidecars share a
+    /// server, a different sidecar may get the status, so no status is awaited.
     pub fn await_status(&self, id: &str) {
         if self.shared.is_none() {
             let mut awaited = self.sends.awaited.lock();

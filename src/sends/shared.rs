@@ -132,7 +132,7 @@ impl SharedSend {
         self.end("unknown", Vec::new()).await;
     }
 
-    /// Forgets the message, unless another sidecar has begun it meanwhile.
+    /// Forgets the message, unless a different sidecar has begun the message.
     pub(super) async fn forget(self) {
         self.end("forget", Vec::new()).await;
     }

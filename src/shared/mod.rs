@@ -44,8 +44,8 @@ pub struct SharedServer {
 
 struct ConnectionState {
     connection: Option<ServerConnection>,
-    /// The number of connections made so far. A command that fails late names the connection that
-    /// it used, and so does not end the connection's successor.
+    /// The number of connections made so far. A late failure of a command names the used connection, and never ends the
+    /// connection's successor.
     number: u64,
     since: Instant,
     problem: Option<String>,
@@ -364,7 +364,7 @@ async fn keep_connected(server: Weak<SharedServer>, mut client: ServerClient) {
     }
 }
 
-/// Describes an error without the command that caused it, whose keys may show a recipient.
+/// Describes an error without the failed command: the command's keys may show a recipient.
 fn explain(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("the shared server answers {code}"),

@@ -9,11 +9,11 @@ use super::{ServerLost, SharedServer};
 use crate::secret::Secret;
 
 impl SharedServer {
-    /// Returns the time of the first sight of a secret that a provider made at random, by this sidecar at `since` or by
-    /// another one before.
+    /// Returns the time of the first sight of a secret that a provider made at random, by this sidecar at `since` or
+    /// earlier by a different sidecar.
     ///
-    /// The server sees a hash under a key that is derived from its password. A value that a person may have chosen must
-    /// not come here: on a server without a password the value would fall to a dictionary.
+    /// The server sees a hash under a key derived from the server's password. Values chosen by people are excluded: on
+    /// a server without a password the value would fall to a dictionary.
     ///
     /// # Errors
     /// If the shared server does not answer.

@@ -182,7 +182,7 @@ impl Medium {
 pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
     let path = folder.join(FILE);
     match OpenOptions::new().read(true).write(true).open(&path) {
-        // A file that is there needs nothing of the folder.
+        // An existing file needs no rights on the folder.
         Ok(file) => {
             return must_not_be_newer(&file).map_err(|error| SpoolError::Store { path, error });
         }
@@ -231,8 +231,8 @@ fn form_of(head: &[u8; HEAD]) -> Option<u8> {
 /// The part of the store that is verified at its opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreCheck {
-    /// The part that the engine verifies by itself: everything after a crash, unless commits have saved what a
-    /// quick start needs.
+    /// The part that the engine verifies: after a crash the whole file, unless commits have saved the data for a quick
+    /// start.
     Usual,
     /// Every page.
     All,

@@ -1,11 +1,10 @@
-//! The lanes of one destination: which event goes out next.
+//! The lanes of a destination: the choice of the next event.
 //!
-//! Events wait in the store. Memory holds the lanes that have an event under way or put off, the lanes
-//! that became free, and for each class the number up to which the queue was walked through. A waiting
-//! event behind that number is found again through its lane: whenever a lane becomes free, the lane's
-//! oldest waiting event is looked up in the store.
+//! Events wait in the store. Memory holds the lanes with an event under way or put off, the lanes that became free, and
+//! for each class the number up to which the queue was walked through. A waiting event behind the number is found again
+//! through the event's lane: whenever a lane becomes free, the lane's oldest waiting event is looked up in the store.
 //!
-//! An event of several lanes (a batch) goes out when it is the oldest in each of them.
+//! An event of several lanes (a batch) goes out as the oldest event of each lane.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -284,8 +283,8 @@ impl Lanes {
                     }
                 }
             }
-            // An event that was never taken, such as an erased one, may be the oldest of its lanes: the next event in each
-            // lane is looked up.
+            // An event that was never taken, such as an erased event, may be the oldest of its lanes: the next event in
+            // each lane is looked up.
             None => {
                 for lane in lanes {
                     self.wake(*lane, class);

@@ -487,7 +487,7 @@ pub struct Settled {
     pub change: HealthChange,
 }
 
-/// A random number of at least 0 and below 1; one half where there is no randomness.
+/// A random number of at least 0 and below 1; a half without randomness.
 fn random() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {

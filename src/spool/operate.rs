@@ -203,7 +203,7 @@ impl Spool {
         Ok(u64::try_from(replayed.len()).unwrap_or(u64::MAX))
     }
 
-    /// Erases events with their items, wherever they wait, in one transaction; returns how many there were.
+    /// Erases events with their items, in every queue, in one transaction; returns the number of events.
     ///
     /// # Errors
     /// If the store cannot take it.
@@ -249,10 +249,10 @@ impl Spool {
         Ok(count)
     }
 
-    /// Erases all events that cannot be read: the key with which they were sealed is lost. Returns how many there were.
+    /// Erases all unreadable events: the key that sealed the events is lost. Returns the number of events.
     ///
     /// # Errors
-    /// If the store cannot take it, or a configured key cannot be had now: with it they could be read.
+    /// If the store fails, or a configured key is missing now: the key could open the events.
     pub async fn erase_unreadable(&self) -> Result<u64, SpoolRefusal> {
         if self.records.is_key_missing() {
             return Err(SpoolRefusal::NoKey);

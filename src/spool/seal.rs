@@ -3,7 +3,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hmac, rand};
 
-/// The keys that seal records. The first seals, every one opens.
+/// The keys that seal records. The first key seals, every key opens.
 ///
 /// A spool takes thousands of events a second for years, far more than one key may seal under random
 /// nonces (2^32). So each record has its own key, derived from 16 random bytes beside the record.

@@ -62,7 +62,7 @@ pub struct Survey {
     pub footing: Footing,
     /// True while a key is configured and cannot be had: no event can be sealed.
     pub is_key_missing: bool,
-    /// The events, in every state, that are sealed with a key that is not there.
+    /// The events, in every state, sealed with a missing key.
     pub locked: u64,
     /// The destinations, configured or not, the oldest first.
     pub destinations: Vec<Surveyed>,
@@ -153,7 +153,7 @@ impl Spool {
             let counts = StoredState::ALL.map(count).into_iter();
             let first = self.store.read(|read| self.first(read, id)).ok();
             let (pending, unreadable) = first.unwrap_or_default();
-            // While the store is closed nothing is tried, and what a destination answered before tells nothing.
+            // While the store is closed no delivery is tried, and an earlier answer of a destination is no sign.
             let trouble = live.as_ref().and_then(|live| live.trouble());
             let trouble = trouble.filter(|_| !numbers.alarm.is_closed());
             let setback = live.as_ref().and_then(|live| live.setback());
@@ -199,7 +199,7 @@ impl Spool {
         Some(Duration::from_millis(now_ms.saturating_sub(removed_ms))).filter(|kept| *kept < keep)
     }
 
-    /// The number of events that are sealed with a key that is not there.
+    /// The number of events sealed with a missing key.
     fn locked(&self) -> u64 {
         let seals = self.store.counts().seals.into_iter();
         let locked = seals.filter(|(key, _)| self.records.is_locked(*key));

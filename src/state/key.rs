@@ -12,7 +12,7 @@ use super::entry::EntryName;
 use super::error::StateError;
 use crate::secret::Secret;
 
-/// The keys that are derived from one secret. The secret itself is not kept, and nothing of it is written.
+/// The keys derived from a secret. The secret is neither kept nor written.
 ///
 /// A sealed entry is `KSS1`, 8 bytes that name the key, 12 random bytes of nonce, then the text under AES-256-GCM. The
 /// name of the entry is authenticated along with the text: an entry does not open under another name.
@@ -88,7 +88,7 @@ impl StateKey {
         &self.spool
     }
 
-    /// True if an entry says that this key sealed it.
+    /// True if an entry names this key as the sealing key.
     fn sealed(&self, entry: &[u8]) -> bool {
         entry.get(MAGIC.len()..MAGIC.len() + ID_LENGTH) == Some(&self.id)
     }
@@ -241,7 +241,7 @@ const HEAD_LENGTH: usize = MAGIC.len() + ID_LENGTH + NONCE_LEN;
 const MIN_KEY_LENGTH: usize = 32;
 /// The least number of different characters. 32 random hex digits have fewer than eight in one of 10^9 cases.
 const MIN_DISTINCT: usize = 8;
-/// The salt of the derivation, which keeps the keys apart from keys that others derive from one secret.
+/// The salt of the derivation: other programs derive different keys from an equal secret.
 const DERIVATION: &[u8] = b"keyside state";
 const SEAL: &[&[u8]] = &[b"seal"];
 const HASH: &[&[u8]] = &[b"hash"];

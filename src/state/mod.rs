@@ -44,7 +44,7 @@ pub struct State {
     sight_keys: SightKeys,
     problems: Mutex<BTreeMap<String, StateProblem>>,
     strays: Mutex<Vec<StrayEntry>>,
-    /// Held by the one thread of this process that works with the folder.
+    /// Held by the only thread of the process at work with the folder.
     turn: Mutex<()>,
 }
 
@@ -99,8 +99,8 @@ impl State {
         self.key_fingerprints.contains(&fingerprint)
     }
 
-    /// Does work with the folder, after the thread that is at work; `None` if that one takes too long: on a disk that hangs,
-    /// no threads gather.
+    /// Does work with the folder, after the thread at work; `None` if the thread at work takes too long: on a hanging
+    /// disk, no threads gather.
     pub fn exclusively<T>(&self, work: impl FnOnce(&Self) -> T) -> Option<T> {
         let _turn = self.turn.try_lock_for(MAX_TURN_WAIT)?;
         Some(work(self))
@@ -201,8 +201,8 @@ impl State {
         &self.dir
     }
 
-    /// Notes a problem with a subject, such as the name of an entry, or that there is none any more. Of a folder that cannot be
-    /// used, the first fault is logged: those of its entries follow from it.
+    /// Notes a problem with a subject, such as the name of an entry, or the end of the problem. Of an unusable folder,
+    /// the first fault is logged: the faults of the entries follow from the folder's fault.
     pub fn note<T>(&self, subject: &str, result: Result<T, StateError>) -> Option<T> {
         let mut problems = self.problems.lock();
         match result {
@@ -224,8 +224,8 @@ impl State {
         }
     }
 
-    /// Returns what is wrong, each as a line for people. Of a folder that cannot be used, the faults of its entries are left
-    /// out: they follow from it.
+    /// Returns the problems, each as a line for people. Of an unusable folder, the faults of the entries are left out:
+    /// these follow from the folder's fault.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let problems = self.problems.lock();
@@ -239,7 +239,7 @@ impl State {
             .collect()
     }
 
-    /// Replaces the entries that somebody has to act on by those that were found now. Returns the entries before.
+    /// Replaces the entries that need a person by the newly found entries. Returns the entries before.
     pub fn replace_strays(&self, found: Vec<StrayEntry>) -> Vec<StrayEntry> {
         std::mem::replace(&mut *self.strays.lock(), found)
     }

@@ -59,8 +59,8 @@ impl Moment {
 
     /// Returns what is left `now` of the time `left` at this moment. The process has `known` of the time since.
     ///
-    /// Within one run of the machine no clock can be wrong. Across runs, a wall clock outside of the time proves nothing
-    /// by itself: the time is neither used nor given up until it has passed in this process.
+    /// Within a run of the machine no clock can be wrong. Across runs, a wall clock outside of the time is no proof:
+    /// the time is neither used nor given up until the whole time has passed in this process.
     #[must_use]
     pub fn left(&self, left: Duration, now: &Self, known: Duration) -> Left {
         if known >= left {

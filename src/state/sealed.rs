@@ -8,8 +8,7 @@ use super::folder::StateFolder;
 use super::key::{StateKey, StateKeys, WeakKey};
 use crate::secret::Secret;
 
-/// The entries that hold secrets. The store exists only where there is a key: nothing that is a secret can be written
-/// without one.
+/// The entries that hold secrets. The store exists only with a key: no secret can be written without a key.
 ///
 /// Several processes may use the store at a time. Each change is one step, and the later change counts.
 pub struct SealedStore {
@@ -86,7 +85,7 @@ impl SealedStore {
         Ok(())
     }
 
-    /// Returns the keys from which the spool derives the keys of its records, the current one first.
+    /// Returns the keys from which the spool derives the keys of records, the current key first.
     pub(super) fn spool_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
         self.keys.all().map(StateKey::spool_key)
     }

@@ -13,20 +13,20 @@ use super::folder::StateFolder;
 use super::key::StateKeys;
 use crate::secret::Secret;
 
-/// The kind of value that a secret is, which decides under which key it may be hashed.
+/// The origin of a secret, which decides the keys for hashing the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SightKind {
-    /// A key that a provider made at random: nobody guesses it from a hash.
+    /// A key that a provider made at random: no dictionary finds the key from a hash.
     Random,
-    /// A value that a person may have chosen. It would fall to a dictionary if hash and key lay beside each other, so
-    /// without `[state] key` nothing of it is kept.
+    /// A value that a person may have chosen. With hash and key beside each other, the value would fall to a
+    /// dictionary, so the hash is kept only with `[state] key`.
     Chosen,
 }
 
 /// The keys under which secrets are hashed, the current one first.
 ///
-/// With `[state] key`, they are derived from it, so that the folder alone tells nothing. Without one, the key is a
-/// random salt in the folder: the hash of a random key then tells nothing either.
+/// With `[state] key`, the keys are derived from the configured key, and the folder alone tells no secret. Without
+/// `[state] key`, the key is a random salt in the folder: the hash of a random key tells no secret either.
 #[derive(Debug)]
 pub(super) struct SightKeys {
     keyed: Vec<hmac::Key>,

@@ -1,11 +1,11 @@
 //! Traces and metrics to a receiver of OTLP over HTTP: <https://opentelemetry.io/docs/specs/otlp/>.
 //!
-//! The messages are those of the crate `opentelemetry-proto`. The SDK of OpenTelemetry is left out: it would bring a thread, a
-//! second client of HTTP and a second registry of metrics. Requests go through this program's own client, and the metrics are
-//! the families of `/metrics`.
+//! The messages come from the crate `opentelemetry-proto`. The SDK of OpenTelemetry is left out: it would bring a
+//! thread, a second client of HTTP and a second registry of metrics. Requests go through this program's own client, and
+//! the metrics are the families of `/metrics`.
 //!
-//! Nothing waits for the receiver. Spans that it does not take stay in a queue with a bound, and are lost past the bound;
-//! metrics that it does not take are outdated a minute later. Both are counted.
+//! No work waits for the receiver. Refused spans stay in a queue with a bound, and are lost past the bound; refused
+//! metrics are outdated a minute later. Both losses are counted.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ impl Exporter {
         self.note(TelemetrySignal::Metrics, sent);
     }
 
-    /// Takes note of a result: one line when the trouble begins, one when it ends.
+    /// Takes note of a result: a line at the begin of the trouble, and a line at the end.
     fn note(&mut self, signal: TelemetrySignal, sent: Result<u64, NotTaken>) {
         let change = match &sent {
             Ok(_) => {
@@ -185,7 +185,7 @@ impl Exporter {
     }
 }
 
-/// The longest wait of a span for others, so that a trace is soon complete.
+/// The longest wait of a span for further spans, so a trace is soon complete.
 const SPAN_INTERVAL: Duration = Duration::from_secs(1);
 /// The spans of one request to the receiver: about 300 kB, far below the 4 MiB that receivers take.
 const MAX_BATCH: usize = 512;

@@ -55,7 +55,7 @@ pub struct ServerTls {
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// Files that cannot be used. What was read of them before stays in use.
+/// Unusable files. Their content from the last good reading stays in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnusableFiles {
     /// The files.

@@ -62,9 +62,8 @@ impl Validity {
         }
     }
 
-    /// Returns the concern about the certificate, if there is one. An expired certificate is used all the same
-    /// where there is no better one: the clock may be wrong, and a listener that did not start would lose the events of
-    /// providers without checks.
+    /// Returns the concern about the certificate, if any. Without a better certificate, an expired certificate is used
+    /// all the same: the clock may be wrong, and a stopped listener would lose the events of providers without checks.
     #[must_use]
     pub fn concern(&self, now: SystemTime) -> Option<String> {
         let file = self.path.display();

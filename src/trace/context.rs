@@ -26,8 +26,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Returns the span that an application names as the parent of its request; `None` without a header, with several, and
-    /// with one that the specification calls invalid.
+    /// Returns the span that an application names as the parent of its request; `None` without a header, with several,
+    /// and with an invalid header by the specification.
     #[must_use]
     pub fn of_caller(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();

@@ -46,9 +46,9 @@ pub enum SpanStatus {
 pub struct SpanRecord {
     /// The span.
     pub context: TraceContext,
-    /// The span of which it is a part, in the same trace.
+    /// The parent span, in the same trace.
     pub parent: Option<SpanId>,
-    /// A span of another trace from which it follows.
+    /// The span in a different trace that caused this span.
     pub link: Option<TraceContext>,
     /// The name, of few different ones.
     pub name: String,
@@ -64,7 +64,7 @@ pub struct SpanRecord {
     pub status: SpanStatus,
 }
 
-/// A span under way; nothing, if nobody records traces. A span that is dropped before [`Span::end`] was cut off, and says so.
+/// A span under way; empty without a recorder of traces. A span dropped before [`Span::end`] is recorded as cut off.
 #[derive(Debug, Default)]
 pub struct Span {
     context: Option<TraceContext>,
@@ -168,7 +168,7 @@ impl Span {
         }
     }
 
-    /// Gives the span an id that others can derive. A span with parts must keep its id.
+    /// Gives the span a derivable id. A span with parts must keep its id.
     pub fn take_id(&mut self, id: SpanId) {
         if let Some((open, context)) = self.open.as_mut().zip(self.context.as_mut()) {
             context.span = id;

@@ -83,8 +83,8 @@ impl Track {
         self.logged_end(ended)
     }
 
-    /// Returns ended failures, if the log has told of one. The line about the end counts all of them, so that no later line
-    /// tells of them again.
+    /// Returns ended failures, if the log has told of a failure. The line about the end counts all failures, and no
+    /// later line repeats the count.
     fn logged_end(&mut self, ended: Streak) -> Option<Streak> {
         for logged in &mut self.logged {
             let of_streak = std::mem::take(&mut logged.of_streak);

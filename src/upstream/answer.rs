@@ -47,8 +47,8 @@ pub enum AnswerBody {
     Unreadable(Unreadable),
 }
 
-/// A body on the way, with the connection that carries it. A drop before the end closes the
-/// connection; at the end the connection goes back to the pool, if it carries another exchange.
+/// A body on the way, with its connection. A drop before the end closes the connection; at the end the connection goes
+/// back to the pool, if the connection can carry a further exchange.
 #[derive(Debug)]
 pub struct AnswerStream {
     connection: Option<Connection>,
@@ -238,8 +238,8 @@ async fn fit(all: &mut Vec<u8>) {
     }
 }
 
-/// The memory that a body takes while it passes through, in bytes: a piece that is read, pieces that a slow reader has not
-/// taken, and the buffers of TLS on both sides.
+/// The memory of a body while passing through, in bytes: the read piece, the pieces waiting for a slow reader, and the
+/// buffers of TLS on both sides.
 const STREAM_BUFFERS: u64 = 96 * 1024;
 
 impl AnswerStream {

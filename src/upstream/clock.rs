@@ -23,8 +23,8 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// True if the clock was wrong by more than a minute at this look, by the `Date` of an answer that arrived now. The
-    /// clock itself may be right by now: other answers correct it meanwhile.
+    /// True if the clock was wrong by more than a minute at this check, by the `Date` of an answer that arrived now.
+    /// The clock may be right by now: other answers correct the clock as well.
     ///
     /// The clock is wrong with a wrong clock of this machine until the first answer, and after this machine was
     /// suspended, because the monotonic clock stops then.

@@ -65,7 +65,7 @@ pub struct ExchangeTimes {
 }
 
 impl ExchangeTimes {
-    /// The times of an exchange that begins now and ends within `time`, however its parts share that.
+    /// The times of an exchange that begins now and ends within `time`, for all parts together.
     #[must_use]
     pub fn within(time: Duration) -> Self {
         let start = Instant::now();
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// True for a connection that was idle: the upstream may have closed it meanwhile.
+    /// True for a connection that was idle: the upstream may have closed the connection.
     pub(super) fn is_reused(&self) -> bool {
         self.is_reused
     }
@@ -241,9 +241,8 @@ impl Connection {
         }
     }
 
-    /// Writes the head. A failure before the system took a byte proves that the upstream has nothing of
-    /// this request (`NotWritten`), so the request may go out on a different connection. After the
-    /// first byte there is no such proof.
+    /// Writes the head. A failure before the system took a byte proves the upstream without a byte of the request
+    /// (`NotWritten`), so the request may go out on a different connection. After the first byte the proof is missing.
     async fn write_first(
         &mut self,
         head: &[u8],

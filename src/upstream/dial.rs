@@ -161,8 +161,8 @@ impl OriginDialer {
         Ok((io, place))
     }
 
-    /// Connects through a proxy. The times of proxy and upstream are told apart: the proxy has four fifths of
-    /// [`CONNECT_TIMEOUT`], so that its silence is named before that of the upstream would be.
+    /// Connects through a proxy. Proxy and upstream have separate times: the proxy has four fifths of
+    /// [`CONNECT_TIMEOUT`], so a silent proxy is named before a silent upstream would be.
     async fn connect_through(
         &self,
         proxy: &Arc<Proxy>,

@@ -209,8 +209,8 @@ fn framing(
     })
 }
 
-/// Returns the length that `Content-Length` names. A length that is there several times, in one line
-/// or in several, is one length (RFC 9112, section 6.3), and goes on as one line.
+/// Returns the length in `Content-Length`. A repeated length, in a line or in several, is one length (RFC 9112, section
+/// 6.3), and goes on as a single line.
 fn only_length(headers: &mut HeaderMap) -> Result<Option<u64>, ProtocolError> {
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lines.next() else {

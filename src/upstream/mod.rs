@@ -380,7 +380,7 @@ mod tests {
         };
         tokio::time::sleep(second / 2).await;
         let error = loop {
-            // So slow that the next piece is always there already.
+            // Slow enough for the next piece to be ready always.
             tokio::time::sleep(second / 200).await;
             match poll_fn(|cx| stream.poll_next(cx)).await {
                 Some(Ok(_)) => {}

@@ -109,8 +109,8 @@ impl KindPlaces {
         }
     }
 
-    /// The pools of the upstreams that are in use. A pool that is dropped meanwhile closes its connections, which
-    /// give back their places, so no lock is held then.
+    /// The pools of the upstreams in use. Dropping a pool closes the connections, which give back their places, so no
+    /// lock is held at the drop.
     fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
@@ -146,7 +146,7 @@ impl KindPlaces {
 
 impl UpstreamPlaces {
     /// Takes a place, if need be the place of the connection that is idle longest; `None` if every connection is at
-    /// work, or if this upstream has all the places that it may have.
+    /// work, or if the upstream has reached the bound of places.
     pub(super) fn take(&self) -> Option<UpstreamPlace> {
         let place = self.take_free().or_else(|| {
             let is_full = self.taken() >= self.places.max_all.load(Ordering::Relaxed);

@@ -28,8 +28,8 @@ pub(super) type Handed = Result<Connection, UpstreamError>;
 struct PoolState {
     /// A stack: the connection used last is used next. Under less load the rest grow old and close.
     idle: Vec<Connection>,
-    /// The requests that wait, the oldest first. There are never more of them than dials under way, so each gets a
-    /// connection or the error of a dial.
+    /// The waiting requests, the oldest first. Never more requests wait than dials are under way, so each request gets
+    /// a connection or the error of a dial.
     waiters: VecDeque<oneshot::Sender<Handed>>,
     last_use: Option<Instant>,
     /// The number of idle connections to keep ready.
@@ -162,8 +162,8 @@ impl Pool {
         self.used.notified().await;
     }
 
-    /// Waits until an idle connection has ended, and closes it. A connection that is used meanwhile is not watched any
-    /// more; the use itself wakes the keeper.
+    /// Waits until an idle connection has ended, and closes it. A connection in use is not watched any more; the use
+    /// wakes the keeper.
     pub(super) async fn next_close(&self) {
         poll_fn(|cx| self.poll_close(cx)).await;
     }

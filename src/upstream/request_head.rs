@@ -119,6 +119,6 @@ impl RequestHead {
     }
 }
 
-/// Largest body, in bytes, that is copied behind the head, so that both leave in one write and one
-/// TLS record (16 KiB).
+/// Largest body, in bytes, that is copied behind the head: head and body leave in a single write and TLS record (16
+/// KiB).
 pub(super) const COPY_LIMIT: usize = 15 * 1024;

@@ -1,4 +1,4 @@
-//! The connections to one upstream: those at work, the idle, and those that are being opened.
+//! The connections to an upstream: at work, idle, or about to open.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub(super) struct Supply {
 }
 
 impl Supply {
-    /// Returns a connection: an idle one, or else the first that is free or opened. Each waiting request begins a dial,
-    /// which goes on for other requests if this one gets a connection sooner.
+    /// Returns a connection: an idle connection, or else the first to become free or open. Each waiting request begins
+    /// a dial, which goes on for other requests if a connection becomes free sooner.
     ///
     /// # Errors
     /// The fault of the dial.

@@ -59,11 +59,11 @@ fn request(target: &str, authorization: Option<&str>) -> Zeroizing<String> {
     request
 }
 
-/// Returns the status of an answer whose head is whole; `None` while the head is not.
+/// Returns the status of an answer with a whole head; `None` for a partial head.
 ///
 /// # Errors
-/// Bytes that are no head, too many of them, or bytes behind the head of a tunnel: a TLS server never speaks first, so
-/// such bytes are not the target's.
+/// Bytes of no head, a head that is too long, or bytes behind the head of a tunnel: a TLS server never speaks first, so
+/// these bytes are not the target's.
 fn status_of(received: &[u8]) -> Result<Option<StatusCode>, ProxyFault> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);

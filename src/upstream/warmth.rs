@@ -118,7 +118,7 @@ impl Schedule {
             self.tokens -= 1.0;
             return Ok(());
         }
-        // A millisecond more, so that rounding leaves a whole round at that time.
+        // A further millisecond, because rounding must leave a whole round.
         Err(now + ROUND.mul_f64(1.0 - self.tokens) + Duration::from_millis(1))
     }
 }
@@ -132,7 +132,7 @@ const IN_USE: Duration = Duration::from_secs(3600);
 const MAX_ROUNDS: f64 = 10.0;
 /// The time that makes up for a round. Connections that live as long as Keyside lets them need a round each 18 s.
 const ROUND: Duration = Duration::from_secs(10);
-/// The pause after the first failure: a request that comes meanwhile dials by itself.
+/// The pause after the first failure: a request within the pause makes its own dial.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause after failures: a provider that is down for long is dialled by requests anyway.
 const MAX_PAUSE: Duration = Duration::from_secs(300);

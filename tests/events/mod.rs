@@ -1,4 +1,4 @@
-//! Events that wait on disk: answered when they are there, and delivered from there to every destination.
+//! Events on disk: answered once stored, and delivered from the disk to every destination.
 
 mod delivery;
 mod destinations;

@@ -66,7 +66,7 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 impl Corpus {
-    /// A generator that hides these names.
+    /// A generator of hidden names.
     pub fn new(seed: u64, names: &[&'static str]) -> Self {
         Self {
             state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,

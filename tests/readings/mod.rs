@@ -1,7 +1,7 @@
-//! Requests as servers in PHP, Node and Python read them: what Keyside lets through has neither a forbidden name nor a
+//! Requests in the readings of PHP, Node and Python: a request that passes Keyside has neither a forbidden name nor a
 //! foreign sender in any reading.
 //!
-//! A seeded generator writes requests that try to hide both. Those that reach the upstream are read by the parsers of
+//! A seeded generator writes requests that try to hide both. The requests at the upstream are read by the parsers of
 //! the three languages, each behind a small HTTP server.
 
 mod corpus;

@@ -1,4 +1,4 @@
-//! Leaks, in which the old secret ends before there is a new one, and signals.
+//! Leaks, with the end of the old secret before the arrival of a new secret, and signals.
 
 use super::{NEW, OLD, ROW, Row, Stand, run, wait};
 

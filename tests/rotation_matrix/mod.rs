@@ -165,7 +165,7 @@ impl Stand {
         self.keyside.signal(Signal::HUP);
     }
 
-    /// Sends a message, and returns the token that it carried. Under load it may be the token of another request.
+    /// Sends a message, and returns the token of the message. Under load the token may belong to a different request.
     fn token_sent(&self, path: &str) -> String {
         let sent = self.keyside.post(&format!("{path}{MESSAGES}"), "{}");
         assert_eq!(sent.status, 200, "{path}: {}", sent.text());

@@ -1,5 +1,5 @@
-//! Odd orders of changes: sources that are no files for a while, changes that overtake a reload, and a configuration that
-//! changes together with its secrets.
+//! Odd orders of changes: sources without files for a while, changes that overtake a reload, and a configuration that
+//! changes together with the secrets.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -24,7 +24,7 @@ const BREAKS: [fn(&Directory); 4] = [
 ];
 
 impl<K: Clone + Send + Sync + 'static> Keys<K> {
-    /// With these good keys, and with one more that is good for ever, of the credentials beside.
+    /// With these good keys, and with a further key, good for ever, of the credentials beside.
     fn new(good: &[K], beside: K, has_made: fn(&K, &Request) -> bool) -> Self {
         let good = Arc::new(Mutex::new(good.to_vec()));
         let keys = Arc::clone(&good);

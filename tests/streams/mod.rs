@@ -148,7 +148,7 @@ fn id(lane: usize, number: usize) -> String {
     format!("{lane:08}{number:024}")
 }
 
-/// Asserts that each event of a load is there, and in the order of its lane, repeats aside.
+/// Asserts that each event of a load has arrived, in the order of the lane, repeats aside.
 fn assert_whole(ids: &[String], events: usize) {
     let mut seen = HashSet::new();
     let mut next = HashMap::new();

@@ -156,7 +156,7 @@ fn events_wait_for_the_url_of_their_stream_and_a_reload_brings_it() {
         "{}",
         keyside.log()
     );
-    // A URL that is broken later changes nothing, and the reload says so.
+    // A URL broken later changes no delivery, and the reload reports the fault.
     keyside.dir().write("url", "CANARY://x");
     assert_eq!(keyside.reload().status, 422);
     send(&keyside, 1);

@@ -89,8 +89,8 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// Reserves a block of ports for this process. A port is free until the program under test binds it, so between two test
-/// processes only a lock on a file can tell which of them may use it; the lock ends with the process.
+/// Reserves a block of ports for this process. A port is free until the program under test binds the port, so only a
+/// lock on a file can divide ports between two test processes; the lock ends with the process.
 fn reserve_ports() -> Range<u16> {
     let owner = rustix::process::getuid().as_raw();
     let folder = std::env::temp_dir().join(format!("keyside-test-ports-{owner}"));
@@ -581,7 +581,7 @@ impl Keyside {
         self.child.id()
     }
 
-    /// The process itself, for its pipes.
+    /// The process, for its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }

@@ -37,7 +37,7 @@ pub struct Span {
 }
 
 impl Receiver {
-    /// A receiver that takes everything.
+    /// A receiver that takes every request.
     pub fn new() -> Self {
         Self(Upstream::plain(take))
     }

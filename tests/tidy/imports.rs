@@ -225,7 +225,7 @@ fn children<'s>(
         .collect()
 }
 
-/// The files by module path, each with those of the files that are named in it.
+/// The files by module path, each with the files of its named modules.
 fn imports_within(files: &[&Source]) -> BTreeMap<String, BTreeSet<String>> {
     let by_module: BTreeSet<&[String]> = files.iter().map(|file| &*file.module).collect();
     let mut imports = BTreeMap::new();

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Source;
 
-/// Types of one name in several rooms that are one idea: a generation is one load of the configuration, which `outbound`
-/// and `inbound` each hold their part of; and each room registers its own metrics, some of which have equal labels.
+/// Types with a common name in several rooms for a common idea: a generation is a load of the configuration, with a
+/// part in `outbound` and a part in `inbound`; and each room registers metrics, some with equal labels.
 const ONE_IDEA: [&str; 6] = [
     "Generation",
     "CredentialLabel",
@@ -49,7 +49,8 @@ fn is_of_tests(module: &[String]) -> bool {
     module.iter().any(|part| part == "tests")
 }
 
-/// The names of the types in `text`, without those of a trait or of one function, whose name says less than their place.
+/// The names of the types in `text`, without the types of a trait or of a single function: there the place says more
+/// than the name.
 fn types(text: &str) -> Vec<&str> {
     text.lines().filter_map(declared).collect()
 }

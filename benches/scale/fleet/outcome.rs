@@ -70,7 +70,7 @@ impl Outcome {
     }
 }
 
-/// The most by which a bucket of one second's messages overflows. It refuses none, so that the debt is seen whole.
+/// The most by which a bucket of a second's messages overflows. The bucket refuses no message and shows the whole debt.
 fn over(reached: &[u64], rate: u32) -> f64 {
     let mut times = reached.to_vec();
     times.sort_unstable();

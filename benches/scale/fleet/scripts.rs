@@ -1,5 +1,5 @@
-//! The arithmetic of the scripts in `src/limit/remote/scripts`, for a server in virtual time. Numbers are those of Lua, so
-//! that each answer is the same to the digit: `scripts_and_redis` of the tests asks both.
+//! The arithmetic of the scripts in `src/limit/remote/scripts`, for a server in virtual time. Numbers follow Lua, so
+//! each answer is equal to the digit: `scripts_and_redis` of the tests compares the answers.
 
 use keyside::limit::TakeScriptReply;
 

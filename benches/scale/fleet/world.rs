@@ -46,7 +46,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Sidecars that share one number of 1,000 messages a second, asked for a tenth more, beside their server.
+    /// Sidecars that share a number of 1,000 messages a second, asked for a tenth more, beside the server.
     pub fn of(sidecars: usize) -> Self {
         Self {
             sidecars,
@@ -474,7 +474,7 @@ impl World {
         self.answer(line, (asked, done), Event::HasGivenBack { line });
     }
 
-    /// The time at which the server has done a command, one after the other; `None` if it is gone.
+    /// The time at which the server has done a command, in order; `None` for a stopped server.
     fn server_works(&mut self, line: usize, asked: u64) -> Option<u64> {
         if !self.server.is_up {
             self.schedule(asked + micros(DECISION_TIMEOUT), Event::IsLost { line });
@@ -559,7 +559,7 @@ pub const WARM_UP: Duration = Duration::from_secs(10);
 const RUSH: Duration = Duration::from_secs(5);
 /// Microseconds of the server's clock at the beginning.
 const EPOCH: u64 = 1_700_000_000_000_000;
-/// Microseconds in which the server does a script: `benches/redis` has what it takes.
+/// The microseconds of the server for a script: `benches/redis` measures the time.
 const SERVICE: u64 = 30;
 /// The wait of the product between two attempts to connect.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);

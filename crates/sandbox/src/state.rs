@@ -1,4 +1,4 @@
-//! The state of a sandbox: its rules, its stores, and its webhooks.
+//! The state of a sandbox: rules, stores and webhooks.
 
 use std::sync::Arc;
 use std::time::Duration;

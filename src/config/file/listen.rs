@@ -131,7 +131,8 @@ fn leads_to(application: &ApplicationAddress, listen: &ListenAddress) -> bool {
     }
 }
 
-/// True for addresses that no two sockets can have side by side: equal ones, and one address beside all of its family.
+/// True for addresses that exclude each other on two sockets: equal addresses, and a single address beside all of its
+/// family.
 fn clash(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
         (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {

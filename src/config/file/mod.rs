@@ -56,8 +56,8 @@ impl Config {
     /// Reads and checks the configuration in a file, with the files that `include` names, or in the files of a folder.
     ///
     /// # Errors
-    /// A file that cannot be read, or every fault of the text; and a file that nobody has named, that another user could
-    /// change, and that has programs to run.
+    /// An unreadable file, or every fault of the text; and an unnamed file that a different user could change, if the
+    /// file names programs to run.
     pub fn load(file: &ConfigFile) -> Result<Self, Faults> {
         Self::load_with_texts(file).map(|(config, _)| config)
     }

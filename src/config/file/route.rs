@@ -175,7 +175,7 @@ struct OfVariable {
     values: HashMap<String, EarlierRoutes>,
 }
 
-/// Warns of a sender that stands twice in a list: one of them was meant to be another.
+/// Warns of a repeated sender in a list: a different sender was probably meant.
 fn warn_of_repeats(senders: &[Field<'_>]) {
     let mut seen = HashSet::new();
     for field in senders.iter().filter(|field| field.is_text()) {

@@ -177,8 +177,8 @@ fn a_rate_about_a_party_that_no_request_names_is_a_warning() {
     }
 }
 
-/// The time in which a configuration of this many routes with one path is read: senders tell half of them apart, accounts
-/// the others.
+/// The time for reading a configuration of so many routes with equal paths: senders tell half of the routes apart,
+/// accounts the other half.
 fn time_of(routes: usize) -> Duration {
     let mut text = "[credential.meta]\nprovider = \"meta\"\ntoken = \"file:/t\"\n".to_owned();
     for number in 0..routes / 2 {

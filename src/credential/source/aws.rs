@@ -294,7 +294,7 @@ fn client_through(proxy: &Proxy, egress: &Egress) -> Result<SharedHttpClient, So
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
 /// The port of AWS's own endpoints.
 const HTTPS_PORT: u16 = 443;
-/// The time for one read: half of the time for a document, so that the second attempt has its chance.
+/// The time for a single read: half of the time for a document, with the other half for a second attempt.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The label of the version in use.
 const CURRENT: &str = "AWSCURRENT";

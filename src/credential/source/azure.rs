@@ -38,10 +38,10 @@ impl Azure {
     /// Sets a new value if the current version is the expected one. Content type and tags stay.
     ///
     /// Key Vault has no check-and-set. The value is compared before the write, and read back after the write: of two
-    /// writers, the one whose version is not the current one learns that the place was changed.
+    /// writers, the writer whose version is not current learns that the place was changed.
     ///
     /// # Errors
-    /// If the current version is another one, or Azure refuses.
+    /// If the current version differs, or Azure refuses.
     pub(super) async fn replace(
         &self,
         vault: &str,
@@ -132,7 +132,7 @@ fn unreadable(error: &azure_core::Error) -> SourceError {
     SourceError::Manager(format!("Azure Key Vault gave no value: {}", causes(error)))
 }
 
-/// Returns the error of a write. Only an answer that blames the request proves that nothing was written.
+/// Returns the error of a write. Only an answer that blames the request proves the place unchanged.
 fn refused(error: &azure_core::Error) -> PlaceError {
     let fault = PlaceFault::Manager(format!(
         "Azure Key Vault did not take the value: {}",

@@ -102,8 +102,8 @@ impl SecretDocument {
     }
 }
 
-/// Wipes an answer that has been read. The connection of an answer with a secret is gone by now, so that nobody shares
-/// the buffer.
+/// Wipes an answer that has been read. The connection of an answer with a secret is closed by now, so the buffer has no
+/// other holder.
 pub(super) fn wipe(body: bytes::Bytes) {
     if let Ok(mut body) = body.try_into_mut() {
         body.zeroize();

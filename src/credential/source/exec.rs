@@ -130,7 +130,7 @@ async fn output(mut child: Child, given: &[u8]) -> Result<SecretDocument, Source
     Err(SourceError::Failed { status, complaint })
 }
 
-/// Reads standard error to its end, and keeps the begin. A program that nobody listens to would stop.
+/// Reads standard error to its end, and keeps the begin. A program with a full pipe would stop.
 async fn read_begin(mut stderr: impl AsyncRead + Unpin, begin: Arc<Mutex<Zeroizing<Vec<u8>>>>) {
     let mut buffer = Zeroizing::new([0; MAX_COMPLAINT]);
     while let Ok(length @ 1..) = stderr.read(&mut *buffer).await {
@@ -140,8 +140,8 @@ async fn read_begin(mut stderr: impl AsyncRead + Unpin, begin: Arc<Mutex<Zeroizi
     }
 }
 
-/// The variables of the sidecar that programs get, where they are set: the names of places and accounts, never a secret.
-/// `docs/configuration.md` lists them.
+/// The variables of the sidecar passed to programs, if set: the names of places and accounts, never a secret.
+/// `docs/configuration.md` has the list.
 const PASSED_ON: [&str; 41] = [
     "PATH",
     "HOME",
@@ -187,7 +187,7 @@ const PASSED_ON: [&str; 41] = [
 ];
 /// The bytes that are kept of standard error.
 const MAX_COMPLAINT: usize = 1024;
-/// The time for a program that takes a secret, as long as for a program that prints one.
+/// The time for a program that takes a secret, as long as for a program that prints a secret.
 pub(super) const FEED_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for standard error after the end of the program.
 const STDERR_TIMEOUT: Duration = Duration::from_millis(200);

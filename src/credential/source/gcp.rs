@@ -113,7 +113,7 @@ fn parent(secret: &str) -> &str {
     secret.split("/versions/").next().unwrap_or(secret)
 }
 
-/// Returns the error of a write. Only a status that is not about the server itself proves that nothing was written.
+/// Returns the error of a write. Only a status about the request proves the place unchanged.
 fn refused(error: &Error) -> PlaceError {
     let fault = PlaceFault::Manager(format!(
         "Google Secret Manager did not take the value: {}",

@@ -45,10 +45,9 @@ pub struct LastRead {
 }
 
 impl Managers {
-    /// Reads all of these references at the same time: a manager that does not answer delays no other.
+    /// Reads all references at the same time: a silent manager delays no other.
     ///
-    /// A document is read once for all of its fields, so that a token and an app secret in one document are of
-    /// one version.
+    /// A document is read once for all fields, so a token and an app secret in a document are of the same version.
     pub(super) async fn ask(self: &Arc<Self>, references: BTreeSet<Reference>) -> Findings {
         let reads = self.begin(references, Instant::now());
         reads.join_all().await.into_iter().flatten().collect()

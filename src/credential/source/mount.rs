@@ -1,7 +1,7 @@
-//! Files that are mounted by themselves.
+//! Files with a mount of their own.
 //!
-//! A bind mount of one file, and a `subPath` of Kubernetes, keep the file that was there at the mount. A file that replaces it
-//! outside never arrives.
+//! A bind mount of a single file, and a `subPath` of Kubernetes, keep the file from the time of the mount. A
+//! replacement of the file outside never arrives.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

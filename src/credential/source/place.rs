@@ -73,12 +73,12 @@ impl SecretPlace {
         Ok(Some(secret))
     }
 
-    /// Puts a new secret in the place of the expected one. A place that holds the new secret already is left alone. Without an
-    /// expected secret, the place must hold no possible secret.
+    /// Puts a new secret in the place of the expected secret. A place that holds the new secret already is left alone.
+    /// Without an expected secret, the place must hold no possible secret.
     ///
     /// # Errors
-    /// [`PlaceError::Changed`] if the place holds another secret; else if the place cannot be written, or if it is not known
-    /// that it was.
+    /// [`PlaceError::Changed`] if the place holds a different secret; else if the place cannot be written, or the write
+    /// is in doubt.
     pub async fn replace(
         &self,
         managers: &Managers,

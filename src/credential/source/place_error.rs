@@ -7,7 +7,7 @@ use super::error::SourceError;
 /// The reason why a secret was not written, or may not have been written.
 #[derive(Debug)]
 pub enum PlaceError {
-    /// The place holds another value than expected: somebody else has written meanwhile. The new secret is not in its place.
+    /// The place holds an unexpected value, from a different writer. The new secret is not in the place.
     Changed,
     /// The place is as it was, for the given reason.
     NotWritten(PlaceFault),

@@ -46,7 +46,7 @@ impl SeenFiles {
         Self(seen.collect())
     }
 
-    /// Looks at all files again. Returns what is there now, and the number of files that were read.
+    /// Checks all files again. Returns the present state, and the number of read files.
     #[must_use]
     pub fn look(&self, care: Care) -> (Self, usize) {
         let mut count = 0;
@@ -83,7 +83,7 @@ impl SeenFiles {
         self.0.insert(path.to_owned(), seen);
     }
 
-    /// Notes the content of a file that was read before this look. If it was another content, the next look finds the
+    /// Notes the content of a file from a reading before this check. If the content differs, the next check finds the
     /// difference.
     pub fn note_content(&mut self, path: &Path, content: &[u8]) {
         let digest = digest(content);
@@ -95,7 +95,7 @@ impl SeenFiles {
         }
     }
 
-    /// Adds files, or replaces those that are there.
+    /// Adds files, or replaces known files.
     pub fn extend(&mut self, other: Self) {
         // Built anew, the nodes of the tree are full: one by one, files in the order of names leave each half empty.
         let own = std::mem::take(&mut self.0);

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-/// The nonces of accepted events, by webhook. A nonce is spent when the application has accepted its
-/// event, so that a provider can send an event again that was not accepted.
+/// The nonces of accepted events, by webhook. A nonce is spent when the application has accepted the event, so a
+/// provider can repeat an event without acceptance.
 ///
-/// Nonces are forgotten after a time. Above the bound the webhook with the most nonces forgets its
-/// oldest one, so that a busy webhook costs no other webhook its memory.
+/// Nonces are forgotten after a time. Above the bound the webhook with the most nonces forgets the oldest nonce, so a
+/// busy webhook costs no other webhook any memory.
 #[derive(Debug, Default)]
 pub struct Nonces {
     table: Mutex<NonceTable>,

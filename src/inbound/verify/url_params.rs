@@ -20,7 +20,7 @@ use crate::inbound::forgery::Forgery;
 use crate::provider::webhook::{UrlForm, UrlParams};
 use crate::query;
 
-/// A check that waits for the whole body, whose parameters are sorted before they are signed.
+/// A check that waits for the whole body: the parameters are sorted before the signing.
 pub(super) struct UrlParamsCheck {
     form: UrlForm,
     keys: Vec<(SecretRole, Mac)>,
@@ -150,8 +150,8 @@ impl UrlParamsCheck {
     }
 }
 
-/// Messages that differ in their beginnings only: a start, the parameters without separators, the end.
-/// The parts are hashed where they are, because each copy of a form would cost its length.
+/// Messages with different beginnings: a start, the parameters without separators, the end. The parts are hashed in
+/// place, because each copy of a form would cost the form's length.
 #[derive(Default)]
 struct Messages<'b> {
     starts: Vec<String>,
@@ -259,8 +259,7 @@ fn is_hash(hash: &str, body: &BodyHash) -> bool {
     hash.eq_ignore_ascii_case(&HEXLOWER.encode(body))
 }
 
-/// Returns two URLs: the given URL, and the same URL without its port, or with the port that its
-/// scheme implies.
+/// Returns two URLs: the given URL, and the URL without the port, or with the port implied by the scheme.
 fn with_and_without_port(url: &str) -> Vec<String> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return vec![url.to_owned()];

@@ -39,7 +39,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         Poll::Ready(())
     }
 
-    /// Asks a peer that has ended its side, and may still want an answer, if it is still there: at once, then after each
+    /// Asks a peer that has ended its side, and may still want an answer, for a sign of life: at once, then after each
     /// interval. Ready once the peer is gone.
     fn ask_ended_peer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self
@@ -51,7 +51,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         if self.probe(cx).is_err() {
             return Poll::Ready(());
         }
-        // The end has been read, so that a reset wakes nobody: the next write tells.
+        // The end has been read, so no reset wakes the task: the next write shows the reset.
         self.watchdog.set(Instant::now() + WATCH_INTERVAL);
         if self.watchdog.poll(cx).is_ready() {
             cx.waker().wake_by_ref();

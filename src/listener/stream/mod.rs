@@ -118,7 +118,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         buf.put_slice(&self.ahead.split_to(length));
     }
 
-    /// Replaces the bare status line that hyper writes for a head that it cannot parse.
+    /// Replaces the bare status line that hyper writes for a malformed head.
     fn replace(&mut self, written_by_hyper: &[u8]) {
         let refusal = self.head.refusal(written_by_hyper);
         let response = in_form(&refusal, &self.refusals, &self.link);
@@ -266,7 +266,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        // No handler has run, so hyper answers by itself: it could not parse the head.
+        // No handler has run, so the answer is hyper's own, for a malformed head.
         if this.link.is(Phase::Head) {
             this.replace(data);
             return Poll::Ready(Ok(data.len()));
@@ -343,8 +343,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
     }
 }
 
-/// The most bytes in one read, one less than hyper's first buffer has: hyper doubles its buffer after a read that fills
-/// it.
+/// The most bytes in a read, a byte less than hyper's first buffer: hyper doubles the buffer after a read that fills
+/// the whole buffer.
 const MAX_PIECE: u64 = 8 * 1024 - 1;
 /// Time for the peer to read an answer that came before the request had ended.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -68,7 +68,7 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Forgets items, each with the day since which it is known; returns how many there were.
+    /// Forgets items, each with the day of its first sight; returns the number of items.
     pub(in crate::spool) fn forget(
         &mut self,
         items: &[(u64, [u8; 16])],

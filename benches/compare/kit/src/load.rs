@@ -37,7 +37,7 @@ pub fn run(args: &Args) {
     load.report(&before, &window.sample());
 }
 
-/// Sends one request on each connection at once, after `--silence` seconds; before that the same `--prime` times.
+/// Sends a request on each connection at once, after `--silence` seconds; before the silence, `--prime` times as well.
 pub fn burst(args: &Args) {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     let mut load = Load::new(args);
@@ -46,7 +46,7 @@ pub fn burst(args: &Args) {
     }
     load.connect();
     std::thread::sleep(Duration::from_nanos(seconds(args.num("silence", 0.0))));
-    // Connections that the proxy closed meanwhile.
+    // Connections closed by the proxy during the test.
     load.run_idle(now_ns() + seconds(0.05));
     load.connect();
     load.counts = Counts::default();

@@ -1,6 +1,5 @@
-//! A mock upstream, one thread, raw epoll. Every well-formed request with exactly one, right `Authorization`
-//! gets a fixed body, and any other request 401. `GET /__stats` returns counts, by which the harness sees that the
-//! work was done.
+//! A mock upstream, one thread, raw epoll. Every well-formed request with a single, right `Authorization` gets a fixed
+//! body, and any other request 401. `GET /__stats` returns counts, as the harness's proof of the work.
 
 use crate::args::Args;
 use crate::message::{Body, Malformed};

@@ -4,7 +4,8 @@ use super::answer::Answer;
 
 /// Objects that an application makes, lists, reads, changes and deletes.
 pub(crate) struct KeptObjects {
-    /// The path that makes an object with POST and lists all with GET. One object has one more segment, its id or its name.
+    /// The path for making an object with POST and listing all with GET. A single object has a further segment, the id
+    /// or the name.
     pub(crate) path: &'static str,
     /// The status of the answer to a new object.
     pub(crate) made: u16,

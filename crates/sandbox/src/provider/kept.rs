@@ -1,6 +1,6 @@
-//! Answers about what an application has made: objects such as templates, files, and messages that were sent.
+//! Answers about objects that an application has made: templates, files, and sent messages.
 //!
-//! Ids that the sandbox has never given out have the samples of the dialect.
+//! Unknown ids have the samples of the dialect.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};

@@ -89,7 +89,7 @@ impl Groups {
     }
 }
 
-/// The mode of a group whose members are approved one by one.
+/// The mode of a group that approves each member.
 pub(crate) const APPROVAL_REQUIRED: &str = "approval_required";
 
 /// The first member of every group.

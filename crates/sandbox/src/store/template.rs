@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::ids;
 
-/// A template, with its fields in the order in which Graph lists them.
+/// A template, with the fields in Graph's order.
 #[derive(Clone, Serialize)]
 pub(crate) struct Template {
     pub(crate) name: String,

@@ -23,7 +23,7 @@ pub(crate) struct Order {
     to: String,
     /// The text, or the title of a reply; `{n}` is replaced by the number of the message.
     text: String,
-    /// A whole body that is sent as it is, except that `{n}` is replaced.
+    /// A whole body, sent with `{n}` replaced and no other change.
     body: Option<String>,
     /// The number of messages.
     pub(super) count: u32,

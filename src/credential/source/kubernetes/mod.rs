@@ -1,7 +1,7 @@
 //! `k8s:`: a key of a Secret of the cluster that this pod runs in, by the cluster's API.
 //!
-//! The address of the cluster and the service account are those that Kubernetes gives to each pod. Three requests are
-//! needed, all of them on one Secret by its name: `get`, `patch`, and the question if `patch` is allowed.
+//! The address of the cluster and the service account come from Kubernetes, as for each pod. Three requests are needed,
+//! all on a single Secret by name: `get`, `patch`, and the question if `patch` is allowed.
 
 use http::{Method, StatusCode};
 use serde::Deserialize;

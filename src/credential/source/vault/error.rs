@@ -22,7 +22,7 @@ pub(super) enum VaultError {
     Lost(String),
     /// The token has ended, or may not read this path.
     Denied(String, String),
-    /// There is nothing at this path.
+    /// The path holds no secret.
     NotFound(String),
     /// The status is not one of success, with the errors that Vault gives.
     Answered(StatusCode, String),
