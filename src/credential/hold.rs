@@ -90,9 +90,10 @@ impl Hold {
             return None;
         }
         let is_turn_of_others = self.is_turn_of_others.fetch_not(Ordering::Relaxed);
-        Some(match is_turn_of_others {
-            true => ProbedSecrets::Others,
-            false => ProbedSecrets::InUse,
+        Some(if is_turn_of_others {
+            ProbedSecrets::Others
+        } else {
+            ProbedSecrets::InUse
         })
     }
 

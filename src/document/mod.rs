@@ -89,9 +89,10 @@ impl SourceText<'_> {
         let value = line.split_once('=').map_or("", |(_, value)| value.trim());
         // The library takes a word for the beginning of `inf`, `nan`, `true` or `false`.
         let is_word = value.starts_with(|c: char| c.is_ascii_alphabetic());
-        let message = match is_word && message.starts_with("invalid") {
-            true => UNQUOTED,
-            false => message,
+        let message = if is_word && message.starts_with("invalid") {
+            UNQUOTED
+        } else {
+            message
         };
         report.fault(at, "", message);
     }
@@ -106,11 +107,11 @@ impl SourceText<'_> {
             let place = start + line.len() - line.trim_start().len();
             start += line.len();
             let is_header = line.trim_start().starts_with('[');
-            let is_same = match is_table {
-                true => line.split('#').next()?.trim() == header,
-                false => line
-                    .split_once('=')
-                    .is_some_and(|(name, _)| name.trim() == key),
+            let is_same = if is_table {
+                line.split('#').next()?.trim() == header
+            } else {
+                line.split_once('=')
+                    .is_some_and(|(name, _)| name.trim() == key)
             };
             if is_same {
                 found = found.or(Some(place));

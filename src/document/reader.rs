@@ -161,13 +161,12 @@ impl<'d> Reader<'d> {
     pub fn finish(&self) {
         let entries = self.table.entries.iter().zip(&self.read);
         for (entry, _) in entries.filter(|(_, read)| !**read) {
-            let message = match entry.key == TOP_KEY && !self.path.is_empty() {
-                true => "unknown key here, expected it at the top of the file, above every [table]"
-                    .to_owned(),
-                false => {
-                    let known = self.known.iter().map(String::as_str);
-                    format!("unknown key, {}", choices(&entry.key, known))
-                }
+            let message = if entry.key == TOP_KEY && !self.path.is_empty() {
+                "unknown key here, expected it at the top of the file, above every [table]"
+                    .to_owned()
+            } else {
+                let known = self.known.iter().map(String::as_str);
+                format!("unknown key, {}", choices(&entry.key, known))
             };
             self.report
                 .fault(&entry.at, &self.path_of(&entry.key), message);

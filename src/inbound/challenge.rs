@@ -68,9 +68,10 @@ fn challenge_of(
             .faults()
             .iter()
             .any(|fault| fault.secret == *secret);
-        return Err(match is_unread {
-            true => InboundError::VerifyTokenMissing,
-            false => InboundError::WrongVerifyToken,
+        return Err(if is_unread {
+            InboundError::VerifyTokenMissing
+        } else {
+            InboundError::WrongVerifyToken
         });
     }
     let malformed = |parameter| InboundError::HandshakeMalformed { parameter };

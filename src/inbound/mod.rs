@@ -363,9 +363,10 @@ impl Inbound {
                 .count(Arc::clone(&endpoint.name), Instant::now());
             matches!(notice, Notice::Log { .. })
         };
-        match is_wrong && is_looked_at() && endpoint.verifier.is_reencoded(body, begin) {
-            true => InboundError::Forged(Forgery::Reencoded),
-            false => error,
+        if is_wrong && is_looked_at() && endpoint.verifier.is_reencoded(body, begin) {
+            InboundError::Forged(Forgery::Reencoded)
+        } else {
+            error
         }
     }
 

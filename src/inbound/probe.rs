@@ -105,9 +105,10 @@ pub(super) fn told_apart(error: InboundError, body: &Body) -> InboundError {
         error,
         InboundError::Forged(Forgery::SignatureWrong | Forgery::UrlSignatureWrong)
     );
-    match is_wrong && ProbeMark::of(body).is_some() {
-        true => InboundError::ForgedProbe,
-        false => error,
+    if is_wrong && ProbeMark::of(body).is_some() {
+        InboundError::ForgedProbe
+    } else {
+        error
     }
 }
 

@@ -33,9 +33,10 @@ impl Rhythm {
             return;
         };
         // A silence is an exception, and does not make the next one usual.
-        let gap = match self.count > MIN_EVENTS {
-            true => gap.min(self.longest()),
-            false => gap,
+        let gap = if self.count > MIN_EVENTS {
+            gap.min(self.longest())
+        } else {
+            gap
         };
         self.usual = mean(self.usual, gap);
         if gap >= MIN_SILENCE {

@@ -39,9 +39,10 @@ impl Families {
         };
         // With port 0, the system picks a free port for each listener.
         let is_beside = |other: &ListenAddress| matches!(other, ListenAddress::Tcp(other) if other.is_ipv4() && other.port() == address.port());
-        match address.port() != 0 && all.any(is_beside) {
-            true => Self::V6,
-            false => Self::Both,
+        if address.port() != 0 && all.any(is_beside) {
+            Self::V6
+        } else {
+            Self::Both
         }
     }
 }

@@ -121,9 +121,10 @@ fn readable(groups: &[Group<'_>], lead: Lead) -> usize {
     let further = groups.iter().skip(1);
     let version = 1 + further.take_while(|group| group.gap == ".").count();
     let is_short = |group: &Group<'_>| group.digits.len() < MIN_NUMBER_DIGITS;
-    match groups.iter().take(version).all(is_short) {
-        true => version,
-        false => 0,
+    if groups.iter().take(version).all(is_short) {
+        version
+    } else {
+        0
     }
 }
 

@@ -71,10 +71,11 @@ impl LoadedEgress {
             Some(live) => {
                 let remarks = &mut loaded.remarks;
                 remarks.keep(InputUse::Proxy, reference, &problem, live);
-                loaded.egress = match live.config.egress.reference() == Some(reference) {
-                    true => live.egress.with_bypass(&config.no_proxy),
+                loaded.egress = if live.config.egress.reference() == Some(reference) {
+                    live.egress.with_bypass(&config.no_proxy)
+                } else {
                     // The hosts of the new list may need the new proxy for the others.
-                    false => live.egress.clone(),
+                    live.egress.clone()
                 };
             }
             None => {

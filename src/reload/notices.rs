@@ -86,9 +86,10 @@ impl Notices {
         let mut followed = Followed::default();
         for place in places_of(files, &view) {
             // The folder of a relative path.
-            let place = match place.as_os_str().is_empty() {
-                true => PathBuf::from("."),
-                false => place,
+            let place = if place.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                place
             };
             match inotify::add_watch(self.0.get_ref(), &place, CHANGES) {
                 Ok(watch) => {

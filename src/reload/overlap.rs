@@ -347,9 +347,10 @@ fn kept_sets(credential: &Credential) -> impl Iterator<Item = &Previous> {
 
 /// Returns the end of the time to keep a set. The first requests after a restart find a set in use.
 fn kept_until(credential: &Credential, set: &Previous, now: Instant) -> Instant {
-    match credential.is_sent(set) {
-        true => set.until().max(now + IN_USE_TIME),
-        false => set.until(),
+    if credential.is_sent(set) {
+        set.until().max(now + IN_USE_TIME)
+    } else {
+        set.until()
     }
 }
 

@@ -84,9 +84,10 @@ impl Reloader {
         match result {
             Ok(reloaded) if is_of_person && reloaded.changes.is_empty() => {
                 let is_unread = self.live().managers.any_failed();
-                match is_unread && !reloaded.kept_back.is_empty() {
-                    true => Err(ReloadError::KeptBack(reloaded.kept_back.into())),
-                    false => Ok(reloaded),
+                if is_unread && !reloaded.kept_back.is_empty() {
+                    Err(ReloadError::KeptBack(reloaded.kept_back.into()))
+                } else {
+                    Ok(reloaded)
                 }
             }
             result => result,

@@ -221,18 +221,20 @@ fn and_restart(credential: &Credential, secret: Option<&str>) -> &'static str {
     let is_fixed = slots.any(|(name, slot)| {
         secret.is_none_or(|secret| secret == name) && slot.current.reference.is_fixed()
     });
-    match is_fixed {
-        true => " and restart: the environment of a running process never changes",
-        false => "",
+    if is_fixed {
+        " and restart: the environment of a running process never changes"
+    } else {
+        ""
     }
 }
 
 /// Returns what the events of a credential's webhooks add to a refusal.
 fn and_events(credential: &Credential) -> &'static str {
     let forgery = credential.last_forgery().age();
-    match forgery.is_some_and(|age| age < RECENT) {
-        true => "; events of its webhooks are refused as forged as well",
-        false => "",
+    if forgery.is_some_and(|age| age < RECENT) {
+        "; events of its webhooks are refused as forged as well"
+    } else {
+        ""
     }
 }
 

@@ -76,9 +76,10 @@ fn webhook(
         EventWay::Direct(url) => {
             let application = application(draft, config, url, applications)?;
             let metrics = draft.metrics.deliveries.of(&config.name, &config.name);
-            let answer = match config.reply {
-                true => EventAnswer::OfApplication,
-                false => EventAnswer::Empty,
+            let answer = if config.reply {
+                EventAnswer::OfApplication
+            } else {
+                EventAnswer::Empty
             };
             let delivery = DirectDelivery::new(application, metrics, answer);
             Onward::Direct(Box::new(delivery))

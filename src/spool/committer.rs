@@ -141,9 +141,10 @@ impl Store {
 
     /// The refusal of an event without a destination: no destination is known before the first opening.
     pub(super) fn refusal_without_destination(&self) -> SpoolRefusal {
-        match *self.is_begun.borrow() {
-            true => SpoolRefusal::NoDestination,
-            false => SpoolRefusal::Broken,
+        if *self.is_begun.borrow() {
+            SpoolRefusal::NoDestination
+        } else {
+            SpoolRefusal::Broken
         }
     }
 

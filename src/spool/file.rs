@@ -191,9 +191,10 @@ pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
     }
     let mut above = folder.ancestors();
     let there = above.find(|path| path.exists()).unwrap_or(folder);
-    let is_usable = match there.is_dir() {
-        true => access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from),
-        false => Err(io::ErrorKind::NotADirectory.into()),
+    let is_usable = if there.is_dir() {
+        access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
     };
     is_usable.map_err(|error| SpoolError::Folder {
         path: folder.to_owned(),

@@ -207,9 +207,10 @@ impl Spool {
             users: users.into_iter().collect(),
             items: u32::try_from(contents.items.len()).unwrap_or(u32::MAX),
             length: u64::try_from(event.request.body.len()).unwrap_or(u64::MAX),
-            lanes: match contents.is_by_body() {
-                true => lanes.clone(),
-                false => Vec::new(),
+            lanes: if contents.is_by_body() {
+                lanes.clone()
+            } else {
+                Vec::new()
             },
             is_partial: contents.is_partial,
         };

@@ -121,9 +121,10 @@ impl Taking {
                 let waits_since = since_ms(delivery.ordered_ms, event.head.received_ms);
                 delivery.event = event;
                 delivery.request = request;
-                Ok(match waits_since < before_ms {
-                    true => EventContent::Unfit(TOO_OLD.to_owned()),
-                    false => EventContent::Fit,
+                Ok(if waits_since < before_ms {
+                    EventContent::Unfit(TOO_OLD.to_owned())
+                } else {
+                    EventContent::Fit
                 })
             }
             Ok(None) => Ok(EventContent::Gone),

@@ -71,11 +71,12 @@ impl StateFolder {
         // EACCESS: with the effective user id, which the write will have.
         accessat(CWD, existing, rights, AtFlags::EACCESS)
             .map_err(|error| StateError::of(existing)(error.into()))?;
-        match existing.is_dir() {
-            true => Ok(()),
-            false => Err(StateError::of(existing)(
+        if existing.is_dir() {
+            Ok(())
+        } else {
+            Err(StateError::of(existing)(
                 io::ErrorKind::NotADirectory.into(),
-            )),
+            ))
         }
     }
 

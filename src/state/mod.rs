@@ -187,9 +187,10 @@ impl State {
             };
             let before = before.map(|before| before.to_vec()).unwrap_or_default();
             let merged = merged(&before);
-            match merged == before {
-                true => Ok(()),
-                false => locked.write(NONCES_FILE, &merged),
+            if merged == before {
+                Ok(())
+            } else {
+                locked.write(NONCES_FILE, &merged)
             }
         };
         self.note(NONCES, keep());

@@ -147,9 +147,10 @@ fn signer(name: &X509Name<'_>) -> String {
         .into_iter()
         .flatten()
         .collect();
-    match parts.is_empty() {
-        true => "a signer without a name".to_owned(),
-        false => parts.join(", "),
+    if parts.is_empty() {
+        "a signer without a name".to_owned()
+    } else {
+        parts.join(", ")
     }
 }
 

@@ -110,9 +110,12 @@ impl Pool {
         let mut state = self.state.lock();
         // A look at the socket would take the place of the keeper's own, which sees closed connections at once.
         let is_watched = state.warm > 0 && state.last_use.is_some();
-        state.idle.retain_mut(|connection| match is_watched {
-            true => connection.is_young(now),
-            false => connection.is_fit(now),
+        state.idle.retain_mut(|connection| {
+            if is_watched {
+                connection.is_young(now)
+            } else {
+                connection.is_fit(now)
+            }
         });
     }
 
@@ -174,9 +177,10 @@ impl Pool {
         state
             .idle
             .retain_mut(|connection| connection.poll_end(cx).is_pending());
-        match state.idle.len() < before {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if state.idle.len() < before {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 

@@ -106,12 +106,13 @@ pub(super) type Credentials = BTreeMap<String, Option<Placed>>;
 pub(super) fn credentials(mut table: Reader<'_>, providers: &Providers) -> Credentials {
     let mut credentials = BTreeMap::new();
     for field in table.fields() {
-        let credential = match check_name(&field) {
-            true => field
+        let credential = if check_name(&field) {
+            field
                 .table()
-                .and_then(|reader| credential(reader, providers)),
+                .and_then(|reader| credential(reader, providers))
+        } else {
             // Known all the same: a route that names it has no fault of its own.
-            false => None,
+            None
         };
         credentials.insert(field.key.to_owned(), credential);
     }

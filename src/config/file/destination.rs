@@ -315,11 +315,12 @@ fn event_field(field: &Field<'_>) -> Option<String> {
 fn number_id(text: &str) -> Result<String, Malformed> {
     let is_id = (1..=MAX_NUMBER_LENGTH).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_digit());
-    match is_id {
-        true => Ok(text.to_owned()),
-        false => Err(Malformed::new(
+    if is_id {
+        Ok(text.to_owned())
+    } else {
+        Err(Malformed::new(
             "not the id of a number in events, expected the digits of a phone_number_id",
-        )),
+        ))
     }
 }
 

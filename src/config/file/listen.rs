@@ -93,10 +93,14 @@ impl Addresses {
         let is_any = matches!(address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
         let earlier = self.taken.iter().find(|(taken, _)| clash(taken, &address));
         if let Some((taken, place)) = earlier.filter(|_| !is_any) {
-            field.fault(match *taken == address {
-                true => format!("the same address as at {place}, expected another"),
-                false => format!("the same port as at {place}, and one of both takes every address of the machine: expected another port"),
-            });
+            let problem = if *taken == address {
+                format!("the same address as at {place}, expected another")
+            } else {
+                format!(
+                    "the same port as at {place}, and one of both takes every address of the machine: expected another port"
+                )
+            };
+            field.fault(problem);
         }
         self.taken.push((address.clone(), field.at().to_string()));
         Some(address)

@@ -191,10 +191,9 @@ fn warn_of_numbers(senders: &[Field<'_>], provider: &Provider) {
         return;
     }
     let is_number = |field: &&Field<'_>| {
-        let digits = field.string().map_or(0, |sender| match is_digits(sender) {
-            true => sender.len(),
-            false => 0,
-        });
+        let digits = field
+            .string()
+            .map_or(0, |sender| if is_digits(sender) { sender.len() } else { 0 });
         PHONE_NUMBER_DIGITS.contains(&digits)
     };
     for field in senders
@@ -399,9 +398,10 @@ fn check_secrets(reader: &Reader<'_>, name: &str, placed: &Placed) {
 
 /// Returns the parser of a provider's senders: Meta's are ids, others are numbers or names.
 fn form_of_senders(provider: &Provider) -> fn(&str) -> Result<String, Malformed> {
-    match are_senders_ids(provider) {
-        true => phone_number_id,
-        false => sender,
+    if are_senders_ids(provider) {
+        phone_number_id
+    } else {
+        sender
     }
 }
 

@@ -139,9 +139,12 @@ fn stands_in(document: &Document, path: &str) -> bool {
         }
         let fields = readers.iter_mut().filter_map(|reader| reader.field(key));
         readers = fields
-            .flat_map(|field| match field.is_table() {
-                true => field.table().into_iter().collect(),
-                false => field.tables(),
+            .flat_map(|field| {
+                if field.is_table() {
+                    field.table().into_iter().collect()
+                } else {
+                    field.tables()
+                }
             })
             .collect();
     }

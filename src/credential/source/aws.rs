@@ -223,9 +223,10 @@ fn refused<E: ProvideErrorMetadata + std::error::Error + 'static>(
         SdkError::ServiceError(answer) => answer.raw().status().is_client_error(),
         _ => false,
     };
-    match is_proof {
-        true => PlaceError::NotWritten(fault),
-        false => PlaceError::Unknown(fault),
+    if is_proof {
+        PlaceError::NotWritten(fault)
+    } else {
+        PlaceError::Unknown(fault)
     }
 }
 

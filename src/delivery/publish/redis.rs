@@ -89,9 +89,10 @@ fn fault(error: &RedisError) -> PublishFault {
         });
     };
     let detail = error.detail().unwrap_or_default();
-    let answer = match error.to_string().starts_with(REFUSED_DATABASE) {
-        true => answer_to_select(detail),
-        false => answer(code, detail),
+    let answer = if error.to_string().starts_with(REFUSED_DATABASE) {
+        answer_to_select(detail)
+    } else {
+        answer(code, detail)
     };
     PublishFault::Answer(answer, format!("the server answers {code}"))
 }

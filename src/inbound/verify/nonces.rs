@@ -116,10 +116,13 @@ impl Nonces {
         let webhook = table.webhooks.get(&nonce.webhook);
         match webhook.and_then(|webhook| webhook.spent.get(&nonce.nonce)) {
             Some(spent) if spent.until < now => Freshness::New,
-            Some(spent) if spent.body == first_bytes(body) => match nonce.is_unique {
-                true => Freshness::Repeated,
-                false => Freshness::New,
-            },
+            Some(spent) if spent.body == first_bytes(body) => {
+                if nonce.is_unique {
+                    Freshness::Repeated
+                } else {
+                    Freshness::New
+                }
+            }
             Some(_) => Freshness::Reused,
             None => Freshness::New,
         }

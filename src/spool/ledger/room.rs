@@ -20,9 +20,10 @@ impl Ledger<'_> {
         }
         while self.counts.bytes.saturating_add(size) > max_size.min(disk.bound) {
             if self.room_rows == 0 || !self.remove_oldest_done()? {
-                return Ok(Some(match disk.bound < max_size {
-                    true => SpoolRefusal::DiskFull,
-                    false => SpoolRefusal::Full,
+                return Ok(Some(if disk.bound < max_size {
+                    SpoolRefusal::DiskFull
+                } else {
+                    SpoolRefusal::Full
                 }));
             }
             self.room_rows -= 1;

@@ -116,11 +116,10 @@ impl<'a> Health<'a> {
             "error_description": "There is an error with the payment method. This will block business initiated conversations.",
             "possible_solution": "There was an error with your payment method. Please add a new payment method to the account.",
         }]);
-        let account = match is_well {
-            true => json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state}),
-            false => {
-                json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state, "errors": errors})
-            }
+        let account = if is_well {
+            json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state})
+        } else {
+            json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state, "errors": errors})
         };
         let number =
             json!({"entity_type": "PHONE_NUMBER", "id": number, "can_send_message": "AVAILABLE"});

@@ -137,9 +137,10 @@ async fn file(
     let last = request.head.uri.path().rsplit('/').next();
     let is_download = request.has_path(kept.download);
     let is_about = request.has_path(kept.about.0);
-    let id = match is_about && kept.about.0.ends_with("/info") {
-        true => request.head.uri.path().rsplit('/').nth(1),
-        false => request.query.get("mid").or(last),
+    let id = if is_about && kept.about.0.ends_with("/info") {
+        request.head.uri.path().rsplit('/').nth(1)
+    } else {
+        request.query.get("mid").or(last)
     }?;
     if state.kept.is_deleted(kept.upload, id) {
         return Some(kept.missing.fill(&[]));

@@ -53,9 +53,10 @@ impl ClusterClient {
         let answer = upstream.ask_for_secret(outgoing, REQUEST_TIMEOUT).await;
         let Reply { status, body, .. } = answer.map_err(|error| {
             let reason = error.of(&format!("the server at {host}"));
-            match error.is_before_request() {
-                true => ClusterError::Unreachable(reason),
-                false => ClusterError::Lost(reason),
+            if error.is_before_request() {
+                ClusterError::Unreachable(reason)
+            } else {
+                ClusterError::Lost(reason)
             }
         })?;
         if status == StatusCode::UNAUTHORIZED {
@@ -94,9 +95,10 @@ fn origin() -> Result<Origin, ClusterError> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host = variable("KUBERNETES_SERVICE_HOST").ok_or(ClusterError::NoCluster)?;
     let port = variable("KUBERNETES_SERVICE_PORT").unwrap_or_else(|| "443".to_owned());
-    let origin = match host.contains(':') {
-        true => format!("https://[{host}]:{port}"),
-        false => format!("https://{host}:{port}"),
+    let origin = if host.contains(':') {
+        format!("https://[{host}]:{port}")
+    } else {
+        format!("https://{host}:{port}")
     };
     origin.parse().map_err(|_| ClusterError::Address)
 }
@@ -167,9 +169,10 @@ pub(super) fn message(body: Bytes) -> String {
         .filter(|c| !c.is_control())
         .take(MAX_SHOWN)
         .collect();
-    match shown.is_empty() {
-        true => "no reason given".to_owned(),
-        false => shown,
+    if shown.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        shown
     }
 }
 

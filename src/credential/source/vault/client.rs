@@ -143,9 +143,12 @@ impl VaultClient {
 
 /// Returns the body of a successful answer to a request for `path`.
 fn read(path: &str, answer: Result<Reply, UpstreamError>) -> Result<Bytes, VaultError> {
-    let Reply { status, body, .. } = answer.map_err(|error| match error.is_before_request() {
-        true => VaultError::Unreachable(error.of("the server")),
-        false => VaultError::Lost(error.of("the server")),
+    let Reply { status, body, .. } = answer.map_err(|error| {
+        if error.is_before_request() {
+            VaultError::Unreachable(error.of("the server"))
+        } else {
+            VaultError::Lost(error.of("the server"))
+        }
     })?;
     match status {
         StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
