@@ -17,7 +17,7 @@ use crate::config::{Candidate, CandidateError, Config, ConfigFile};
 use crate::credential::Verdict;
 use crate::json::words::counted;
 use crate::reload::{KeptInput, Live, LoadError, load, load_config, questions, verify_all};
-use crate::rotation::look_ahead;
+use crate::rotation::check_ahead;
 use crate::spool::check_usable;
 
 /// The options of `keyside check`.
@@ -91,7 +91,7 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
         match load(&file, &super::unread_metrics()).await {
             Ok(live) => {
                 let live = Arc::new(live);
-                look_ahead(&live).await;
+                check_ahead(&live).await;
                 let mut report = if args.online {
                     online(&live).await
                 } else {

@@ -24,7 +24,7 @@ pub(super) async fn dry_run(
         .map_err(RotationError::Unchanged)?;
     let journal = JournalPlace::of(live, &target)?;
     // The evidence of the earlier rotation decides the next step, so the steps of a new one would say nothing.
-    if let Some(record) = journal.look()? {
+    if let Some(record) = journal.peek()? {
         say_found(&record, next_of(&record, new.as_deref()));
         return Ok(());
     }

@@ -48,7 +48,7 @@ pub(super) fn have_equal_contents(one: &Authorities, other: &Authorities) -> boo
 
 /// Reads files on a thread of their own, as they are seen for the watch.
 ///
-/// The watch's look comes first: a change between look and reading is then noticed by the watch.
+/// The watch's check comes first: a change between check and reading is then noticed by the watch.
 pub(super) async fn read_authorities(
     paths: BTreeSet<PathBuf>,
 ) -> Result<(Authorities, SeenFiles), LoadError> {

@@ -36,8 +36,8 @@ impl Reloader {
     pub(super) fn report_kept_back(&self, before: &Live, live: &Live) -> bool {
         let mut has_reported = false;
         for (name, credential) in &live.credentials {
-            let told = before.credentials.get(name);
-            if told.is_some_and(|told| Arc::ptr_eq(told, credential)) {
+            let earlier = before.credentials.get(name);
+            if earlier.is_some_and(|earlier| Arc::ptr_eq(earlier, credential)) {
                 continue;
             }
             let Some(now) = credential.kept_back() else {
@@ -79,9 +79,9 @@ impl Reloader {
 
 /// Logs the newly missing secrets of a credential.
 fn log_missing(before: Option<&Credential>, credential: &Credential) {
-    let told = before.map(missing_lines).unwrap_or_default();
+    let logged = before.map(missing_lines).unwrap_or_default();
     for reason in missing_lines(credential) {
-        if !told.contains(&reason) {
+        if !logged.contains(&reason) {
             let reason = without_numbers(&reason);
             tracing::error!(
                 credential = credential.name,

@@ -182,10 +182,10 @@ impl Reloader {
     /// Reports the inputs that `live` cannot use and `before` could, in log and audit file. Returns true if there are any.
     pub(super) fn report_kept_inputs(&self, before: Option<&Live>, live: &Live) -> bool {
         live.log_state_key(before);
-        let told = before.map_or(&[][..], |before| &before.kept_inputs);
-        let is_told = |kept: &KeptInput| told.iter().any(|told| told.is_same(kept));
+        let earlier = before.map_or(&[][..], |before| &before.kept_inputs);
+        let is_reported = |kept: &KeptInput| earlier.iter().any(|earlier| earlier.is_same(kept));
         let mut has_reported = false;
-        for kept in live.kept_inputs.iter().filter(|kept| !is_told(kept)) {
+        for kept in live.kept_inputs.iter().filter(|kept| !is_reported(kept)) {
             has_reported = true;
             kept.log();
             let reason = kept.unusable.problem.as_str();
@@ -292,7 +292,7 @@ pub(super) fn kept(
         in_place,
     };
     let mut earlier = before.into_iter().flat_map(|before| &before.kept_inputs);
-    let earlier = earlier.find(|told| told.is_same(&now));
+    let earlier = earlier.find(|kept| kept.is_same(&now));
     earlier.cloned().unwrap_or(now)
 }
 

@@ -55,7 +55,7 @@ pub struct Live {
     pub targets: Vec<DeliveryTarget>,
     pub(super) signings: Signings,
     pub(super) publishers: Publishers,
-    /// The values of the webhooks' own references, for the look at secret managers.
+    /// The values of the webhooks' own references, for the questions to secret managers.
     pub(super) webhook_values: Arc<[NewValue]>,
     pub(super) shared: Option<LoadedServer>,
     pub(super) changed_limits: ChangedLimits,
@@ -106,8 +106,8 @@ impl Live {
         for warning in self.warnings.iter().filter(|now| !warned.contains(now)) {
             tracing::warn!("{warning}");
         }
-        let told: HashSet<_> = before.into_iter().flat_map(Self::faults).collect();
-        for fault in self.faults().filter(|now| !told.contains(now)) {
+        let logged: HashSet<_> = before.into_iter().flat_map(Self::faults).collect();
+        for fault in self.faults().filter(|now| !logged.contains(now)) {
             tracing::error!("{fault}");
         }
     }

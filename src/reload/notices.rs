@@ -1,4 +1,4 @@
-//! Notices of the kernel (inotify) about the folders of files: files are looked at when something has happened there, and not
+//! Notices of the kernel (inotify) about the folders of files: files are checked after a change in the folder, and not
 //! before.
 
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -49,14 +49,14 @@ struct Entry {
 
 impl Reloader {
     /// Seals the replaced secrets of now, wipes those whose overlap is over, and restores those from before a restart.
-    pub(super) async fn look_after_overlaps(&self) {
+    pub(super) async fn sync_overlaps(&self) {
         let live = self.live();
         let Some(state) = live.state.clone().filter(|state| state.sealed().is_some()) else {
             return;
         };
         let kept = Arc::clone(&self.overlaps);
-        let looked_at = Arc::clone(&live);
-        let restored = on_disk(state, move |state| kept.look(state, &looked_at)).await;
+        let current = Arc::clone(&live);
+        let restored = on_disk(state, move |state| kept.sync(state, &current)).await;
         if restored.is_empty() {
             return;
         }
@@ -69,7 +69,7 @@ impl Reloader {
 
     /// Seals the replaced secrets for the last time, and tells which secrets the restart forgets.
     pub async fn end_overlaps(&self) {
-        self.look_after_overlaps().await;
+        self.sync_overlaps().await;
         for lost in self.live().lost_at_restart() {
             if !self.overlaps.has(&lost.credential) {
                 tracing::warn!("{}", lost.text());
@@ -127,7 +127,7 @@ impl Live {
 }
 
 impl KeptOverlaps {
-    /// True if the replaced secrets of a credential are sealed. A look that still waits for the disk has sealed nothing.
+    /// True if the replaced secrets of a credential are sealed. A sync that still waits for the disk has sealed nothing.
     fn has(&self, credential: &str) -> bool {
         let known = self.0.try_lock();
         matches!(
@@ -153,7 +153,7 @@ impl KeptOverlaps {
     }
 
     /// Brings the entries up to the live state, and returns the sets to restore. Waits for the disk.
-    pub(super) fn look(&self, state: &State, live: &Live) -> Restored {
+    pub(super) fn sync(&self, state: &State, live: &Live) -> Restored {
         let Some(sealed) = state.sealed() else {
             return Restored::new();
         };
@@ -409,9 +409,9 @@ pub(super) async fn restored(
     let Some(state) = live.state.clone() else {
         return live;
     };
-    let looking = Arc::clone(kept);
-    let looked_at = Arc::clone(&live);
-    match on_disk(state, move |state| looking.look(state, &looked_at)).await {
+    let overlaps = Arc::clone(kept);
+    let current = Arc::clone(&live);
+    match on_disk(state, move |state| overlaps.sync(state, &current)).await {
         sets if sets.is_empty() => live,
         sets => restore(&live, sets, kept, metrics).await.unwrap_or(live),
     }

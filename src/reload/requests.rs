@@ -34,7 +34,7 @@ pub(super) enum Work {
 
 impl ReloadRequest {
     /// True if whoever asks waits for late answers as well: a person, or a renewal whose new token may be in a manager. The
-    /// looks at files and managers go on without them.
+    /// checks of files and managers go on without them.
     fn waits_for_late(&self) -> bool {
         match &self.work {
             Work::Reload(cause) => match cause {
@@ -111,9 +111,9 @@ impl Reloader {
     /// All requests waiting at the start of a reload share the result.
     pub(super) async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<ReloadRequest>) {
         let mut waiting = Vec::new();
-        let mut told = HashSet::new();
+        let mut sent = HashSet::new();
         let mut alarms = Alarms::default();
-        self.keep_sights(&mut told).await;
+        self.keep_sights(&mut sent).await;
         loop {
             let number = self.live.load().generation.number;
             tokio::select! {
@@ -126,14 +126,14 @@ impl Reloader {
             if has_work {
                 let (result, late) = self.work(&waiting).await;
                 // The reader of the reply may end the process at once: the replaced secrets are on disk by then.
-                self.look_after_overlaps().await;
+                self.sync_overlaps().await;
                 self.reply(&mut waiting, result, late);
             } else {
-                self.look_after_overlaps().await;
+                self.sync_overlaps().await;
             }
             alarms.raise_overlaps(&self.live());
-            self.keep_sights(&mut told).await;
-            // A look at the state that changed nothing is no work that others look at.
+            self.keep_sights(&mut sent).await;
+            // A sync of the state without a change is no work for the watchers.
             if has_work || self.live.load().generation.number != number {
                 self.finished.send_replace(());
             }
@@ -220,7 +220,7 @@ impl Reloader {
 
 /// The number of requests in the queue. All waiting requests share one reload: more would gain no reload.
 pub(super) const MAX_REQUESTS: usize = 16;
-/// The time between two looks at the folder of the state, without a reload in between.
+/// The time between two syncs with the folder of the state, without a reload in between.
 const STATE_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two reloads.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);

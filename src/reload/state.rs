@@ -18,9 +18,9 @@ use crate::state::{SightKind, State};
 
 impl Reloader {
     /// Keeps the first sights of the secrets in use, in the shared server and in the folder of the state.
-    pub(super) async fn keep_sights(&self, told: &mut HashSet<Fingerprint>) {
+    pub(super) async fn keep_sights(&self, sent: &mut HashSet<Fingerprint>) {
         let live = self.live();
-        live.share_sights(told).await;
+        live.share_sights(sent).await;
         live.record_sights().await;
         self.keep_nonces().await;
     }
@@ -63,8 +63,8 @@ impl Live {
     }
 
     /// Tells the shared server the first sights of secrets that providers made, and learns of earlier ones. Secrets among
-    /// `told` are not told again.
-    async fn share_sights(&self, told: &mut HashSet<Fingerprint>) {
+    /// `sent` are not sent again.
+    async fn share_sights(&self, sent: &mut HashSet<Fingerprint>) {
         let Some(shared) = self.shared() else {
             return;
         };
@@ -73,9 +73,9 @@ impl Live {
             .map(|(version, _)| version)
             .collect();
         let in_use: HashSet<_> = versions.iter().map(|it| it.fingerprint()).collect();
-        told.retain(|known| in_use.contains(known));
+        sent.retain(|known| in_use.contains(known));
         for version in versions {
-            if told.contains(&version.fingerprint()) {
+            if sent.contains(&version.fingerprint()) {
                 continue;
             }
             let since = version.first_sight();
@@ -86,11 +86,11 @@ impl Live {
             if first + Duration::from_secs(1) < since {
                 version.note_first_sight(first);
             }
-            told.insert(version.fingerprint());
+            sent.insert(version.fingerprint());
         }
     }
 
-    /// Gets the folder of the state ready. A fault is told, and stops nothing.
+    /// Gets the folder of the state ready. A fault is logged, and stops no load.
     pub(super) async fn prepare_state(&self) {
         if let Some(state) = self.state.clone() {
             on_disk(state, State::prepare).await;

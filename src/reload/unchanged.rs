@@ -34,7 +34,7 @@ pub(super) fn unchanged_credentials(before: &Live) -> BTreeSet<String> {
         .collect()
 }
 
-/// True if a further look at equal sources could bring nothing new.
+/// True if a further reading of equal sources could bring no new value.
 fn is_whole(credential: &Credential) -> bool {
     !credential.is_incomplete()
 }

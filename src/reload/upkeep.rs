@@ -181,7 +181,7 @@ fn due_reason(
     }
 }
 
-/// The time between two looks for due work.
+/// The time between two searches for due work.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two questions about a credential, and about the rate of a sender.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(DAY);
@@ -189,7 +189,8 @@ const VERIFY_INTERVAL: Duration = Duration::from_secs(DAY);
 const UNPROVED_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two questions for which forged events are the reason.
 const FORGERY_INTERVAL: Duration = Duration::from_secs(600);
-/// The number of senders per route and look. A route with more senders is complete after a few looks, and the account's own API limit is spared.
+/// The number of senders per route and round. A route with more senders is complete after a few rounds, and the
+/// account's own API limit is spared.
 const MAX_RATES_PER_LOOK: usize = 100;
 
 #[cfg(test)]

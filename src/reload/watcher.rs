@@ -15,10 +15,10 @@ use crate::beat::next_beat;
 use crate::credential::source::{Care, SeenFiles};
 
 impl Reloader {
-    /// Looks at all files every `[reload] watch` in which something has happened, for as long as the process lives.
+    /// Checks all files every `[reload] watch` with a notice, for as long as the process lives.
     ///
-    /// Where the kernel tells of every change, nothing is looked at in between, but for a look now and then at what no
-    /// notice tells of. Elsewhere the files are looked at again and again.
+    /// Where the kernel gives notice of every change, the files are checked after a notice, and every [`POLL_INTERVAL`]
+    /// for changes without a notice. Elsewhere the files are checked every `[reload] watch`.
     pub(super) async fn watch_files(self: Arc<Self>) {
         let mut watch = FileWatch::default();
         let mut finished = self.finished();
@@ -27,8 +27,8 @@ impl Reloader {
             let interval = self.live.load().config.reload.watch;
             match interval {
                 Some(interval) => {
-                    let untold = self.untold_interval();
-                    let woken = watch.wait(interval, untold, &mut finished).await;
+                    let poll_interval = self.poll_interval();
+                    let woken = watch.wait(interval, poll_interval, &mut finished).await;
                     self.follow_files(&mut watch).await;
                     let care = watch.care();
                     let is_loaded = self.reload_changed_files(care, &mut watch.refused).await;
@@ -43,10 +43,10 @@ impl Reloader {
         }
     }
 
-    /// Returns the time between two looks that no notice was the reason for.
-    fn untold_interval(&self) -> Duration {
+    /// Returns the time between two checks without a notice.
+    fn poll_interval(&self) -> Duration {
         if self.refused_load.lock().is_empty() {
-            UNTOLD_INTERVAL
+            POLL_INTERVAL
         } else {
             RETRY_INTERVAL
         }
@@ -86,10 +86,10 @@ impl Reloader {
     /// Looks for new secrets after the provider refused a request for the secret. A look-up is answered once new
     /// secrets are in use.
     ///
-    /// Files are looked at a few times a second at most. Secret managers, which may charge for each request, are
-    /// asked every second in the first minute of refusals, and then every [`MAX_ASK_INTERVAL`] at most. Files and
-    /// values of a refused load are then tried again: the provider may accept the values by now. Then the provider is
-    /// asked why it refuses what is in use.
+    /// Files are checked a few times a second at most. Secret managers, which may charge for each request, are asked
+    /// every second in the first minute of refusals, and then every [`MAX_ASK_INTERVAL`] at most. Files and values of a
+    /// refused load are then tried again: the provider may accept the values by now. Then the provider is asked why it
+    /// refuses what is in use.
     pub(super) async fn look_up_secrets(
         self: Arc<Self>,
         mut lookups: mpsc::Receiver<oneshot::Sender<()>>,
@@ -109,7 +109,7 @@ impl Reloader {
                 .await;
             if asks_managers {
                 asked.spawn(Arc::clone(&self).ask_managers());
-                // A manager that hangs holds up no look at files.
+                // A hanging manager holds up no check of files.
                 timeout(RELOAD_PATIENCE, asked.join_next()).await.ok();
             }
             for done in waiting.drain(..) {
@@ -133,16 +133,16 @@ impl Reloader {
     async fn reload_changed_files(&self, care: Care, refused: &mut Option<SeenFiles>) -> bool {
         let live = self.live();
         let files = live.files.load_full();
-        let looking = move || {
-            let now = files.look(care).0;
+        let check = move || {
+            let now = files.checked(care).0;
             let is_changed = now != *files;
             (now, is_changed)
         };
-        let Ok((now, is_changed)) = tokio::task::spawn_blocking(looking).await else {
+        let Ok((now, is_changed)) = tokio::task::spawn_blocking(check).await else {
             return false;
         };
         if !is_changed {
-            // The same content, perhaps with other metadata: the next look need not read it.
+            // The same content, perhaps with new metadata: the next check need not read the file.
             live.files.store(Arc::new(now));
             return false;
         }
@@ -160,7 +160,7 @@ impl Reloader {
 struct FileWatch {
     /// `None` where the kernel gives no notices.
     notices: Option<Notices>,
-    /// `None` before the first look.
+    /// `None` before the first check.
     followed: Option<Followed>,
     /// The contents that a load has refused.
     refused: Option<SeenFiles>,
@@ -169,7 +169,7 @@ struct FileWatch {
     last_try: Instant,
 }
 
-/// The reason why files are looked at.
+/// The reason for a check of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WakeReason {
     /// The kernel told of a change in a folder that is followed.
@@ -192,28 +192,28 @@ impl Default for FileWatch {
 }
 
 impl FileWatch {
-    /// Waits until files are to be looked at: after a notice or a reload, or after the time `untold` without one.
+    /// Waits for the next check of files: after a notice or a reload, or after `poll_interval` without a notice.
     async fn wait(
         &mut self,
         interval: Duration,
-        untold: Duration,
+        poll_interval: Duration,
         finished: &mut watch::Receiver<()>,
     ) -> WakeReason {
-        let is_told = self.followed.as_ref().is_some_and(|it| it.gap.is_none());
-        let Some(notices) = self.notices.as_ref().filter(|_| is_told) else {
+        let has_notices = self.followed.as_ref().is_some_and(|it| it.gap.is_none());
+        let Some(notices) = self.notices.as_ref().filter(|_| has_notices) else {
             next_beat(interval).await;
             return WakeReason::Time;
         };
         let woken = tokio::select! {
             () = notices.wait() => WakeReason::Notice,
             _ = finished.changed() => WakeReason::Reload,
-            () = next_beat(interval.max(untold)) => return WakeReason::Time,
+            () = next_beat(interval.max(poll_interval)) => return WakeReason::Time,
         };
         next_beat(interval).await;
         woken
     }
 
-    /// Returns the care of the next look.
+    /// Returns the care of the next check.
     fn care(&mut self) -> Care {
         if self.last_read.elapsed() < READ_INTERVAL {
             return Care::Metadata;
@@ -262,8 +262,8 @@ impl Refusals {
     }
 }
 
-/// The time between two looks at metadata that no notice was the reason for: a folder may be mounted over another.
-const UNTOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two checks of metadata without a notice: a folder may be mounted over another.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two tries of a refused configuration, if no notice tells of a change: reading a thousand files takes a
 /// tenth of a second of another thread.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);

@@ -87,7 +87,7 @@ impl JournalPlace {
     /// If the state folder is to have a key, and the key cannot be used: no secret goes into a file unsealed then.
     pub fn of(live: &Live, target: &RotationTarget) -> Result<Self, JournalError> {
         let own = Self::of_name(live, target)?;
-        if !matches!(own.look(), Ok(None)) {
+        if !matches!(own.peek(), Ok(None)) {
             return Ok(own);
         }
         let earlier = own.of_earlier_names(live, target, &OrphanJournals::find(live));
@@ -194,10 +194,10 @@ impl JournalPlace {
     ///
     /// # Errors
     /// If a process works on the rotation now, or the journal cannot be read.
-    pub fn look(&self) -> Result<Option<Record>, JournalError> {
+    pub fn peek(&self) -> Result<Option<Record>, JournalError> {
         match self {
-            Self::File { path, .. } => JournalFile::look(path).map_err(fault(path)),
-            Self::Sealed { state, name } => SealedJournal::look(state, name),
+            Self::File { path, .. } => JournalFile::peek(path).map_err(fault(path)),
+            Self::Sealed { state, name } => SealedJournal::peek(state, name),
             Self::Memory => Ok(None),
         }
     }

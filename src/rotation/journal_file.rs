@@ -43,7 +43,7 @@ impl JournalFile {
                 .open(path)?;
             let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
             let metadata = file.metadata()?;
-            // A look holds the lock for a moment, and the process before may have just removed the file.
+            // A peek holds the lock for a moment, and the process before may have just removed the file.
             if locked == Err(Errno::WOULDBLOCK) || metadata.nlink() == 0 {
                 std::thread::sleep(RETRY_INTERVAL);
                 continue;
@@ -73,7 +73,7 @@ impl JournalFile {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if a process works on the rotation now, [`io::ErrorKind::InvalidData`] for a last line that
     /// is no record; else if the file cannot be read.
-    pub(super) fn look(path: &Path) -> io::Result<Option<Record>> {
+    pub(super) fn peek(path: &Path) -> io::Result<Option<Record>> {
         let opened = OpenOptions::new()
             .read(true)
             .custom_flags(no_follow())
@@ -186,7 +186,7 @@ const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// The bound on a journal. A rotation writes some ten records of at most a few KiB each.
 const MAX_SIZE: u64 = 4 << 20;
-/// The number of times that a journal is opened which another process looks at or removes at the same moment.
+/// The number of tries to open a journal that a different process reads or removes at the same moment.
 pub(super) const MAX_ATTEMPTS: usize = 5;
 /// The time between two attempts.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(10);
@@ -248,14 +248,14 @@ mod tests {
             RotationStep::Exchanging
         );
         journal.write(&record(RotationStep::Placed)).unwrap();
-        let busy = JournalFile::look(&path).err().unwrap();
+        let busy = JournalFile::peek(&path).err().unwrap();
         assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
         drop(journal);
-        let looked = JournalFile::look(&path).unwrap().unwrap();
-        assert_eq!(looked.step, RotationStep::Placed);
+        let peeked = JournalFile::peek(&path).unwrap().unwrap();
+        assert_eq!(peeked.step, RotationStep::Placed);
         let mut journal = JournalFile::open(&path, None).unwrap();
         journal.remove().unwrap();
-        assert!(JournalFile::look(&path).unwrap().is_none());
+        assert!(JournalFile::peek(&path).unwrap().is_none());
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -289,7 +289,7 @@ mod tests {
             };
             assert_eq!(step(journal.read()), expected, "{text:?}");
             drop(journal);
-            assert_eq!(step(JournalFile::look(&path)), expected, "{text:?}");
+            assert_eq!(step(JournalFile::peek(&path)), expected, "{text:?}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
         std::fs::remove_dir_all(folder).unwrap();

@@ -49,7 +49,7 @@ impl SealedJournal {
                         _lock: lock,
                     });
                 }
-                // A look holds the lock for a moment.
+                // A peek holds the lock for a moment.
                 Err(Errno::WOULDBLOCK) => std::thread::sleep(RETRY_INTERVAL),
                 Err(error) => return Err(fault(error.into())),
             }
@@ -61,7 +61,7 @@ impl SealedJournal {
     ///
     /// # Errors
     /// If a process works on the rotation now, or the journal cannot be read.
-    pub(super) fn look(state: &State, name: &str) -> Result<Option<Record>, JournalError> {
+    pub(super) fn peek(state: &State, name: &str) -> Result<Option<Record>, JournalError> {
         // The lock outlives the rotation: without the file, no rotation ever began.
         if let Ok(lock) = File::open(lock_path(state, name))
             && flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)

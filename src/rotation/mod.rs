@@ -1,9 +1,9 @@
 //! Rotation of a secret: get a new one, prove it, write it to its place, see that requests go out with it, and only then
 //! revoke the old one.
 //!
-//! - A [`Journal`] has both secrets and the step under way, from before the exchange until the old secret is proved dead.
-//!   A rotation that was cut off anywhere goes on from the journal: [`Rotation::resume`] looks at what is in the place and
-//!   at what is alive, and `decision` decides.
+//! - A [`Journal`] has both secrets and the step under way, from before the exchange until the old secret is proved
+//!   dead. A rotation that was cut off anywhere goes on from the journal: [`Rotation::resume`] reads the place and asks
+//!   which secrets are alive, and `decision` decides.
 //! - A secret is revoked only while the place provably holds another one.
 //! - `keyside rotate` and `keyside revoke` take the steps for a user, and [`renew`] takes the steps unasked.
 
@@ -39,7 +39,7 @@ pub use renewal::renew;
 pub use resume::Resumed;
 pub use steps::{Rotation, RotationWorker};
 pub use target::RotationTarget;
-pub use unfinished::look_ahead;
+pub use unfinished::check_ahead;
 
 /// The name of the secret that Meta exchanges.
 pub const TOKEN: &str = "token";

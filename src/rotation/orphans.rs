@@ -71,7 +71,7 @@ pub(super) fn orphans_in(
     let paths = names.filter_map(|name| {
         let credential = name.strip_suffix(ending)?;
         let path = folder.join(&name);
-        let record = (!is_known(credential)).then(|| JournalFile::look(&path))?;
+        let record = (!is_known(credential)).then(|| JournalFile::peek(&path))?;
         is_of(&record.ok()??, target).then_some(path)
     });
     paths.collect()

@@ -16,7 +16,7 @@ use super::record::Author;
 use super::resume::Resumed;
 use super::steps::{Rotation, RotationWorker};
 use super::target::{RotationTarget, renewed_credentials};
-use super::unfinished::{JOURNAL_INTERVAL, JournalLooks, obstacle_to_renewal};
+use super::unfinished::{JOURNAL_INTERVAL, JournalChecks, obstacle_to_renewal};
 use crate::beat::next_beat;
 use crate::credential::RenewalStep;
 use crate::credential::source::PlaceError;
@@ -31,17 +31,17 @@ use crate::shared::ServerLost;
 /// journal has the old token until then: a sidecar that starts within the overlap goes on from the journal.
 pub async fn renew(reloader: Arc<Reloader>) {
     let mut renewals = Renewals::default();
-    let mut journals = JournalLooks::default();
+    let mut journals = JournalChecks::default();
     let mut finished = reloader.finished();
-    tokio::time::sleep(LOOK_INTERVAL).await;
+    tokio::time::sleep(CHECK_INTERVAL).await;
     loop {
-        journals.look_if_due(&reloader).await;
-        renewals.look_ahead(&reloader).await;
+        journals.check_if_due(&reloader).await;
+        renewals.check_ahead(&reloader).await;
         renewals.take_up(&reloader).await;
         renewals.renew_due(&reloader).await;
         renewals.finish_due(&reloader).await;
         if renewals.are_pending(&reloader.live()) || journals.found_any() {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         } else {
             tokio::select! {
                 () = next_beat(JOURNAL_INTERVAL) => {}
@@ -58,10 +58,10 @@ struct Renewals {
     failed: HashMap<String, Instant>,
     /// The time at which the old token is to be revoked, by credential.
     open: HashMap<String, Instant>,
-    /// The credentials whose journal was looked at since the start.
-    looked: HashSet<String>,
-    /// The credentials and places of which it was found out if a renewal can succeed, with the time of the next look at
-    /// those that cannot.
+    /// The credentials whose journal was checked since the start.
+    checked: HashSet<String>,
+    /// The credentials and places of which it was found out if a renewal can succeed, with the time of the next check
+    /// of the failing renewals.
     foreseen: HashMap<(String, String), Option<Instant>>,
 }
 
@@ -83,22 +83,22 @@ impl Renewals {
     async fn take_up(&mut self, reloader: &Reloader) {
         let live = reloader.live();
         let unseen: Vec<_> = renewed_credentials(&live)
-            .filter(|name| !self.looked.contains(*name))
+            .filter(|name| !self.checked.contains(*name))
             .map(ToOwned::to_owned)
             .collect();
         for credential in unseen {
             let Ok(target) = RotationTarget::find(&live, &credential, None) else {
                 continue;
             };
-            let looking = Arc::clone(&live);
-            let look = move || JournalPlace::of(&looking, &target)?.look();
-            let looked = tokio::task::spawn_blocking(look).await;
+            let held = Arc::clone(&live);
+            let peek = move || JournalPlace::of(&held, &target)?.peek();
+            let found = tokio::task::spawn_blocking(peek).await;
             // A process that works on the rotation now may leave a journal behind.
-            if matches!(looked, Ok(Err(JournalError::Busy))) {
+            if matches!(found, Ok(Err(JournalError::Busy))) {
                 continue;
             }
-            self.looked.insert(credential.clone());
-            match looked {
+            self.checked.insert(credential.clone());
+            match found {
                 Ok(Ok(Some(record))) if record.author == Author::Renewal => {
                     let overlap = overlap_of(&live, &credential);
                     let left = record
@@ -120,14 +120,14 @@ impl Renewals {
                         &error.to_string(),
                     );
                 }
-                // A rotation of the command is told by the look for journals.
+                // A rotation of the command is logged by the check for journals.
                 Ok(Ok(_)) | Err(_) => {}
             }
         }
     }
 
     /// Tells of renewals that could not succeed, while there is time to mend what is in their way.
-    async fn look_ahead(&mut self, reloader: &Reloader) {
+    async fn check_ahead(&mut self, reloader: &Reloader) {
         let live = reloader.live();
         for name in renewed_credentials(&live) {
             let Ok(target) = RotationTarget::find(&live, name, None) else {
@@ -216,20 +216,22 @@ impl Renewals {
     }
 }
 
-/// Finds out if a renewal could succeed, and records what is in its way. Returns the time of the next look; `None` if the
-/// way is free.
+/// Finds out if a renewal could succeed, and records what is in its way. Returns the time of the next check; `None` if
+/// the way is free.
 async fn foresee(reloader: &Reloader, live: &Live, name: &str) -> Option<Instant> {
     let credential = live.credentials.get(name)?;
-    let told = credential.renewal().problem();
-    let told = told.filter(|problem| problem.step == RenewalStep::Preparation);
+    let noted = credential
+        .renewal()
+        .problem()
+        .filter(|problem| problem.step == RenewalStep::Preparation);
     let Some(obstacle) = obstacle_to_renewal(live, name).await else {
-        if told.is_some() {
+        if noted.is_some() {
             reloader.note_renewal(name);
         }
         return None;
     };
     let reason = obstacle.to_string();
-    if told.is_none_or(|told| told.reason != without_numbers(&reason)) {
+    if noted.is_none_or(|noted| noted.reason != without_numbers(&reason)) {
         reloader.record_renewal_failure(name, RenewalStep::Preparation, &reason);
     }
     Some(Instant::now() + FINISH_RETRY_INTERVAL)
@@ -297,9 +299,9 @@ async fn open<'l>(
     name: &str,
 ) -> Result<Rotation<'l>, RotationError> {
     let target = RotationTarget::find(live, name, None).map_err(RotationError::Unchanged)?;
-    let looking = Arc::clone(live);
+    let held = Arc::clone(live);
     let sought = target.clone();
-    let place = aside(move || JournalPlace::of(&looking, &sought))
+    let place = aside(move || JournalPlace::of(&held, &sought))
         .await
         .map_err(RotationError::Unchanged)?;
     Rotation::open(live, target, place, worker(reloader)).await
@@ -325,7 +327,7 @@ async fn exchange(reloader: &Reloader, name: &str) -> Result<Renewed, RotationEr
     if rotation.record().is_some() {
         return Ok(Renewed::Until(Instant::now()));
     }
-    let overlap = overlap_of(&live, name).saturating_sub(2 * LOOK_INTERVAL);
+    let overlap = overlap_of(&live, name).saturating_sub(2 * CHECK_INTERVAL);
     match replace(&mut rotation, SystemTime::now() + overlap).await {
         Err(error) if is_lost_race(&error) => {
             tracing::info!(credential = name, %error, "another sidecar has renewed the token");
@@ -424,8 +426,8 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     Ok(())
 }
 
-/// The time between two looks for due tokens.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two checks for due tokens.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time between two renewals of a token after a failure. Each failure may leave a good token behind.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3600);
 /// The time between two tries to bring a renewal to its end.

@@ -11,7 +11,7 @@ use super::tokens::life;
 use crate::credential::source::SecretPlace;
 use crate::secret::{Fingerprint, Secret};
 
-/// The result of looking at a journal.
+/// The result of resuming from a journal.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resumed {
     /// The place holds a living secret: prove that sidecars send with it, then revoke the others.
@@ -21,7 +21,7 @@ pub enum Resumed {
 }
 
 impl Rotation<'_> {
-    /// Looks at a rotation that was cut off, and goes on with it up to the point where a living secret is in place.
+    /// Goes on with a rotation that was cut off, up to the point where a living secret is in place.
     ///
     /// # Errors
     /// If the evidence does not tell how to go on, or a step fails.

@@ -1,4 +1,4 @@
-//! The look for rotations that were cut off, and for renewals that cannot succeed: told before anybody needs them.
+//! The search for rotations that were cut off, and for renewals that cannot succeed, before the token ends.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::reload::{Live, Reloader};
 use crate::state::StrayEntry;
 
 /// Notes at each credential the rotations that were cut off, and the renewal that could not succeed if it were due.
-pub async fn look_ahead(live: &Arc<Live>) {
-    look_for_unfinished(live).await;
+pub async fn check_ahead(live: &Arc<Live>) {
+    note_unfinished(live).await;
     for name in renewed_credentials(live) {
         if let Some(credential) = live.credentials.get(name)
             && let Some(obstacle) = obstacle_to_renewal(live, name).await
@@ -56,37 +56,37 @@ pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option
     }
 }
 
-/// The looks of a sidecar for journals that nobody works on.
+/// The checks of a sidecar for journals without a process at work.
 #[derive(Default)]
-pub(super) struct JournalLooks {
+pub(super) struct JournalChecks {
     last: Option<Instant>,
-    /// True if the last look found a rotation that was cut off.
+    /// True if the last check found a rotation that was cut off.
     found_any: bool,
 }
 
-impl JournalLooks {
-    /// Looks if it is time, and logs what is new. While a rotation is unfinished, its end is noticed at once.
-    pub(super) async fn look_if_due(&mut self, reloader: &Reloader) {
+impl JournalChecks {
+    /// Checks if the time has come, and logs changes. While a rotation is unfinished, its end is noticed at once.
+    pub(super) async fn check_if_due(&mut self, reloader: &Reloader) {
         let live = reloader.live();
         let is_due = self
             .last
             .is_none_or(|last| last.elapsed() + EARLY >= JOURNAL_INTERVAL);
         if is_due || self.found_any {
-            self.found_any = look_for_unfinished(&live).await;
+            self.found_any = note_unfinished(&live).await;
             self.last = Some(Instant::now());
         }
     }
 
-    /// True if the last look found a rotation that was cut off.
+    /// True if the last check found a rotation that was cut off.
     pub(super) fn found_any(&self) -> bool {
         self.found_any
     }
 }
 
 /// Notes at each credential the rotations that were cut off, and logs the changes. Returns true if there are any.
-async fn look_for_unfinished(live: &Arc<Live>) -> bool {
+async fn note_unfinished(live: &Arc<Live>) -> bool {
     let held = Arc::clone(live);
-    let look = move || {
+    let search = move || {
         let now = SystemTime::now();
         let mut found_any = false;
         let orphans = OrphanJournals::find(&held);
@@ -101,7 +101,9 @@ async fn look_for_unfinished(live: &Arc<Live>) -> bool {
         found_any || has_strays
     };
     // Journals are files, and files may live on a network.
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    tokio::task::spawn_blocking(search)
+        .await
+        .unwrap_or_default()
 }
 
 /// Returns the rotations of a credential that were cut off, and adds the names of journals that an earlier name of the
@@ -142,7 +144,7 @@ fn unfinished_at(
     now: SystemTime,
 ) -> Option<UnfinishedRotation> {
     let journal = place.to_string();
-    match place.look() {
+    match place.peek() {
         Ok(record) => {
             record
                 .filter(|record| is_left(record, now))
@@ -159,7 +161,7 @@ fn unfinished_at(
             let is_old = now.duration_since(modified).is_ok_and(|age| age > STALE);
             is_old.then(|| unread(target, journal, modified, error.to_string()))
         }
-        // The look had the lock: no rotation is under way.
+        // The check had the lock: no rotation is under way.
         Err(JournalError::NoRecord { .. }) => Some(unread(
             target,
             journal,
@@ -205,9 +207,9 @@ fn note_strays(
         return false;
     };
     let is_stray = |orphan: &&OrphanJournal| {
-        let look = || JournalPlace::from(*orphan).look();
+        let peek = || JournalPlace::from(*orphan).peek();
         !adopted.contains(&orphan.name)
-            && matches!(look(), Ok(Some(record)) if is_left(&record, now))
+            && matches!(peek(), Ok(Some(record)) if is_left(&record, now))
     };
     let found: Vec<_> = orphans.all().filter(is_stray).map(stray).collect();
     let before = state.replace_strays(found.clone());
@@ -267,9 +269,9 @@ fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[Unfinishe
     }
 }
 
-/// The time between two looks for journals. A journal that was left behind waits for a person.
+/// The time between two checks for journals. A journal that was left behind waits for a person.
 pub(super) const JOURNAL_INTERVAL: Duration = Duration::from_secs(60);
-/// The time by which a look may come early, for a common beat.
+/// The time by which a check may come early, for a common beat.
 const EARLY: Duration = Duration::from_secs(1);
 /// The time without a new record after which a journal that cannot be read is of no rotation under way.
 const STALE: Duration = Duration::from_secs(60);

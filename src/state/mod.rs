@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// Looks at the folder without a change to it: whether it can be written, and each entry be opened.
+    /// Checks, without a change to the folder, that the folder can be written and each entry be opened.
     pub fn check(&self) {
         self.note(FOLDER, self.folder.check());
         let Some(sealed) = &self.sealed else {
@@ -213,10 +213,10 @@ impl State {
             }
             Err(error) => {
                 let problem = StateProblem::of(&error);
-                let is_told = |told: &StateProblem| {
-                    *told == problem || (told.is_of_folder && problem.is_of_folder)
+                let is_logged = |known: &StateProblem| {
+                    *known == problem || (known.is_of_folder && problem.is_of_folder)
                 };
-                if !problems.values().any(is_told) {
+                if !problems.values().any(is_logged) {
                     tracing::error!("{}", problem.text);
                 }
                 problems.insert(subject.to_owned(), problem);
@@ -231,11 +231,12 @@ impl State {
     pub fn problems(&self) -> Vec<String> {
         let problems = self.problems.lock();
         let is_unusable = problems.get(FOLDER).is_some_and(|it| it.is_of_folder);
-        let told = problems.iter().filter(|(subject, problem)| {
+        let shown = problems.iter().filter(|(subject, problem)| {
             *subject == FOLDER || !(is_unusable && problem.is_of_folder)
         });
         let strays = self.strays().into_iter().map(|stray| stray.concern);
-        told.map(|(_, problem)| problem.text.clone())
+        shown
+            .map(|(_, problem)| problem.text.clone())
             .chain(strays)
             .collect()
     }

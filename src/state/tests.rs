@@ -98,9 +98,9 @@ fn a_new_key_opens_what_the_old_one_sealed_and_seals_it_anew() {
 fn a_folder_that_cannot_be_made_is_a_problem_and_no_end() {
     let folder = TestFolder::new("file-in-the-way");
     std::fs::write(&folder.0, "").unwrap();
-    for look in [State::prepare, State::check] {
+    for check in [State::prepare, State::check] {
         let state = folder.state(&[KEY_TEXT]);
-        look(&state);
+        check(&state);
         let problems = state.problems();
         assert!(problems[0].starts_with("state.dir: "), "{problems:?}");
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -112,9 +112,9 @@ fn a_folder_that_cannot_be_made_is_a_problem_and_no_end() {
 fn a_folder_that_cannot_be_written_is_a_problem_though_its_entries_can_be_listed() {
     // Not even root makes files there.
     let folder = TestFolder("/proc/self".into());
-    for look in [State::prepare, State::check] {
+    for check in [State::prepare, State::check] {
         let state = folder.state(&[KEY_TEXT]);
-        look(&state);
+        check(&state);
         let problems = state.problems();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].starts_with("state.dir: "), "{problems:?}");
@@ -123,7 +123,7 @@ fn a_folder_that_cannot_be_written_is_a_problem_though_its_entries_can_be_listed
 
 #[test]
 fn a_look_finds_what_is_wrong_and_changes_nothing() {
-    let folder = TestFolder::new("look");
+    let folder = TestFolder::new("check");
     let good = folder.state(&[KEY_TEXT]);
     good.check();
     assert!(good.problems().is_empty() && !folder.0.exists());
@@ -132,9 +132,9 @@ fn a_look_finds_what_is_wrong_and_changes_nothing() {
     let mut damaged = std::fs::read(&file).unwrap();
     damaged.pop();
     std::fs::write(&file, &damaged).unwrap();
-    for look in [State::check, State::prepare] {
+    for check in [State::check, State::prepare] {
         let state = folder.state(&[KEY_TEXT]);
-        look(&state);
+        check(&state);
         assert!(state.problems()[0].contains("`rotation/acme` is damaged"));
     }
     assert_eq!(std::fs::read(&file).unwrap(), damaged);

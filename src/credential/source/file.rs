@@ -73,7 +73,7 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// Looks at an open file.
+    /// Reads the metadata of an open file.
     pub(super) fn of(file: &File, metadata: &Metadata) -> Self {
         let identity = Identity::of(metadata);
         Self {

@@ -26,7 +26,7 @@ struct Seen {
     identity: Option<Identity>,
 }
 
-/// The care of a look at files.
+/// The care of a check of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
     /// Files whose metadata is unchanged are not read.
@@ -48,7 +48,7 @@ impl SeenFiles {
 
     /// Checks all files again. Returns the present state, and the number of read files.
     #[must_use]
-    pub fn look(&self, care: Care) -> (Self, usize) {
+    pub fn checked(&self, care: Care) -> (Self, usize) {
         let mut count = 0;
         let seen = self.0.iter().map(|(path, seen)| {
             let seen = match care {
@@ -226,12 +226,12 @@ mod tests {
     #[test]
     fn of_many_files_only_the_changed_one_is_read() {
         let (folder, seen) = settled("many", 200);
-        let (now, read) = seen.look(Care::Metadata);
+        let (now, read) = seen.checked(Care::Metadata);
         assert_eq!((read, now == seen), (0, true));
-        assert_eq!(seen.look(Care::Content).1, 200);
+        assert_eq!(seen.checked(Care::Content).1, 200);
         let changed = folder.join("7");
         fs::write(&changed, "two").unwrap();
-        let (now, read) = seen.look(Care::Metadata);
+        let (now, read) = seen.checked(Care::Metadata);
         assert_eq!((read, now == seen), (1, false));
         assert!(now.differs(&seen, &changed));
         assert!(!now.differs(&seen, &folder.join("8")));
@@ -248,7 +248,7 @@ mod tests {
             .args([folder.join("0"), file])
             .status();
         assert!(touched.unwrap().success());
-        assert!(seen.look(Care::Metadata).0 != seen);
+        assert!(seen.checked(Care::Metadata).0 != seen);
         fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -258,7 +258,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("new"), "one").unwrap();
         let seen = SeenFiles::read([folder.join("new"), folder.join("missing")]);
-        assert_eq!(seen.look(Care::Metadata).1, 2);
+        assert_eq!(seen.checked(Care::Metadata).1, 2);
         fs::remove_dir_all(&folder).unwrap();
     }
 }

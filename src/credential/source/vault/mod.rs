@@ -98,7 +98,7 @@ impl Vault {
         Ok(session)
     }
 
-    /// Renews or replaces the session if its token nears the end. Returns the time at which the next look is due.
+    /// Renews or replaces the session if its token nears the end. Returns the time at which the next check is due.
     pub(super) async fn keep_session(&self) -> Option<Instant> {
         let mut current = self.session.lock().await;
         let session = Arc::clone(current.as_ref()?);

@@ -108,7 +108,7 @@ impl Session {
     async fn with_token(client: VaultClient, token: Option<Secret>) -> Result<Self, VaultError> {
         let mut lease = Lease::ENDLESS;
         if token.is_some() {
-            // A token need not be allowed to look at itself; it is then used for as long as it is good.
+            // A token may lack the right to look itself up, and is then used for as long as Vault accepts the token.
             match client
                 .ask_for_secret(VaultRequest::get("auth/token/lookup-self", token.as_ref()))
                 .await
