@@ -444,8 +444,9 @@ mod tests {
             let budget = Arc::clone(&budget);
             async move { budget.wait_to_pass(MIB).await }
         });
-        let whole = timeout(within, budget.wait_for(LARGEST_ANSWER));
-        let whole = whole.await.expect("room for an answer");
+        let whole = timeout(within, budget.wait_for(LARGEST_ANSWER))
+            .await
+            .expect("room for an answer");
         passing.pop();
         tokio::time::sleep(within).await;
         assert!(!waiting.is_finished(), "no room is left beside the answer");

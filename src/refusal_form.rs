@@ -129,8 +129,9 @@ impl<'r> Asked<'r> {
     /// Returns the facts in the head of a request.
     #[must_use]
     pub fn of(target: &'r Uri, headers: &'r HeaderMap) -> Self {
-        let authority = headers.get(header::HOST);
-        let authority = authority.and_then(|host| host.to_str().ok());
+        let authority = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
         let host = authority.and_then(|authority| authority.split(':').next());
         Self {
             host: target.host().or(host),

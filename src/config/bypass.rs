@@ -94,8 +94,7 @@ impl FromStr for BypassRule {
 }
 
 fn name(host: &str) -> Result<String, Malformed> {
-    let bare = host.strip_prefix('*').unwrap_or(host);
-    let bare = bare.trim_matches('.');
+    let bare = host.strip_prefix('*').unwrap_or(host).trim_matches('.');
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if bare.is_empty() || !bare.chars().all(plain) {
         return Err(NOT_A_RULE);

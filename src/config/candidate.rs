@@ -76,8 +76,11 @@ impl Config {
                     CandidateError::Credential(choices(&candidate.credential, names))
                 })?;
             if config.provider.secret(&candidate.secret).is_none() {
-                let names = config.provider.secrets.iter();
-                let names = names.map(|secret| secret.name.as_str());
+                let names = config
+                    .provider
+                    .secrets
+                    .iter()
+                    .map(|secret| secret.name.as_str());
                 let choices = choices(&candidate.secret, names);
                 let credential = shown(&candidate.credential).to_owned();
                 return Err(CandidateError::Secret(credential, choices));

@@ -49,10 +49,14 @@ impl RoomOfOne {
         let kilobytes = bytes.div_ceil(1024).clamp(1, SHARE);
         let kilobytes = u32::try_from(kilobytes).unwrap_or(u32::MAX);
         let shared = async {
-            let share = Arc::clone(&self.share);
-            let share = share.acquire_many_owned(kilobytes).await.ok()?;
-            let shared = Arc::clone(&self.shared);
-            let shared = shared.acquire_many_owned(kilobytes).await.ok()?;
+            let share = Arc::clone(&self.share)
+                .acquire_many_owned(kilobytes)
+                .await
+                .ok()?;
+            let shared = Arc::clone(&self.shared)
+                .acquire_many_owned(kilobytes)
+                .await
+                .ok()?;
             Some(vec![share, shared])
         };
         let own = async { Some(vec![Arc::clone(&self.own).acquire_owned().await.ok()?]) };

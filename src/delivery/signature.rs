@@ -126,8 +126,11 @@ mod tests {
         let (begin, end) = BODY.split_at(7);
         assert_eq!(signer.sign(id, 1_614_265_330, &[begin, end]), SIGNED);
         let other = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDAAAA";
-        let both = Signer::default().with(&secret(other)).unwrap();
-        let both = both.with(&secret(KEY)).unwrap();
+        let both = Signer::default()
+            .with(&secret(other))
+            .unwrap()
+            .with(&secret(KEY))
+            .unwrap();
         let value = both.sign(id, 1_614_265_330, &[BODY]);
         let signatures: Vec<_> = value.split(' ').collect();
         assert_eq!((signatures.len(), signatures[1]), (2, SIGNED));

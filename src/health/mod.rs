@@ -266,8 +266,11 @@ fn pageless_scopes(data: &Value) -> Box<[String]> {
         let mut granted = granted().filter(|granted| granted["scope"] == scope);
         granted.any(|granted| granted["target_ids"].is_array())
     };
-    let scopes = data["scopes"].as_array().into_iter().flatten();
-    let scopes = scopes.filter_map(Value::as_str);
+    let scopes = data["scopes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     scopes
         .filter(|scope| PAGE_SENDING_SCOPES.contains(scope) && !names_pages(scope))
         .map(str::to_owned)

@@ -139,8 +139,10 @@ async fn is_elsewhere_in_use(
         Err(error) => Err(error),
     };
     described.is_ok_and(|described| {
-        let accounts = described.get("data").map(|data| facts_of(data).accounts);
-        let accounts = accounts.unwrap_or_default();
+        let accounts = described
+            .get("data")
+            .map(|data| facts_of(data).accounts)
+            .unwrap_or_default();
         !accounts.is_empty() && !accounts.iter().any(|own| own == account)
     })
 }

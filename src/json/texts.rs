@@ -49,8 +49,10 @@ fn elements_of<'v>(value: &'v str, rest: &[String]) -> Result<Vec<&'v str>, NotT
     if !value.starts_with('{') {
         return Ok(vec![value]);
     }
-    let fields = fields_of(value, |_| true).ok_or(NotText)?;
-    let fields = fields.into_iter().map(|(_, field)| field);
+    let fields = fields_of(value, |_| true)
+        .ok_or(NotText)?
+        .into_iter()
+        .map(|(_, field)| field);
     if rest.is_empty() {
         return Ok(fields.collect());
     }

@@ -64,12 +64,15 @@ impl Log {
             .with_writer(lines)
             .with_target(false);
         let started = if is_json {
-            let layer = layer.json().flatten_event(true);
-            let layer = layer.map_event_format(|form| Prefixed { form, reader });
+            let layer = layer
+                .json()
+                .flatten_event(true)
+                .map_event_format(|form| Prefixed { form, reader });
             registry.with(layer).try_init()
         } else {
-            let layer = layer.with_ansi(is_terminal && wants_color());
-            let layer = layer.map_event_format(|form| Prefixed { form, reader });
+            let layer = layer
+                .with_ansi(is_terminal && wants_color())
+                .map_event_format(|form| Prefixed { form, reader });
             registry.with(layer).try_init()
         };
         // A test may start a second sidecar in one process: the first log stays.

@@ -193,8 +193,7 @@ impl Provider {
     /// Returns the origins without the host of links to media: a link in an answer of Keyside names the route.
     pub fn origins_without_links(&self) -> impl Iterator<Item = &Origin> {
         let further = self.upstreams.iter().map(|named| &named.origin);
-        let media = self.media_upstream.iter();
-        let media = media.filter(|_| !self.graph_answers);
+        let media = self.media_upstream.iter().filter(|_| !self.graph_answers);
         self.upstream.iter().chain(media).chain(further)
     }
 

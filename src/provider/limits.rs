@@ -111,8 +111,9 @@ impl ProviderLimits {
         let end = self.sender_before;
         let readings = move |part: &'t str| {
             let first = end.and_then(|end| part.split_once(end));
-            let last = end.and_then(|end| part.rsplit_once(end));
-            let last = last.filter(|last| Some(*last) != first);
+            let last = end
+                .and_then(|end| part.rsplit_once(end))
+                .filter(|last| Some(*last) != first);
             first.into_iter().chain(last).map(|(sender, _)| sender)
         };
         self.parts(text).flat_map(readings)

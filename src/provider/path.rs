@@ -256,8 +256,9 @@ mod tests {
     #[test]
     fn a_variable_with_the_name_of_a_form_takes_texts_of_the_form_alone() {
         let group = SegmentForm::parse("group", "Y2Fw{...}").unwrap();
-        let pattern = PathPattern::parse("/{v}/{group}/{code}").unwrap();
-        let pattern = pattern.with_forms(std::slice::from_ref(&group));
+        let pattern = PathPattern::parse("/{v}/{group}/{code}")
+            .unwrap()
+            .with_forms(std::slice::from_ref(&group));
         assert_eq!(pattern.to_string(), "/{v}/{group}/{code}");
         assert_eq!(
             pattern.variables().collect::<Vec<_>>(),

@@ -86,8 +86,11 @@ fn ca_files(config: &Config) -> BTreeSet<PathBuf> {
                 Ca::Bundled | Ca::System => None,
             });
     let for_limits = config.limits.iter().filter_map(|limits| limits.ca.as_ref());
-    let for_streams = config.webhooks.iter().flat_map(streams);
-    let for_streams = for_streams.filter_map(|(_, target)| target.ca.as_ref());
+    let for_streams = config
+        .webhooks
+        .iter()
+        .flat_map(streams)
+        .filter_map(|(_, target)| target.ca.as_ref());
     for_providers
         .chain(for_limits)
         .chain(for_streams)

@@ -291,8 +291,10 @@ pub(super) fn kept(
         since: SystemTime::now(),
         in_place,
     };
-    let mut earlier = before.into_iter().flat_map(|before| &before.kept_inputs);
-    let earlier = earlier.find(|kept| kept.is_same(&now));
+    let earlier = before
+        .into_iter()
+        .flat_map(|before| &before.kept_inputs)
+        .find(|kept| kept.is_same(&now));
     earlier.cloned().unwrap_or(now)
 }
 

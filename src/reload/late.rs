@@ -45,8 +45,10 @@ impl Reloader {
         let webhooks = answered_webhooks(&before, answers);
         let mut changes = Vec::new();
         if !names.is_empty() || !webhooks.is_empty() {
-            let of_webhooks = before.config.webhooks.iter();
-            let of_webhooks = of_webhooks
+            let of_webhooks = before
+                .config
+                .webhooks
+                .iter()
                 .filter(|webhook| webhooks.contains(&webhook.name))
                 .flat_map(WebhookConfig::references)
                 .cloned();

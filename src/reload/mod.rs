@@ -153,8 +153,9 @@ impl Reloader {
         live.connect_shared().await;
         live.prepare_state().await;
         let telemetry = live.config.telemetry.as_ref();
-        let tracer = telemetry.map(|telemetry| Tracer::new(telemetry.sample));
-        let tracer = tracer.unwrap_or_default();
+        let tracer = telemetry
+            .map(|telemetry| Tracer::new(telemetry.sample))
+            .unwrap_or_default();
         let deliveries = events::open(&live, &metrics.deliveries, tracer.clone()).await?;
         let overlaps = Arc::default();
         let live = restored(live, &overlaps, &metrics).await;

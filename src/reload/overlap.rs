@@ -176,8 +176,9 @@ fn seal_due(
     for (name, credential) in &live.credentials {
         let ends = ends(credential);
         if is_due(known.get(name), &ends, now) {
-            let written = state.note(&subject(name), write(sealed, credential, now));
-            let written = written.map(|()| now);
+            let written = state
+                .note(&subject(name), write(sealed, credential, now))
+                .map(|()| now);
             known.insert(name.clone(), Known::Own { ends, written });
         }
     }

@@ -100,14 +100,17 @@ impl<'a> Upstreams<'a> {
             .exchange()
             .and_then(|exchange| exchange.upstream.as_ref())
             .unwrap_or(origin);
-        let further = provider.upstreams.iter().map(|named| {
-            Ok(FurtherUpstream {
-                name: named.name.clone(),
-                upstream: self.get(&named.origin, provider)?,
-                host: named.origin.authority(),
+        let further: Result<_, LoadError> = provider
+            .upstreams
+            .iter()
+            .map(|named| {
+                Ok(FurtherUpstream {
+                    name: named.name.clone(),
+                    upstream: self.get(&named.origin, provider)?,
+                    host: named.origin.authority(),
+                })
             })
-        });
-        let further: Result<_, LoadError> = further.collect();
+            .collect();
         let operations = provider.operations.iter();
         Ok(Some(ProviderUpstreams {
             further: further?,

@@ -62,8 +62,10 @@ impl Rotation<'_> {
     }
 
     pub(super) fn record_event(&self, event: &str, new: &Secret) {
-        let old = self.record().and_then(|record| record.old);
-        let old = old.map(|old| shown(&old).to_string());
+        let old = self
+            .record()
+            .and_then(|record| record.old)
+            .map(|old| shown(&old).to_string());
         let fields = [
             ("credential", self.target.credential.as_str().into()),
             ("secret", self.target.secret.as_str().into()),
@@ -97,8 +99,11 @@ impl Rotation<'_> {
     pub fn revoked_before(&self) -> BTreeSet<String> {
         let settings = self.live.config.audit.as_ref();
         let file = settings.and_then(|settings| File::open(&settings.file).ok());
-        let lines = file.map(|file| BufReader::new(file).split(b'\n'));
-        let lines = lines.into_iter().flatten().map_while(Result::ok);
+        let lines = file
+            .map(|file| BufReader::new(file).split(b'\n'))
+            .into_iter()
+            .flatten()
+            .map_while(Result::ok);
         lines.filter_map(|line| revoked_in(&line)).collect()
     }
 }

@@ -33,8 +33,10 @@ impl Rotation<'_> {
         let record = self.follow_place(record).await?;
         let credential = self.credential_of(&new)?;
         self.prove_given(&credential).await?;
-        let held = self.held(record.old.as_deref(), Some(&new)).await;
-        let held = held.map_err(|obstacle| self.unfinished(obstacle))?;
+        let held = self
+            .held(record.old.as_deref(), Some(&new))
+            .await
+            .map_err(|obstacle| self.unfinished(obstacle))?;
         if let (Held::Other, Some(other)) = &held {
             self.write_over(other, &new).await?;
         }

@@ -41,8 +41,9 @@ impl RotationTarget {
     pub fn find(live: &Live, name: &str, place: Option<&str>) -> Result<Self, Obstacle> {
         let (credential, secret) = named(live, name)?;
         let slot = credential.slots().get(&secret);
-        let faults = credential.faults().iter();
-        let faults: Vec<_> = faults
+        let faults: Vec<_> = credential
+            .faults()
+            .iter()
             .filter(|fault| fault.secret == secret)
             .cloned()
             .collect();

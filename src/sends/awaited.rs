@@ -59,12 +59,12 @@ impl Awaited {
         let mut all = Vec::new();
         for (account, of_account) in &mut self.accounts {
             of_account.forget_old(now);
-            let late = of_account
+            let mut late = of_account
                 .order
                 .iter()
                 .take_while(|(at, _)| now.saturating_duration_since(*at) >= LATE)
-                .filter(|(_, digest)| of_account.waiting.contains_key(digest));
-            let mut late = late.peekable();
+                .filter(|(_, digest)| of_account.waiting.contains_key(digest))
+                .peekable();
             if let Some((oldest, _)) = late.peek().filter(|_| of_account.has_statuses) {
                 all.push(Overdue {
                     account: account.clone(),

@@ -105,11 +105,13 @@ impl<'r> NamingPart<'r> {
             senders = vec![None; users.len()];
         }
         let is_paired = senders.len() == users.len();
-        let ends = senders.iter().zip(&users);
-        let ends = ends.map(|(sender, user)| ConversationEnds {
-            sender: named(sender.as_ref()),
-            user: named(user.as_ref()),
-        });
+        let ends = senders
+            .iter()
+            .zip(&users)
+            .map(|(sender, user)| ConversationEnds {
+                sender: named(sender.as_ref()),
+                user: named(user.as_ref()),
+            });
         is_paired.then(|| ends.collect())
     }
 

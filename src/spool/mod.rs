@@ -190,10 +190,16 @@ impl Spool {
         let salt = self.store.salt();
         let contents = &event.contents;
         // An event without a destination would never be delivered.
-        let to = self.destinations.of(&event.webhook, contents);
-        let to = to.ok_or_else(|| self.store.refusal_without_destination())?;
-        let users = contents.items.iter().flat_map(|item| &item.users);
-        let users: std::collections::BTreeSet<_> = users.cloned().collect();
+        let to = self
+            .destinations
+            .of(&event.webhook, contents)
+            .ok_or_else(|| self.store.refusal_without_destination())?;
+        let users: std::collections::BTreeSet<_> = contents
+            .items
+            .iter()
+            .flat_map(|item| &item.users)
+            .cloned()
+            .collect();
         let lanes = lane_ids(&salt, &event.webhook, contents);
         let items = item_ids(&salt, &event.webhook, contents);
         let head = EventHead {
@@ -262,8 +268,9 @@ impl Spool {
             };
             // A look reads from the disk, and opens seals.
             let turn = self.looks.acquire().await;
-            let taken = tokio::task::spawn_blocking(move || taking.take(most)).await;
-            let taken = taken.map_err(|_| SpoolRefusal::Broken)?;
+            let taken = tokio::task::spawn_blocking(move || taking.take(most))
+                .await
+                .map_err(|_| SpoolRefusal::Broken)?;
             drop(turn);
             for (delivery, why) in taken.unfit {
                 self.bury(delivery, &why).await?;

@@ -62,11 +62,12 @@ impl Spool {
             .store
             .run(0, move |ledger| ledger.destinations(&names))
             .await?;
-        let late = configs
+        let late: Vec<_> = configs
             .iter()
             .zip(&ids)
-            .filter(|(config, (_, is_new))| *is_new && !config.from.is_zero());
-        let late: Vec<_> = late.map(|(_, (id, _))| *id).collect();
+            .filter(|(config, (_, is_new))| *is_new && !config.from.is_zero())
+            .map(|(_, (id, _))| *id)
+            .collect();
         let ids: Vec<_> = ids.into_iter().map(|(id, _)| id).collect();
         self.destinations
             .set(ids.iter().copied().zip(configs).collect(), &late);
@@ -295,8 +296,10 @@ impl Spool {
         let user = user_id(&self.store.salt(), user);
         let days = self.store.counts().days;
         // Millions of items are looked at by a reader: the writer must not be held up.
-        let found = self.store.read(|read| query::items_of(read, &days, user));
-        let found = found.map_err(|error| unreadable(&error))?;
+        let found = self
+            .store
+            .read(|read| query::items_of(read, &days, user))
+            .map_err(|error| unreadable(&error))?;
         let mut count = 0;
         for items in found.chunks(PAGE) {
             let items = items.to_vec();

@@ -130,10 +130,13 @@ impl Records {
 
     pub(super) fn open_request(&self, record: &[u8]) -> Result<Request, RecordError> {
         let mut text = Bytes::from(self.open(BODY, record)?);
-        let length = text.first_chunk().copied().map(u32::from_le_bytes);
-        let length = length.and_then(|length| usize::try_from(length).ok());
-        let body_at = length.and_then(|length| length.checked_add(4));
-        let body_at = body_at
+        let length = text
+            .first_chunk()
+            .copied()
+            .map(u32::from_le_bytes)
+            .and_then(|length| usize::try_from(length).ok());
+        let body_at = length
+            .and_then(|length| length.checked_add(4))
             .filter(|at| *at <= text.len())
             .ok_or(RecordError::Form)?;
         let body = text.split_off(body_at);

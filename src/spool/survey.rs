@@ -154,10 +154,14 @@ impl Spool {
             let first = self.store.read(|read| self.first(read, id)).ok();
             let (pending, unreadable) = first.unwrap_or_default();
             // While the store is closed no delivery is tried, and an earlier answer of a destination is no sign.
-            let trouble = live.as_ref().and_then(|live| live.trouble());
-            let trouble = trouble.filter(|_| !numbers.alarm.is_closed());
-            let setback = live.as_ref().and_then(|live| live.setback());
-            let setback = setback.filter(|_| !numbers.alarm.is_closed());
+            let trouble = live
+                .as_ref()
+                .and_then(|live| live.trouble())
+                .filter(|_| !numbers.alarm.is_closed());
+            let setback = live
+                .as_ref()
+                .and_then(|live| live.setback())
+                .filter(|_| !numbers.alarm.is_closed());
             destinations.push(Surveyed {
                 id,
                 webhook,

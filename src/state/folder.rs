@@ -65,8 +65,11 @@ impl StateFolder {
 
     /// Checks that the folder can be written, or made, without a change to it.
     pub(super) fn check(&self) -> Result<(), StateError> {
-        let existing = self.path.ancestors().find(|path| path.exists());
-        let existing = existing.unwrap_or(&self.path);
+        let existing = self
+            .path
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(&self.path);
         let rights = Access::WRITE_OK | Access::EXEC_OK;
         // EACCESS: with the effective user id, which the write will have.
         accessat(CWD, existing, rights, AtFlags::EACCESS)

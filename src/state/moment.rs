@@ -46,8 +46,9 @@ impl Moment {
             .unwrap_or_default();
         let up = clock_gettime(ClockId::Boottime);
         let up_ms = u64::try_from(up.tv_sec * 1000 + up.tv_nsec / 1_000_000).ok();
-        let id = std::fs::read_to_string(BOOT_ID);
-        let id = id.or_else(|_| std::env::var(BOOT_ID_VARIABLE)).ok();
+        let id = std::fs::read_to_string(BOOT_ID)
+            .or_else(|_| std::env::var(BOOT_ID_VARIABLE))
+            .ok();
         Self {
             wall_ms: millis(wall),
             boot: id.zip(up_ms).map(|(id, up_ms)| Boot {

@@ -186,8 +186,10 @@ fn histogram_points(family: &MetricFamily<'_>, period: Period) -> Vec<HistogramD
     let mut known: HashMap<MetricLabels<'_>, usize> = HashMap::new();
     for sample in &family.samples {
         let mut labels = sample.labels.clone();
-        let bound = labels.iter().position(|(name, _)| *name == "le");
-        let bound = bound.map(|at| labels.remove(at).1);
+        let bound = labels
+            .iter()
+            .position(|(name, _)| *name == "le")
+            .map(|at| labels.remove(at).1);
         let index = *known.entry(labels).or_insert_with_key(|labels| {
             points.push(HistogramDataPoint {
                 attributes: attributes(labels),

@@ -89,8 +89,11 @@ impl TelemetryReceiver {
         let mut head = line.headers(&self.host);
         head.header(&header::CONTENT_TYPE, "application/x-protobuf");
         head.header(&header::USER_AGENT, USER_AGENT);
-        let answer = self.upstream.ask(head.finish(), SEND_TIMEOUT).await;
-        let answer = answer.map_err(NotTaken::Upstream)?;
+        let answer = self
+            .upstream
+            .ask(head.finish(), SEND_TIMEOUT)
+            .await
+            .map_err(NotTaken::Upstream)?;
         if !answer.status.is_success() {
             return Err(NotTaken::Refused(answer.status));
         }

@@ -126,8 +126,8 @@ pub fn server_config(
     let mut unusable = Vec::new();
     let now = SystemTime::now();
     let identity_before = before.map(|before| before.identity.clone());
-    let new = identity(files, contents);
-    let new = new.and_then(|new| in_time(new, identity_before.as_ref(), files.cert, now));
+    let new = identity(files, contents)
+        .and_then(|new| in_time(new, identity_before.as_ref(), files.cert, now));
     let identity = new.or_else(|error| {
         let paths = vec![files.cert.to_owned(), files.key.to_owned()];
         kept(identity_before, paths, error, &mut unusable)

@@ -402,8 +402,9 @@ mod tests {
             "Content-Length: 5\r\nContent-Length: 5\r\n",
             "Content-Length: 5, 5\r\nX: 1\r\nContent-Length: 5\r\n",
         ] {
-            let read = head(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"));
-            let read = read.unwrap().unwrap();
+            let read = head(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"))
+                .unwrap()
+                .unwrap();
             assert!(matches!(read.framing, Framing::Length(5)), "{lines:?}");
             let passed: Vec<_> = read
                 .headers

@@ -102,8 +102,10 @@ mod tests {
             (&[], &["127.0.0.1:443"], Some(1)),
         ] {
             let addresses = found.iter().map(|address| address.parse().unwrap());
-            let kept = own(listening).without_own(&origin.host, addresses.collect());
-            let kept = kept.map(|kept| kept.len()).ok();
+            let kept = own(listening)
+                .without_own(&origin.host, addresses.collect())
+                .map(|kept| kept.len())
+                .ok();
             assert_eq!(kept, left, "{listening:?} {found:?}");
         }
     }

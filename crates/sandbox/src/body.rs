@@ -9,8 +9,10 @@ use hyper::body::Incoming;
 /// # Errors
 /// The body is longer, or the connection broke off before its end.
 pub(crate) async fn read(body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
-    let collected = Limited::new(body, limit).collect().await;
-    let collected = collected.map_err(|_| BodyError)?;
+    let collected = Limited::new(body, limit)
+        .collect()
+        .await
+        .map_err(|_| BodyError)?;
     Ok(collected.to_bytes())
 }
 

@@ -194,8 +194,9 @@ fn change_secret(state: &State, change: NewSecret) -> Result<Response<Reply>, Co
 }
 
 async fn place_order(state: &State, body: Incoming) -> Result<Response<Reply>, ControlError> {
-    let body = body::read(body, MAX_BODY).await;
-    let body = body.map_err(|_| ControlError::Body)?;
+    let body = body::read(body, MAX_BODY)
+        .await
+        .map_err(|_| ControlError::Body)?;
     let order = Order::parse(&body).map_err(ControlError::Order)?;
     if !state.webhooks.can_carry_out(&order) {
         return Err(ControlError::OnlyMeta);
@@ -205,8 +206,9 @@ async fn place_order(state: &State, body: Incoming) -> Result<Response<Reply>, C
 }
 
 async fn read<T: DeserializeOwned>(body: Incoming, form: &'static str) -> Result<T, ControlError> {
-    let body = body::read(body, MAX_BODY).await;
-    let body = body.map_err(|_| ControlError::Body)?;
+    let body = body::read(body, MAX_BODY)
+        .await
+        .map_err(|_| ControlError::Body)?;
     serde_json::from_slice(&body).map_err(|_| ControlError::Form(form))
 }
 

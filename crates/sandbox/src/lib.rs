@@ -287,8 +287,10 @@ fn serve_all(
 
 fn rules(options: &Options, media: SocketAddr) -> Rules {
     let scheme = if options.tls { "https" } else { "http" };
-    let media_host = options.media_host.clone();
-    let media_host = media_host.unwrap_or_else(|| media.to_string());
+    let media_host = options
+        .media_host
+        .clone()
+        .unwrap_or_else(|| media.to_string());
     Rules {
         scheme,
         media_origin: format!("{scheme}://{media_host}"),

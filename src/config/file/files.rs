@@ -40,8 +40,9 @@ impl Files {
     /// An unreadable file or folder.
     pub(super) fn read(file: &ConfigFile, report: &FaultReport) -> Result<Self, Faults> {
         let whole = file.path();
-        let named = file.named_files();
-        let named = named.map_err(|error| Faults(vec![unreadable_file(whole, &error)]))?;
+        let named = file
+            .named_files()
+            .map_err(|error| Faults(vec![unreadable_file(whole, &error)]))?;
         if named.is_empty() {
             let message = "no file with the ending .toml is in this folder, expected at least one";
             return Err(Faults(vec![whole_fault(whole, message.to_owned())]));
@@ -57,8 +58,9 @@ impl Files {
             files.folders.push(whole.to_owned());
         }
         for path in named {
-            let parsed = files.parse(&path, report);
-            let parsed = parsed.map_err(|error| Faults(vec![unreadable_file(&path, &error)]))?;
+            let parsed = files
+                .parse(&path, report)
+                .map_err(|error| Faults(vec![unreadable_file(&path, &error)]))?;
             let Some(mut document) = parsed else {
                 continue;
             };

@@ -124,8 +124,9 @@ mod tests {
             ("http://user:secret@127.0.0.1:4318", Err(USER)),
             ("http://127.0.0.1:4318/v1/traces", Err(SIGNAL)),
         ] {
-            let found = receiver(text).map(|(origin, path)| (origin.authority(), path));
-            let found = found.map_err(|error| error.to_string());
+            let found = receiver(text)
+                .map(|(origin, path)| (origin.authority(), path))
+                .map_err(|error| error.to_string());
             let expected = expected
                 .map(|(host, path)| (host.to_owned(), path.to_owned()))
                 .map_err(|error| error.to_string());

@@ -164,8 +164,11 @@ fn a_rate_about_a_party_that_no_request_names_is_a_warning() {
             "[credential.a]\nprovider = \"{provider}\"\n{secret} = \"file:/s\"\n{account}\
              [[route]]\ncredential = \"a\"\n[route.limits]\n{limits}\n"
         );
-        let warnings = parse(&text).warnings;
-        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        let warnings: Vec<_> = parse(&text)
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             warnings.len(),
             usize::from(expected.is_some()),

@@ -49,8 +49,10 @@ impl Azure {
         expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
-        let current = self.current(vault, name).await;
-        let mut current = current.map_err(PlaceError::unread)?;
+        let mut current = self
+            .current(vault, name)
+            .await
+            .map_err(PlaceError::unread)?;
         let content_type = current.content_type.take();
         let tags = current.tags.take();
         let present = document(current).map(|document| document.whole());
@@ -67,10 +69,11 @@ impl Azure {
             tags,
             ..Default::default()
         };
-        let client = self.client(vault).await;
-        let client = client.map_err(|error| PlaceError::unread(unreadable(&error)))?;
-        let parameters = parameters.try_into();
-        let parameters = parameters.map_err(|error: azure_core::Error| {
+        let client = self
+            .client(vault)
+            .await
+            .map_err(|error| PlaceError::unread(unreadable(&error)))?;
+        let parameters = parameters.try_into().map_err(|error: azure_core::Error| {
             PlaceError::NotWritten(PlaceFault::Manager(causes(&error)))
         })?;
         let answer = client.set_secret(name, parameters, None).await;

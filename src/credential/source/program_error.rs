@@ -4,8 +4,11 @@
 /// look like keys or tokens, or that are words of the secrets that the program has printed or was given.
 pub(super) fn first_line(stderr: &[u8], secrets: [&[u8]; 2]) -> Option<String> {
     let text = String::from_utf8_lossy(stderr);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-    let mut line = line.to_owned();
+    let mut line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())?
+        .to_owned();
     for secret in secrets.map(String::from_utf8_lossy) {
         let words = secret.split_whitespace();
         for word in words.filter(|word| word.len() >= MIN_PRINTED) {

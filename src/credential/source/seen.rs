@@ -166,8 +166,8 @@ impl Seen {
 /// Returns the digest of the names of the configuration files in a folder: the watch notices new files.
 fn digest_of_names(folder: &Path) -> [u8; 32] {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name());
-    let names: BTreeSet<_> = names
+    let names: BTreeSet<_> = entries
+        .map(|entry| entry.file_name())
         .filter(|name| {
             Path::new(name)
                 .extension()

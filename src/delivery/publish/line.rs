@@ -112,8 +112,9 @@ impl<B: Broker> Line<B> {
         event: &PublishedEvent<'_>,
     ) -> Result<(), PublishFault> {
         let connection = connected.connection;
-        let sent = timeout(self.patience, self.broker.send(&connection, event)).await;
-        let sent = sent.unwrap_or_else(|_| Err(self.broker.silence(&connection)));
+        let sent = timeout(self.patience, self.broker.send(&connection, event))
+            .await
+            .unwrap_or_else(|_| Err(self.broker.silence(&connection)));
         if sent.as_ref().is_err_and(PublishFault::ends_connection) {
             self.lose(connected.number);
         }
@@ -139,13 +140,14 @@ impl<B: Broker> Line<B> {
             Err(_) => {}
         }
         let patience = self.broker.dial_timeout();
-        let dialled = timeout(patience, self.broker.dial()).await;
-        let dialled = dialled.unwrap_or_else(|_| {
-            let seconds = patience.as_secs_f32();
-            Err(PublishFault::Unreachable(format!(
-                "no connection within {seconds:.0} s"
-            )))
-        });
+        let dialled = timeout(patience, self.broker.dial())
+            .await
+            .unwrap_or_else(|_| {
+                let seconds = patience.as_secs_f32();
+                Err(PublishFault::Unreachable(format!(
+                    "no connection within {seconds:.0} s"
+                )))
+            });
         let mut present = self.present.lock();
         present.dials += 1;
         present.fault = dialled.as_ref().err().cloned();

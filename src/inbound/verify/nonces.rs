@@ -165,8 +165,12 @@ impl Nonces {
         all.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.until));
         all.truncate(MAX_KEPT);
         let record = |((webhook, nonce), spent): ((DigestStart, DigestStart), SpentNonce)| {
-            let until = spent.until.duration_since(UNIX_EPOCH);
-            let until = until.unwrap_or_default().as_secs().to_le_bytes();
+            let until = spent
+                .until
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs()
+                .to_le_bytes();
             [&webhook[..], &nonce, &spent.body, &until].concat()
         };
         // The oldest first, as they were spent.

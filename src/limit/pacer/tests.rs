@@ -399,8 +399,7 @@ fn the_interval_doubles_after_a_throttle_and_recovers() {
         (2000, None),
     ] {
         pacer.advance(after_ms * MILLI);
-        let interval = pacer.slowed_interval();
-        let interval = interval.map(|interval| interval.as_millis());
+        let interval = pacer.slowed_interval().map(|interval| interval.as_millis());
         assert_eq!(interval, interval_ms, "after {after_ms} ms more");
     }
     pacer.drain();

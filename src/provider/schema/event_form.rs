@@ -11,10 +11,14 @@ pub(super) fn event_form(mut reader: Reader<'_>) -> Option<EventForm> {
         .and_then(|field| field.choice(&KINDS));
     let place = reader.parse("when", pointer);
     let is = reader.field("is");
-    let values = is.as_ref().and_then(|field| field.array());
-    let values = values.unwrap_or_default();
-    let values = values.iter().filter_map(|field| field.string());
-    let values: Vec<_> = values.map(str::to_owned).collect();
+    let values: Vec<_> = is
+        .as_ref()
+        .and_then(|field| field.array())
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|field| field.string())
+        .map(str::to_owned)
+        .collect();
     if let Some(field) = is.filter(|_| place.is_none()) {
         field.key_fault("values without a place, expected `when` with a JSON pointer beside it");
     }
@@ -48,8 +52,9 @@ mod tests {
         let document = Document::parse(text, "f", &report).unwrap();
         let form = event_form(Reader::new(&document, &report));
         let (faults, _) = report.into_parts();
-        let faults = faults.iter();
-        let faults = faults.map(|fault| format!("{}: {}", fault.key, fault.message));
+        let faults = faults
+            .iter()
+            .map(|fault| format!("{}: {}", fault.key, fault.message));
         (form, faults.collect())
     }
 

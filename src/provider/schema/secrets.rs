@@ -54,11 +54,12 @@ pub(super) fn secrets(provider: &mut Reader<'_>) -> Vec<SecretKind> {
 /// Reads `text`: the look of a secret in a text.
 fn text_form(mut reader: Reader<'_>) -> Option<TextForm> {
     let begins = reader.parse("begins", begin).unwrap_or_default();
-    let letters = reader.required(
-        "letters",
-        "the letters of the value, such as \"alphanumeric\"",
-    );
-    let letters = letters.and_then(|field| field.choice(&LETTERS));
+    let letters = reader
+        .required(
+            "letters",
+            "the letters of the value, such as \"alphanumeric\"",
+        )
+        .and_then(|field| field.choice(&LETTERS));
     let min = reader.field("min").and_then(|field| field.integer::<u16>());
     let max = reader.field("max").and_then(|field| field.integer::<u16>());
     let near: Vec<String> = reader

@@ -50,10 +50,12 @@ pub(super) fn parameter_name(text: &str) -> Result<String, Malformed> {
 
 /// Reads a JSON pointer (RFC 6901) as its keys. The key `*` stands for each element of an array.
 pub(super) fn pointer(text: &str) -> Result<Vec<String>, Malformed> {
-    let keys = text.strip_prefix('/').filter(|keys| !keys.is_empty());
-    let keys = keys.ok_or(Malformed::new(
-        "not a JSON pointer, expected one such as \"/apiKey\"",
-    ))?;
+    let keys = text
+        .strip_prefix('/')
+        .filter(|keys| !keys.is_empty())
+        .ok_or(Malformed::new(
+            "not a JSON pointer, expected one such as \"/apiKey\"",
+        ))?;
     let unescape = |key: &str| key.replace("~1", "/").replace("~0", "~");
     Ok(keys.split('/').map(unescape).collect())
 }

@@ -33,9 +33,13 @@ pub(super) fn webhook(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Webhook
         .into_iter()
         .filter_map(|table| scheme(table, secrets))
         .collect();
-    let forms = reader.field("event").map(|field| field.tables());
-    let forms = forms.unwrap_or_default().into_iter().filter_map(event_form);
-    let forms = forms.collect();
+    let forms = reader
+        .field("event")
+        .map(|field| field.tables())
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(event_form)
+        .collect();
     reader.finish();
     WebhookSpec {
         challenge,

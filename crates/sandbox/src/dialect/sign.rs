@@ -153,8 +153,8 @@ pub(super) fn plivo(event: &EventToSign<'_>) -> HeaderLines {
 
 fn sorted_fields(form: &[u8]) -> Vec<(String, String)> {
     let form = Query::new(&String::from_utf8_lossy(form));
-    let fields = form.iter();
-    let mut fields: Vec<_> = fields
+    let mut fields: Vec<_> = form
+        .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     fields.sort_unstable();

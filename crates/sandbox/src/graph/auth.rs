@@ -147,8 +147,8 @@ fn check_proof(state: &State, token: &str, query: &Query) -> Result<(), GraphErr
 /// Makes an `appsecret_proof` over a token, or over a token, `|` and a time.
 fn make_proof(secret: &str, message: &str) -> String {
     // HMAC takes keys of any length, so there is always a proof.
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
-    let mac = mac.map(|mac| mac.chain_update(message).finalize());
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+        .map(|mac| mac.chain_update(message).finalize());
     mac.map(|mac| HEXLOWER.encode(&mac.into_bytes()))
         .unwrap_or_default()
 }

@@ -102,8 +102,9 @@ impl Refusal {
 
 fn serve(file: &File, request_headers: &HeaderMap) -> Response<Reply> {
     let length = file.data.len();
-    let range = request_headers.get(RANGE);
-    let range = range.and_then(|value| byte_range(value.to_str().ok()?, length));
+    let range = request_headers
+        .get(RANGE)
+        .and_then(|value| byte_range(value.to_str().ok()?, length));
     let (status, body) = match &range {
         Some((first, last)) => (StatusCode::PARTIAL_CONTENT, file.data.slice(*first..=*last)),
         None => (StatusCode::OK, file.data.clone()),

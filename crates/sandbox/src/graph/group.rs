@@ -18,8 +18,13 @@ pub(crate) async fn of_sender(
 ) -> Result<GraphJson, GraphError> {
     call.require_sender(sender)?;
     if call.method == http::Method::GET {
-        let groups = call.state.groups.of_sender(sender);
-        let groups: Vec<_> = groups.iter().map(listed).collect();
+        let groups: Vec<_> = call
+            .state
+            .groups
+            .of_sender(sender)
+            .iter()
+            .map(listed)
+            .collect();
         return Ok(GraphJson::new(&json!({"data": {"groups": groups}})));
     }
     let body = read_product_json(body).await?;

@@ -125,8 +125,9 @@ pub(crate) fn code(call: &Call<'_>, number: &str, code: &str) -> Result<GraphJso
         kept.remove(&list, code);
         return Ok(GraphJson::success());
     }
-    let found = kept.change(&list, code, &Map::new());
-    let found = found.unwrap_or_else(|| Value::Object(described(code, "Hello")));
+    let found = kept
+        .change(&list, code, &Map::new())
+        .unwrap_or_else(|| Value::Object(described(code, "Hello")));
     let fields = call.query.fields();
     let found = Selected::new(found, fields.as_deref(), "code");
     Ok(GraphJson::new(&json!({ "data": [found] })))

@@ -64,8 +64,10 @@ struct UploadedFile {
 
 impl Form {
     async fn read(call: &Call<'_>, body: Incoming) -> Result<Self, GraphError> {
-        let content_type = call.headers.get(CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = call
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let boundary = multer::parse_boundary(content_type.unwrap_or_default())
             .map_err(|_| GraphError::required("messaging_product"))?;
         let body = Limited::new(body, MAX_UPLOAD).into_data_stream();

@@ -52,10 +52,12 @@ impl Message {
     pub(crate) fn new(body: &Value) -> Result<Self, GraphError> {
         check_product(body)?;
         let recipient = parse_recipient(body)?;
-        let kind = body.get("type").map_or(Ok("text"), |kind| {
-            kind.as_str().ok_or_else(|| unknown_type(kind))
-        })?;
-        let kind = kind.to_ascii_lowercase();
+        let kind = body
+            .get("type")
+            .map_or(Ok("text"), |kind| {
+                kind.as_str().ok_or_else(|| unknown_type(kind))
+            })?
+            .to_ascii_lowercase();
         check_payload(&kind, body)?;
         Ok(Self { kind, recipient })
     }

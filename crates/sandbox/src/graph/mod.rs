@@ -42,8 +42,9 @@ pub(crate) async fn answer(state: &State, request: Request<Incoming>) -> Outcome
     let (head, body) = request.into_parts();
     let query = Query::new(head.uri.query().unwrap_or_default());
     let target = Target::new(head.uri.path());
-    let credential = PresentedToken::find(&head.headers, &query);
-    let credential = credential.as_ref().map(PresentedToken::describe);
+    let credential = PresentedToken::find(&head.headers, &query)
+        .as_ref()
+        .map(PresentedToken::describe);
     let number = state
         .records
         .arrived(Arrival::new("graph", &head, credential));

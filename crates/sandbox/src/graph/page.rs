@@ -36,8 +36,12 @@ struct Cursors {
 impl<T> Page<T> {
     /// Takes the page that the parameters `limit`, `after` and `before` of a call name.
     pub(crate) fn new(call: &Call<'_>, items: Vec<T>) -> Self {
-        let limit = call.query.get("limit").and_then(|limit| limit.parse().ok());
-        let limit = limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let limit = call
+            .query
+            .get("limit")
+            .and_then(|limit| limit.parse().ok())
+            .unwrap_or(DEFAULT_LIMIT)
+            .clamp(1, MAX_LIMIT);
         let start = match (cursor(call, "after"), cursor(call, "before")) {
             (Some(after), _) => after.saturating_add(1),
             (None, Some(before)) => before.saturating_sub(limit),

@@ -59,8 +59,10 @@ struct Summary {
 
 fn create(call: &Call<'_>, account: &str, body: &Value) -> Result<GraphJson, GraphError> {
     let text = |name: &str| {
-        let value = body.get(name).and_then(Value::as_str);
-        let value = value.filter(|text| !text.is_empty());
+        let value = body
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty());
         value.ok_or_else(|| GraphError::required(name))
     };
     let name = text("name")?.to_owned();
@@ -125,8 +127,10 @@ pub(crate) async fn upsert(
         if let Some(components) = body.get("components") {
             template.components = components.clone();
         }
-        let known = call.state.templates.of_account(account);
-        let known = known
+        let known = call
+            .state
+            .templates
+            .of_account(account)
             .into_iter()
             .find(|known| known.name == name && known.language == language);
         let id = known
@@ -151,8 +155,9 @@ pub(crate) async fn archive(
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
     let body = read_json(body).await?;
-    let ids = body.get("hsm_ids");
-    let ids = ids.ok_or_else(|| GraphError::required("hsm_ids"))?;
+    let ids = body
+        .get("hsm_ids")
+        .ok_or_else(|| GraphError::required("hsm_ids"))?;
     // The documentation shows a list; pywa 4.5.0 sends one text.
     let ids: Vec<&str> = match ids {
         Value::String(text) => text.split(',').collect(),

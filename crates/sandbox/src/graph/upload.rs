@@ -12,8 +12,9 @@ use crate::store::upload::Progress;
 
 /// `POST /{app}/uploads`.
 pub(crate) fn open(call: &Call<'_>) -> Result<GraphJson, GraphError> {
-    let length = call.query.get("file_length");
-    let length = length
+    let length = call
+        .query
+        .get("file_length")
         .ok_or_else(|| GraphError::required("file_length"))?
         .parse()
         .map_err(|_| GraphError::parameter("Param file_length must be an integer."))?;
@@ -42,8 +43,10 @@ pub(crate) async fn fill(
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
     let Progress { length, received } = progress(call, session)?;
-    let offset = call.headers.get("file_offset");
-    let offset = offset.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let offset = call
+        .headers
+        .get("file_offset")
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if offset.ok_or_else(|| GraphError::required("file_offset"))? != received {
         return Err(GraphError::parameter(format!(
             "Param file_offset must be {received}."

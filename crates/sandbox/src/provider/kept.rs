@@ -87,8 +87,11 @@ fn make(
     let mut fields = request.body.as_object()?.clone();
     let (id_field, form) = kept.id;
     let id = ids::in_form(form);
-    let name = fields.get(kept.name).and_then(Value::as_str);
-    let name = name.unwrap_or(&id).to_owned();
+    let name = fields
+        .get(kept.name)
+        .and_then(Value::as_str)
+        .unwrap_or(&id)
+        .to_owned();
     fields.insert(id_field.to_owned(), id.as_str().into());
     let (field, value) = kept.state;
     fields.insert(field.to_owned(), value.into());
@@ -108,8 +111,13 @@ fn message(
     if !is_read || !request.has_path(&dialect.fill(kept.path)) {
         return None;
     }
-    let last = request.head.uri.path().rsplit('/').next();
-    let last = last.map(|last| last.strip_suffix(".json").unwrap_or(last));
+    let last = request
+        .head
+        .uri
+        .path()
+        .rsplit('/')
+        .next()
+        .map(|last| last.strip_suffix(".json").unwrap_or(last));
     let id = request.query.get("messageId").or(last)?;
     let accepted = state.records.accepted();
     let found = accepted.iter().find(|message| message.wamid == id)?;

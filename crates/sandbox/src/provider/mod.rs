@@ -234,8 +234,9 @@ impl Answer {
 /// Escapes a text for the inside of a JSON string.
 fn json_escaped(text: &str) -> String {
     let quoted = Value::from(text).to_string();
-    let inner = quoted.strip_prefix('"');
-    let inner = inner.and_then(|rest| rest.strip_suffix('"'));
+    let inner = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
     inner.unwrap_or_default().to_owned()
 }
 

@@ -24,8 +24,10 @@ impl ProviderRequest {
     /// Reads a request with a body of at most [`MAX_BODY`].
     pub(super) async fn read(head: Parts, body: Incoming) -> Result<Self, BodyError> {
         let bytes = body::read(body, MAX_BODY).await?;
-        let content_type = head.headers.get(CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let is_form = content_type
             .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
         let body = if is_form {

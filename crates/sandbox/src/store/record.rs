@@ -128,8 +128,9 @@ impl Records {
     /// Records the status of a request's answer.
     pub(crate) fn answered(&self, number: u64, status: StatusCode) {
         let mut requests = self.requests.lock();
-        let index = number.checked_sub(requests.first);
-        let index = index.and_then(|index| usize::try_from(index).ok());
+        let index = number
+            .checked_sub(requests.first)
+            .and_then(|index| usize::try_from(index).ok());
         if let Some((_, answered)) = index.and_then(|index| requests.kept.get_mut(index)) {
             *answered = Some(status);
         }

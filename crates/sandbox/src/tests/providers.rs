@@ -297,8 +297,9 @@ impl KeyExchange {
     /// Exchanges the key for a token.
     async fn token(&self, sandbox: &Sandbox) -> String {
         let head = format!("POST {}", self.head);
-        let answer = ask(sandbox.graph(), &head, self.body.as_bytes()).await;
-        let answer = answer.json();
+        let answer = ask(sandbox.graph(), &head, self.body.as_bytes())
+            .await
+            .json();
         let token = answer["access_token"].as_str();
         token.or(answer["JWTAUTH"].as_str()).unwrap().to_owned()
     }

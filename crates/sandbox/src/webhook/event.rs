@@ -135,8 +135,8 @@ fn write_envelope<T: Serialize>(account: &str, values: &[T]) -> GraphJson {
 /// hex digits of the secret stand for.
 pub(super) fn headers(event: &EventToSign<'_>) -> HeaderLines {
     // HMAC takes keys of any length, so there is always a signature.
-    let mac = Hmac::<Sha256>::new_from_slice(event.secret.as_bytes());
-    let mac = mac.map(|mac| mac.chain_update(event.body).finalize());
+    let mac = Hmac::<Sha256>::new_from_slice(event.secret.as_bytes())
+        .map(|mac| mac.chain_update(event.body).finalize());
     let digits = mac.map(|mac| HEXLOWER.encode(&mac.into_bytes()));
     vec![
         ("User-Agent", "facebookexternalua".to_owned()),

@@ -54,8 +54,10 @@ impl Kubernetes {
     ) -> Result<(), PlaceError> {
         let secret = secret_name(namespace, name).map_err(ClusterError::of_write)?;
         for _ in 0..MAX_ATTEMPTS {
-            let present = self.get(&secret).await;
-            let present = present.map_err(|error| PlaceError::unread(error.into()))?;
+            let present = self
+                .get(&secret)
+                .await
+                .map_err(|error| PlaceError::unread(error.into()))?;
             if compare(present.value(key), expected, new)? == EditStep::Done {
                 return Ok(());
             }

@@ -66,14 +66,17 @@ impl KubernetesSecret {
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let object: Object<'_> = serde_json::from_slice(body).ok()?;
         let managed = &object.metadata.managed_fields;
-        let values = object.data.unwrap_or_default().into_iter();
-        let values = values.map(|(key, value)| {
-            let value = KeyValue {
-                bytes: decoded(value),
-                since: since(managed, &key),
-            };
-            (key.into_owned(), value)
-        });
+        let values = object
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| {
+                let value = KeyValue {
+                    bytes: decoded(value),
+                    since: since(managed, &key),
+                };
+                (key.into_owned(), value)
+            });
         Some(Self {
             version: object.metadata.resource_version,
             values: values.collect(),

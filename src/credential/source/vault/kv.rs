@@ -140,8 +140,9 @@ pub(super) async fn replace(
 ) -> Result<(), PlaceError> {
     let path = locate(session, path).await.map_err(VaultError::of_write)?;
     for _ in 0..MAX_ATTEMPTS {
-        let present = read_at(session, &path, None).await;
-        let present = present.map_err(|error| PlaceError::unread(error.into()))?;
+        let present = read_at(session, &path, None)
+            .await
+            .map_err(|error| PlaceError::unread(error.into()))?;
         let value = present.document.field(field);
         if compare(value, expected, new)? == EditStep::Done {
             return Ok(());

@@ -118,8 +118,11 @@ fn a_nonce_is_spent_when_its_event_is_accepted() {
     let request = Request::post("/")
         .header("X-Signature", signature)
         .header("X-Time", "1700000000")
-        .header("X-Nonce", "n1");
-    let request = request.body(()).unwrap().into_parts().0;
+        .header("X-Nonce", "n1")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
     let nonces = Nonces::default();
     let once = || {
         let mut check = verifier.begin(&request, "/", None, None, then()).unwrap();
@@ -148,8 +151,11 @@ fn the_end_of_a_body_never_passes_as_the_beginning_of_the_nonce() {
         let request = Request::post("/")
             .header("X-Signature", &signature)
             .header("X-Time", "1700000000")
-            .header("X-Nonce", nonce);
-        let request = request.body(()).unwrap().into_parts().0;
+            .header("X-Nonce", nonce)
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
         let proof = check(&verifier, &request, body.as_bytes(), then());
         assert_eq!(proof.is_ok(), is_genuine, "{body} {nonce}");
     }
