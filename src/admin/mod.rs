@@ -226,9 +226,10 @@ impl Admin {
         };
         let is_of_page =
             request.method().is_safe() && matches!(request.uri().path(), "/" | UPDATES);
-        let callers = match is_of_page {
-            true => Callers::OwnPages,
-            false => Callers::Programs,
+        let callers = if is_of_page {
+            Callers::OwnPages
+        } else {
+            Callers::Programs
         };
         check_caller(request.headers(), &hosts, link, callers)?;
         // Without upstreams, a target in absolute form can only name this listener.

@@ -267,13 +267,12 @@ fn secret_tasks(credential: &Value) -> Vec<String> {
         let [secret, reference, problem] =
             ["secret", "reference", "problem"].map(|key| text(&unread[key]));
         let is_missing = list(&credential["missing"]).any(|missing| text(missing) == secret);
-        let remedy = match is_missing {
+        let remedy = if is_missing {
             // The line about the missing secret has the remedy.
-            true => "",
-            false => {
-                "; the value that was read last stays in use until a restart: see that the source answers, and that Keyside \
+            ""
+        } else {
+            "; the value that was read last stays in use until a restart: see that the source answers, and that Keyside \
                  may read there"
-            }
         };
         tasks.push(format!(
             "{secret} gets no value from {reference}: {problem}{remedy}"
@@ -336,9 +335,10 @@ fn provider_problems(credential: &Value, name: &str) -> Vec<ProblemLine> {
 /// Returns how a new value of a credential's secrets comes into use.
 fn applying(credential: &Value) -> &'static str {
     let mut secrets = list(&credential["secrets"]);
-    match secrets.any(|secret| text(&secret["reference"]).starts_with("env:")) {
-        true => "restart: the environment of a running process never changes",
-        false => "reload",
+    if secrets.any(|secret| text(&secret["reference"]).starts_with("env:")) {
+        "restart: the environment of a running process never changes"
+    } else {
+        "reload"
     }
 }
 

@@ -201,9 +201,10 @@ fn kept_inputs(
 
 /// A line about a subject, which the line may name already.
 fn about(subject: &str, line: String) -> String {
-    match line.starts_with(subject) {
-        true => line,
-        false => format!("{subject}: {line}"),
+    if line.starts_with(subject) {
+        line
+    } else {
+        format!("{subject}: {line}")
     }
 }
 
@@ -250,9 +251,10 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
     };
     for alarm in alarms.iter().filter(of_webhook) {
         // A destination in trouble keeps no event from being taken.
-        let lines = match alarm.kind.refuses_events() {
-            true => &mut state.obstacles,
-            false => &mut state.concerns,
+        let lines = if alarm.kind.refuses_events() {
+            &mut state.obstacles
+        } else {
+            &mut state.concerns
         };
         lines.push(match alarm.subject {
             SpoolSubject::Spool => format!("{subject}: {alarm}"),

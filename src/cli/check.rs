@@ -202,9 +202,10 @@ async fn of_candidates(file: &ConfigFile, candidates: &[String]) -> Result<Repor
 
 /// Checks what can be seen without asking a provider.
 fn offline(live: &Live) -> Report {
-    let proof = match questions(live).is_empty() {
-        true => NOTHING_TO_ASK,
-        false => "no provider was asked: add --online",
+    let proof = if questions(live).is_empty() {
+        NOTHING_TO_ASK
+    } else {
+        "no provider was asked: add --online"
     };
     let mut report = report(live);
     report.summary = format!("{}; {proof}", well_formed(live));

@@ -48,9 +48,12 @@ fn exchange_with(address: &str, method: &str, path: &str) -> Result<(u16, Value)
         }),
     };
     // A sidecar that ends cuts an answer short, and so does a listener with another protocol.
-    let answer = answer.and_then(|answer| match answer.is_empty() {
-        true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT)),
-        false => Ok(answer),
+    let answer = answer.and_then(|answer| {
+        if answer.is_empty() {
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT))
+        } else {
+            Ok(answer)
+        }
     });
     let answer = answer.map_err(|source| ClientError::Connection {
         address: shown_place(address).to_owned(),

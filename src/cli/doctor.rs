@@ -58,9 +58,10 @@ pub(super) async fn run(args: DoctorArgs) -> ExitCode {
     let deadline = Instant::now() + MAX_EXAMINATION;
     let file = args.config.file();
     let path = file.path().to_owned();
-    let mut report = Report::new(match args.json {
-        true => ReportForm::Json,
-        false => ReportForm::Lines,
+    let mut report = Report::new(if args.json {
+        ReportForm::Json
+    } else {
+        ReportForm::Lines
     });
     let metrics = super::unread_metrics();
     let live = match timeout(MAX_LOAD, load(&file, &metrics)).await {
@@ -170,16 +171,17 @@ fn running(status: &Value) -> DoctorStep {
             "wait for the new one",
         );
     }
-    match version == env!("CARGO_PKG_VERSION") {
-        true => DoctorStep::ok("running", found),
-        false => DoctorStep::warn(
+    if version == env!("CARGO_PKG_VERSION") {
+        DoctorStep::ok("running", found)
+    } else {
+        DoctorStep::warn(
             "running",
             format!(
                 "{found}, and this program is version {}",
                 env!("CARGO_PKG_VERSION")
             ),
             "restart the sidecar with this version, or examine with the other",
-        ),
+        )
     }
 }
 

@@ -113,9 +113,10 @@ fn sidecar_problems(args: &RotateArgs, rotation: &Rotation<'_>) -> Vec<String> {
 }
 
 fn result(problems: Vec<String>) -> Result<(), RotateFailure> {
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(WouldFail(problems).into()),
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(WouldFail(problems).into())
     }
 }
 

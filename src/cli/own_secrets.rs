@@ -108,9 +108,10 @@ pub(super) async fn own_secrets(live: &Live) -> Result<Vec<ConfiguredSecret>, Ve
             }
         }
     }
-    match faults.is_empty() {
-        true => Ok(secrets),
-        false => Err(faults),
+    if faults.is_empty() {
+        Ok(secrets)
+    } else {
+        Err(faults)
     }
 }
 

@@ -37,9 +37,10 @@ pub(super) fn without_secrets_of(target: &Uri, message: &str) -> String {
 /// Returns a parameter of the query, with the value of one that chooses the operation.
 fn shown_pair(pair: &str) -> String {
     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-    let value = match CHOOSING_KEYS.contains(&key) {
-        true => shown_place(value),
-        false => NOT_SHOWN,
+    let value = if CHOOSING_KEYS.contains(&key) {
+        shown_place(value)
+    } else {
+        NOT_SHOWN
     };
     format!("{}={value}", shown(key))
 }

@@ -168,9 +168,10 @@ fn sent_at(own: &Value, admin: &str, secret: &str) -> Option<SidecarSecret> {
         .filter_map(|set| of(&set["secrets"]))
         .collect();
     let current = of(&own["secrets"]);
-    let in_use = match own["sends"] == "previous" && !replaced.is_empty() {
-        true => replaced.remove(0),
-        false => current.clone()?,
+    let in_use = if own["sends"] == "previous" && !replaced.is_empty() {
+        replaced.remove(0)
+    } else {
+        current.clone()?
     };
     replaced.retain(|version| *version != in_use && Some(version) != current.as_ref());
     Some(SidecarSecret {

@@ -68,9 +68,10 @@ pub(super) fn of_number(
         .skip(1)
         .map(|(level, url)| format!("{} of the {level}", own.shown(url)))
         .collect();
-    let over = match overridden.is_empty() {
-        true => String::new(),
-        false => format!(", over {}", overridden.join(" and ")),
+    let over = if overridden.is_empty() {
+        String::new()
+    } else {
+        format!(", over {}", overridden.join(" and "))
     };
     let found = format!("events go to {} of the {level}{over}", own.shown(url));
     judge(name, url, found, own, remedy(level))
@@ -186,16 +187,15 @@ pub(super) fn of_app(
         )];
     };
     let url = text(subscription, "callback_url").unwrap_or_default();
-    let mut steps = vec![
-        match subscription.get("active") == Some(&Value::Bool(false)) {
-            true => DoctorStep::fail(
-                name,
-                format!("the webhook {} of app {app} is not active", own.shown(&url)),
-                "set the callback URL again, so that the provider shakes hands with it",
-            ),
-            false => of_app_url(&url, own),
-        },
-    ];
+    let mut steps = vec![if subscription.get("active") == Some(&Value::Bool(false)) {
+        DoctorStep::fail(
+            name,
+            format!("the webhook {} of app {app} is not active", own.shown(&url)),
+            "set the callback URL again, so that the provider shakes hands with it",
+        )
+    } else {
+        of_app_url(&url, own)
+    }];
     let named = |field: &Value| {
         let name = text(field, "name");
         name.or_else(|| field.as_str().map(str::to_owned))
@@ -207,13 +207,14 @@ pub(super) fn of_app(
         .flatten()
         .filter_map(named)
         .collect();
-    steps.push(match fields.iter().any(|field| field == "messages") {
-        true => DoctorStep::ok("app fields", fields.join(" ")),
-        false => DoctorStep::fail(
+    steps.push(if fields.iter().any(|field| field == "messages") {
+        DoctorStep::ok("app fields", fields.join(" "))
+    } else {
+        DoctorStep::fail(
             "app fields",
             format!("app {app} does not subscribe to `messages`"),
             "subscribe to `messages` (App Dashboard, WhatsApp, Configuration, Webhook fields)",
-        ),
+        )
     });
     steps
 }

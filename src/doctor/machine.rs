@@ -73,13 +73,14 @@ fn on_disk(live: &Live) -> Vec<DoctorStep> {
         state.check();
         let dir = state.dir().display().to_string();
         let problems = state.problems();
-        steps.push(match problems.is_empty() {
-            true => DoctorStep::ok("state", dir),
-            false => DoctorStep::fail(
+        steps.push(if problems.is_empty() {
+            DoctorStep::ok("state", dir)
+        } else {
+            DoctorStep::fail(
                 "state",
                 problems.join("; "),
                 "let the user of the sidecar read and write the folder, and look at `state.key`",
-            ),
+            )
         });
     }
     if let Some(spool) = &live.config.spool {

@@ -244,14 +244,15 @@ fn of_health(answer: &Value) -> Vec<DoctorStep> {
         .flat_map(|entity| of_entity(entity, outcome))
         .take(MAX_OBSTACLES)
         .collect();
-    match steps.is_empty() {
-        true => vec![DoctorStep {
+    if steps.is_empty() {
+        vec![DoctorStep {
             name: name.to_owned(),
             outcome,
             found: overall,
             mend: Some(LOOK.to_owned()),
-        }],
-        false => steps,
+        }]
+    } else {
+        steps
     }
 }
 
@@ -271,14 +272,15 @@ fn of_entity(entity: &Value, outcome: StepOutcome) -> Vec<DoctorStep> {
         mend: Some(text(error, "possible_solution").unwrap_or_else(|| LOOK.to_owned())),
     };
     let obstacles: Vec<_> = errors.into_iter().flatten().map(obstacle).collect();
-    match obstacles.is_empty() {
-        true => vec![DoctorStep {
+    if obstacles.is_empty() {
+        vec![DoctorStep {
             name: "health".to_owned(),
             outcome,
             found: format!("{kind} {state}"),
             mend: Some(LOOK.to_owned()),
-        }],
-        false => obstacles,
+        }]
+    } else {
+        obstacles
     }
 }
 

@@ -86,9 +86,10 @@ impl ProbeMaker<'_> {
         random: [u8; 32],
     ) -> Result<Outgoing, ProbeError> {
         let is_form = self.sends_forms();
-        let body = match is_form {
-            true => mark.form(),
-            false => mark.json(length),
+        let body = if is_form {
+            mark.form()
+        } else {
+            mark.json(length)
         };
         let forged;
         let secret = match key {
@@ -101,9 +102,10 @@ impl ProbeMaker<'_> {
                 &forged
             }
         };
-        let content_type = match is_form {
-            true => "application/x-www-form-urlencoded",
-            false => "application/json",
+        let content_type = if is_form {
+            "application/x-www-form-urlencoded"
+        } else {
+            "application/json"
         };
         if let SchemeKind::Static(token) = &self.scheme.kind {
             return Ok(self.with_token(token, secret, body, content_type));

@@ -221,13 +221,10 @@ fn judge_connection(
             let is_refused = failures
                 .iter()
                 .any(|(_, error)| error.kind() == io::ErrorKind::ConnectionRefused);
-            let mend = match is_refused {
-                true => {
-                    "nothing listens at the port, or a firewall refuses: start what should listen, or open the firewall"
-                }
-                false => {
-                    "let the firewall pass connections to this host and port, and look at the route"
-                }
+            let mend = if is_refused {
+                "nothing listens at the port, or a firewall refuses: start what should listen, or open the firewall"
+            } else {
+                "let the firewall pass connections to this host and port, and look at the route"
             };
             DoctorStep::fail("tcp", shown, mend)
         }

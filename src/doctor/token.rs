@@ -53,11 +53,12 @@ pub(super) fn of_secret(secret: &SecretFacts, policy: AgePolicy) -> DoctorStep {
     let fingerprint = match state {
         Ok(fingerprint) => fingerprint,
         Err(fault) => {
-            let mend = match fault.reference.is_asked_for() {
-                true => format!(
+            let mend = if fault.reference.is_asked_for() {
+                format!(
                     "see that what `{reference}` asks answers, lets this user read there, and holds the secret"
-                ),
-                false => format!("put the secret where `{reference}` reads it"),
+                )
+            } else {
+                format!("put the secret where `{reference}` reads it")
             };
             return DoctorStep::fail(name, format!("`{reference}`: {}", fault.problem), mend);
         }
@@ -100,13 +101,14 @@ pub(super) fn of_verdict(
     };
     let mut steps = vec![DoctorStep::ok("provider's word", identity(facts))];
     if let Some(scopes) = &facts.scopes {
-        steps.push(match concerns.is_empty() {
-            true => DoctorStep::ok("scopes", scopes.join(" ")),
-            false => DoctorStep::warn(
+        steps.push(if concerns.is_empty() {
+            DoctorStep::ok("scopes", scopes.join(" "))
+        } else {
+            DoctorStep::warn(
                 "scopes",
                 format!("the token {}", concerns.join("; the token ")),
                 "make a token with the scopes that the routes need, and `keyside rotate` to it",
-            ),
+            )
         });
     }
     if let Some(issued) = facts.issued {
@@ -119,9 +121,12 @@ pub(super) fn of_verdict(
 }
 
 fn identity(facts: &TokenFacts) -> String {
-    let named = |name: &str, value: &str| match value.is_empty() {
-        true => String::new(),
-        false => format!(", {name} {value}"),
+    let named = |name: &str, value: &str| {
+        if value.is_empty() {
+            String::new()
+        } else {
+            format!(", {name} {value}")
+        }
     };
     format!(
         "the provider takes it{}{}",

@@ -143,9 +143,10 @@ async fn way(
         reporter.report(step);
     }
     let stream = host.connect(&addresses, reporter).await?;
-    match url.origin.tls {
-        true => tls(&host, stream, reporter).await,
-        false => public_tls(),
+    if url.origin.tls {
+        tls(&host, stream, reporter).await
+    } else {
+        public_tls()
     }
 }
 

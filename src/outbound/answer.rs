@@ -84,9 +84,10 @@ async fn clean_answer(
             if cleaned.len() != length {
                 answer.headers.remove(header::CONTENT_LENGTH);
             }
-            answer.body = AnswerBody::Whole(match is_copy {
-                true => memory.count(cleaned),
-                false => cleaned,
+            answer.body = AnswerBody::Whole(if is_copy {
+                memory.count(cleaned)
+            } else {
+                cleaned
             });
         }
         Content::Unknown => {

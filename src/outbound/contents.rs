@@ -135,18 +135,20 @@ fn check_parameter(parameter: Option<&str>, form: Form, text: &str) -> Result<()
             .is_some_and(|named| !named.is_empty()),
         _ => query::pairs(text).any(|pair| pair.is_named(&[parameter])),
     };
-    match is_named {
-        true => Err(SENDER_IN_BODY),
-        false => Ok(()),
+    if is_named {
+        Err(SENDER_IN_BODY)
+    } else {
+        Ok(())
     }
 }
 
 impl BodyFindings {
     /// Adds what the head names. Recipients in the head count where the body names none.
     fn with_head(self, head: InHead) -> Contents {
-        let (recipients, messages) = match self.recipients.is_empty() && self.messages <= 1 {
-            true => (head.recipients, self.messages.max(head.messages)),
-            false => (self.recipients, self.messages),
+        let (recipients, messages) = if self.recipients.is_empty() && self.messages <= 1 {
+            (head.recipients, self.messages.max(head.messages))
+        } else {
+            (self.recipients, self.messages)
         };
         Contents {
             senders: NamedSenders {

@@ -172,9 +172,10 @@ impl<'p> FieldPlaces<'p> {
         check_count(&recipients)?;
         Ok(InHead {
             senders: senders_in_form(limits, query, &limits.sender, self.recipients),
-            messages: match recipients.is_empty() {
-                true => 0,
-                false => messages_to(&recipients),
+            messages: if recipients.is_empty() {
+                0
+            } else {
+                messages_to(&recipients)
             },
             recipients: self.paired(recipients),
         })

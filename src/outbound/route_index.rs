@@ -203,9 +203,10 @@ mod tests {
         let named = in_path.chain(request.query.iter().copied());
         let candidates = same_path.candidates(request.host, named);
         let mut each = candidates.iter().copied();
-        let judged: Vec<_> = match same_path.single().is_some() {
-            true => vec![candidates[0]],
-            false => same_path.rivals(request.host).collect(),
+        let judged: Vec<_> = if same_path.single().is_some() {
+            vec![candidates[0]]
+        } else {
+            same_path.rivals(request.host).collect()
         };
         // Whatever the credential of a route: a rival with another one is found, if there is any.
         let taking = taking(routes, judged.into_iter(), request);

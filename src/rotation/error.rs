@@ -287,9 +287,10 @@ impl fmt::Display for HeldSecret {
 impl fmt::Display for UnprovedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |known: Option<Fingerprint>| known.map(|known| known.to_string());
-        let end = match self.is_revocable {
-            true => "was not revoked",
-            false => "must not be deleted yet",
+        let end = if self.is_revocable {
+            "was not revoked"
+        } else {
+            "must not be deleted yet"
         };
         write!(
             f,

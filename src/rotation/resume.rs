@@ -163,9 +163,10 @@ impl Rotation<'_> {
             Ok(Some(held)) if new.is_some_and(|new| held.same_as(new)) => (Held::New, None),
             Ok(Some(held)) => {
                 let held = Arc::new(held);
-                let kind = match self.has_form(&held) {
-                    true => Held::Other,
-                    false => Held::Nothing,
+                let kind = if self.has_form(&held) {
+                    Held::Other
+                } else {
+                    Held::Nothing
                 };
                 (kind, Some(held))
             }

@@ -212,9 +212,10 @@ impl<'l> Rotation<'l> {
             Verdict::Unproved(_) if !self.routes.can_ask() => {}
             verdict => {
                 let place = self.target.place.clone();
-                let obstacle = match self.is_refused_as_key(&verdict, credential) {
-                    true => Obstacle::Early(Box::new(place), Box::new(verdict)),
-                    false => Obstacle::New(Box::new(verdict)),
+                let obstacle = if self.is_refused_as_key(&verdict, credential) {
+                    Obstacle::Early(Box::new(place), Box::new(verdict))
+                } else {
+                    Obstacle::New(Box::new(verdict))
                 };
                 return Err(RotationError::Unchanged(obstacle));
             }

@@ -92,9 +92,10 @@ impl RotationTarget {
     /// carry.
     pub(super) fn shortest_name(&self, live: &Live) -> String {
         let named = live.credentials.get(&self.credential);
-        match named.is_some_and(|credential| self.is_carried(credential)) {
-            true => self.credential.clone(),
-            false => format!("{}.{}", self.credential, self.secret),
+        if named.is_some_and(|credential| self.is_carried(credential)) {
+            self.credential.clone()
+        } else {
+            format!("{}.{}", self.credential, self.secret)
         }
     }
 

@@ -38,9 +38,10 @@ fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
             AlarmKind::Broken,
             format!(
                 "{failure}; webhooks get 503 and the provider sends their events again{}",
-                match numbers.alarm.has_remedy {
-                    true => String::new(),
-                    false => format!(": free or mend the disk of {dir}, and the spool goes on by itself"),
+                if numbers.alarm.has_remedy {
+                    String::new()
+                } else {
+                    format!(": free or mend the disk of {dir}, and the spool goes on by itself")
                 }
             ),
         ));

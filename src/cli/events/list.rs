@@ -47,9 +47,10 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode, EventsFailure> {
             return More::Enough;
         }
         count += 1;
-        match args.json {
-            true => say!("{event}"),
-            false => shown.push(row(event)),
+        if args.json {
+            say!("{event}")
+        } else {
+            shown.push(row(event))
         }
         More::Wanted
     })?;

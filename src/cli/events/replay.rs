@@ -97,9 +97,10 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, EventsFailure> {
         );
     }
     let found_none = totals.events == 0 && (!args.ids.is_empty() || totals.without_address > 0);
-    Ok(match found_none || unknown > 0 {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
+    Ok(if found_none || unknown > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     })
 }
 

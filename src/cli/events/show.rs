@@ -30,9 +30,10 @@ pub(super) fn run(args: &ShowArgs) -> Result<ExitCode, EventsFailure> {
     let mut count = 0;
     let unreadable = args.admin.each_event(&query, 0, |event| {
         count += 1;
-        match args.json {
-            true => say!("{event:#}"),
-            false => print(event),
+        if args.json {
+            say!("{event:#}")
+        } else {
+            print(event)
         }
         More::Wanted
     })?;

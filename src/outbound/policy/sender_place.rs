@@ -20,12 +20,11 @@ pub(super) fn not_chosen(provider: &Provider, pattern: &RequestPattern) -> Outbo
 /// The advice for naming a sender: in the query, in the path or in the body.
 fn naming(provider: &Provider, pattern: &RequestPattern) -> String {
     if let Some(parameter) = &pattern.sender {
-        let instead = match pattern.methods.iter().all(RequestPattern::may_get_sender) {
-            true => {
-                "for an SDK that does not, give each sender a [[route]] with a `path` of its own: a route with one sender adds the \
+        let instead = if pattern.methods.iter().all(RequestPattern::may_get_sender) {
+            "for an SDK that does not, give each sender a [[route]] with a `path` of its own: a route with one sender adds the \
                  parameter"
-            }
-            false => UNBOUND,
+        } else {
+            UNBOUND
         };
         return format!("name the sender in the query, as in ?{parameter}=...; {instead}");
     }

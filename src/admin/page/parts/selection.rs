@@ -49,16 +49,15 @@ impl<'a> ShownTenants<'a> {
         let live = &summary.live;
         let routes = live.generation.policy.routes();
         let webhooks = &live.config.webhooks;
-        let by_others: BTreeSet<&str> = match view.find.is_empty() {
-            true => BTreeSet::new(),
-            false => {
-                let routes = routes.iter().filter(|route| view.finds(&route.name));
-                let webhooks = webhooks.iter().filter(|webhook| view.finds(&webhook.name));
-                let of_routes = routes.map(|route| route.credential.name.as_str());
-                of_routes
-                    .chain(webhooks.map(|webhook| webhook.credential.as_str()))
-                    .collect()
-            }
+        let by_others: BTreeSet<&str> = if view.find.is_empty() {
+            BTreeSet::new()
+        } else {
+            let routes = routes.iter().filter(|route| view.finds(&route.name));
+            let webhooks = webhooks.iter().filter(|webhook| view.finds(&webhook.name));
+            let of_routes = routes.map(|route| route.credential.name.as_str());
+            of_routes
+                .chain(webhooks.map(|webhook| webhook.credential.as_str()))
+                .collect()
         };
         let gravity = |name: &str| summary.troubled.get(name);
         let mut found: Vec<&Credential> = live

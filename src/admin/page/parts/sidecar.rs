@@ -39,9 +39,10 @@ pub(super) fn sidecar(scene: &Scene<'_>, html: &mut Html) {
     }
     let state = &sidecar["state"];
     if !state.is_null() {
-        let kept = match state["keeps_secrets"] == true {
-            true => "keeps replaced secrets",
-            false => "keeps fingerprints alone",
+        let kept = if state["keeps_secrets"] == true {
+            "keeps replaced secrets"
+        } else {
+            "keeps fingerprints alone"
         };
         let problem = list(&state["problems"]).next();
         let part = part_state(problem.unwrap_or(&Value::Null), "written");
@@ -80,9 +81,10 @@ impl PartState {
 }
 
 fn part_state(problem: &Value, good: &'static str) -> PartState {
-    match problem.is_null() {
-        true => PartState::Good(good),
-        false => PartState::Bad,
+    if problem.is_null() {
+        PartState::Good(good)
+    } else {
+        PartState::Bad
     }
 }
 

@@ -78,9 +78,10 @@ fn destinations(webhook: &WebhookConfig, status: &Value, scene: &Scene<'_>, html
         for to in list(&status["to"]) {
             html.markup("<li><bdi>").text(text(&to["to"]));
             let problem = to.pointer("/traffic/problem");
-            html.markup(match problem.is_some_and(Value::is_string) {
-                true => "</bdi> <b class=\"bad\">failing</b></li>",
-                false => "</bdi></li>",
+            html.markup(if problem.is_some_and(Value::is_string) {
+                "</bdi> <b class=\"bad\">failing</b></li>"
+            } else {
+                "</bdi></li>"
             });
         }
     }
