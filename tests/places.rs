@@ -201,7 +201,7 @@ fn a_program_gets_the_new_secret_on_standard_input_and_its_complaint_shows_no_se
     );
     assert!(!outcome.contains("EAANEW"), "{outcome}");
     assert!(
-        ask(&place, &[]).starts_with("Unknown(Untold"),
+        ask(&place, &[]).starts_with("Unknown(Unchecked"),
         "{}",
         ask(&place, &[])
     );
@@ -305,7 +305,7 @@ fn vault_is_written_by_version_and_asked_for_capabilities_before() {
     assert!(outcome.starts_with("NotWritten"), "{outcome}");
     assert!(outcome.contains("denies permission"), "{outcome}");
     let answer = ask(place, &reader);
-    assert!(answer.starts_with("Unknown(Untold"), "{answer}");
+    assert!(answer.starts_with("Unknown(Unchecked"), "{answer}");
     let asker = bao.environment(&bao.token(json!({ "no_default_policy": false })));
     let answer = ask(place, &asker);
     assert!(answer.starts_with("NotWritten"), "{answer}");

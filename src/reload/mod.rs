@@ -266,7 +266,7 @@ impl Reloader {
         Arc::clone(&self.memory)
     }
 
-    /// Returns the messages sent under a key, which a webhook may tell of.
+    /// Returns the messages sent under a key, whose statuses a webhook may bring.
     #[must_use]
     pub fn sends(&self) -> &Arc<Sends> {
         &self.sends

@@ -67,7 +67,7 @@ impl Reloader {
         }
     }
 
-    /// Seals the replaced secrets for the last time, and tells which secrets the restart forgets.
+    /// Seals the replaced secrets for the last time, and logs the secrets that the restart forgets.
     pub async fn end_overlaps(&self) {
         self.sync_overlaps().await;
         for lost in self.live().lost_at_restart() {

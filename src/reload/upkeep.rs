@@ -158,8 +158,8 @@ enum DueReason {
 /// Decides whether a question about a credential is due: after a day, as Meta advises, and sooner after an answer
 /// without a verdict: <https://developers.facebook.com/docs/facebook-login/security>.
 ///
-/// Events that look forged since the last answer may be genuine ones, signed with an app secret that is not here yet: the
-/// proof of the question tells. Whoever goes on forging events must not have the provider asked each time.
+/// Events that look forged since the last answer may be genuine ones, signed with an app secret that is not here yet:
+/// the proof of the question tells. A forger must not cause a question to the provider with each event.
 fn due_reason(
     verdict: &Verdict,
     since_answer: Duration,

@@ -123,8 +123,8 @@ impl CredentialCheck {
         };
         let ask = |secrets| health::verify(secrets, endpoints, uses);
         let mut verdict = ask(self.credential.newest()).await;
-        // A secret with few rights may be refused a question that it need not ask: a question that the secrets in
-        // use may not ask either tells nothing about the new ones.
+        // A secret with few rights may be refused a question that it need not ask: a question that the secrets in use
+        // may not ask either proves nothing about the new secrets.
         if let (Verdict::Refused(_), Some(in_use)) = (&verdict, &self.in_use)
             && matches!(self.credential.provider.health, Some(HealthCheck::Get(_)))
             && let Verdict::Refused(refusal) = ask(in_use.in_use()).await
@@ -325,7 +325,7 @@ fn use_of(route: &Route) -> TokenUse {
     }
 }
 
-/// The time for which a forged event is told together with a refusal.
+/// The time for which a forged event is logged together with a refusal.
 const RECENT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

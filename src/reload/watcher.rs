@@ -52,8 +52,8 @@ impl Reloader {
         }
     }
 
-    /// Loads a refused configuration again: only the refused load knows all of its files, and one of them may be mended by
-    /// now. A refusal for the same reasons is told nowhere.
+    /// Loads a refused configuration again: only the refused load knows all of its files, and one of them may be mended
+    /// by now. A refusal for the same reasons is not logged again.
     async fn try_refused_again(&self) {
         if !self.refused_load.lock().is_empty() {
             self.request_and_wait(ReloadCause::AnotherTry).await.ok();
@@ -172,9 +172,9 @@ struct FileWatch {
 /// The reason for a check of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WakeReason {
-    /// The kernel told of a change in a folder that is followed.
+    /// The kernel gave notice of a change in a followed folder.
     Notice,
-    /// A reload has ended: the files may be others.
+    /// A reload has ended, perhaps with new files.
     Reload,
     Time,
 }
@@ -264,8 +264,8 @@ impl Refusals {
 
 /// The time between two checks of metadata without a notice: a folder may be mounted over another.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
-/// The time between two tries of a refused configuration, if no notice tells of a change: reading a thousand files takes a
-/// tenth of a second of another thread.
+/// The time between two tries of a refused configuration, without a notice of a change: reading a thousand files takes
+/// a tenth of a second of another thread.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 /// The time between two reads of all files, whatever their metadata.
 const READ_INTERVAL: Duration = Duration::from_secs(600);

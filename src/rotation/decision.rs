@@ -35,7 +35,7 @@ pub(super) enum Held {
 pub(super) enum Life {
     Alive,
     Dead,
-    /// The provider does not tell.
+    /// The provider's answer is no evidence.
     Unknown,
 }
 

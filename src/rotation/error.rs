@@ -117,7 +117,7 @@ pub enum Obstacle {
         /// The name of the secret.
         secret: String,
     },
-    /// A person may have chosen the secret, so no fingerprint tells which one a sidecar uses.
+    /// A person may have chosen the secret, so no fingerprint shows the secret in use by a sidecar.
     Chosen {
         /// The name of the credential.
         credential: String,
@@ -166,7 +166,7 @@ pub enum Obstacle {
     Sidecar(String),
     /// The new secret did not come into use, and could not be revoked.
     NotTakenBack(Box<Self>, Fingerprint, Box<Doubt>),
-    /// The evidence about a rotation that was cut off does not tell how to go on.
+    /// The evidence about a rotation that was cut off allows no decision.
     Stopped(Stop),
     /// The journal is about another place than the one that is named now.
     OtherPlace(String),

@@ -94,7 +94,7 @@ impl Rotation<'_> {
 }
 
 impl Rotation<'_> {
-    /// Returns the fingerprints of the secrets that the audit file tells of as revoked; none without an audit file.
+    /// Returns the fingerprints of the secrets recorded as revoked in the audit file; none without an audit file.
     #[must_use]
     pub fn revoked_before(&self) -> BTreeSet<String> {
         let settings = self.live.config.audit.as_ref();
@@ -108,7 +108,7 @@ impl Rotation<'_> {
     }
 }
 
-/// Returns the fingerprint of the secret that a line of the audit file tells of as revoked.
+/// Returns the fingerprint of the secret recorded as revoked in a line of the audit file.
 fn revoked_in(line: &[u8]) -> Option<String> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let fingerprint = line.get("fingerprint")?.as_str()?;

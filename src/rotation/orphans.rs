@@ -42,7 +42,7 @@ impl OrphanJournals {
         Self(read.collect())
     }
 
-    /// Returns the journals of a target: the source of the secret tells, whatever the credential was called.
+    /// Returns the journals of a target, matched by the source of the secret, under any name of the credential.
     pub(super) fn of<'o>(
         &'o self,
         target: &'o RotationTarget,
@@ -56,8 +56,8 @@ impl OrphanJournals {
     }
 }
 
-/// Returns the journals of a target in a folder of many whose names begin with an unknown credential. `ending` is the rest of
-/// each name, and tells secret and source.
+/// Returns the journals of a target in a folder of many whose names begin with an unknown credential. `ending` is the
+/// rest of each name, and names secret and source.
 pub(super) fn orphans_in(
     folder: &Path,
     ending: &str,

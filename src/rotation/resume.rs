@@ -24,7 +24,7 @@ impl Rotation<'_> {
     /// Goes on with a rotation that was cut off, up to the point where a living secret is in place.
     ///
     /// # Errors
-    /// If the evidence does not tell how to go on, or a step fails.
+    /// If the evidence allows no decision, or a step fails.
     pub async fn resume(&mut self, intent: RotationIntent) -> Result<Resumed, RotationError> {
         let Some(record) = self.record() else {
             return Ok(Resumed::NothingLeft);

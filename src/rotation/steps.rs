@@ -89,7 +89,7 @@ impl<'l> Rotation<'l> {
         self.journal.lock().is_kept()
     }
 
-    /// Returns the id of the token's app, where the provider told it.
+    /// Returns the id of the token's app, if the provider gave the id.
     #[must_use]
     pub fn app(&self) -> &str {
         &self.facts.app
@@ -250,7 +250,7 @@ impl<'l> Rotation<'l> {
         let written = place.replace(&self.live.managers, expected, &new).await;
         let error = match written {
             Ok(()) => return self.note_placed(&new).await,
-            // The answer to the write is lost, so the place is read: its value tells if the write went through.
+            // The answer to the write is lost, so the place is read: the value shows if the write went through.
             Err(error @ PlaceError::Unknown(_)) => match self.held(old, Some(&new)).await {
                 Ok((Held::New, _)) => return self.note_placed(&new).await,
                 Ok((Held::Old | Held::Other | Held::Nothing, _)) => error,

@@ -38,7 +38,7 @@ pub async fn check_ahead(live: &Arc<Live>) {
 /// Returns what stands in the way of a renewal that is not due yet; `None` if nothing does, as far as can be found out
 /// without a change.
 pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option<Obstacle> {
-    // A secret that cannot be read is told by itself.
+    // An unreadable secret has an alarm of its own.
     let target = RotationTarget::find(live, credential, None).ok()?;
     target.current.as_ref()?;
     if let Err(obstacle) = must_be_exchangeable(&target, live) {

@@ -22,7 +22,7 @@ pub(super) struct StateKey {
     hash: hmac::Key,
     /// The key from which the spool derives the keys of its records.
     spool: Zeroizing<[u8; 32]>,
-    /// The name of the key in entries, to tell another key from damage.
+    /// The name of the key in entries, to distinguish a different key from damage.
     id: [u8; ID_LENGTH],
 }
 

@@ -1,10 +1,10 @@
 //! The folder of `[state] dir`, whose contents outlive a restart: sealed entries, and first sights of secrets.
 //!
 //! - [`SealedStore`] holds entries with secrets. It exists only where `[state] key` leads to a key.
-//! - [`Sights`] tells when each secret was first seen, by a hash under a key.
+//! - [`Sights`] keeps the time at which each secret was first seen, by a hash under a key.
 //!
-//! A fault of the folder, of a key or of an entry never stops a sidecar: [`State::problems`] tells it, and what is in
-//! the folder stays there.
+//! A fault of the folder, of a key or of an entry never stops a sidecar: [`State::problems`] lists the fault, and the
+//! content of the folder stays.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -25,8 +25,8 @@ pub enum SightKind {
 
 /// The keys under which secrets are hashed, the current one first.
 ///
-/// With `[state] key`, the keys are derived from the configured key, and the folder alone tells no secret. Without
-/// `[state] key`, the key is a random salt in the folder: the hash of a random key tells no secret either.
+/// With `[state] key`, the keys are derived from the configured key, and the folder alone betrays no secret. Without
+/// `[state] key`, the key is a random salt in the folder: the hash of a random key betrays no secret either.
 #[derive(Debug)]
 pub(super) struct SightKeys {
     keyed: Vec<hmac::Key>,

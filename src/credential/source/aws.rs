@@ -95,7 +95,7 @@ impl Aws {
     /// Checks that a secret can be read. AWS has no question for the right to write.
     pub(super) async fn can_write(&self, name: &str) -> Result<(), PlaceError> {
         self.current(name).await.map_err(PlaceError::unread)?;
-        Err(PlaceError::Unknown(PlaceFault::Untold(
+        Err(PlaceError::Unknown(PlaceFault::Unchecked(
             "AWS has no question for it; the role needs secretsmanager:PutSecretValue and \
              secretsmanager:UpdateSecretVersionStage",
         )))

@@ -88,7 +88,7 @@ impl Azure {
     /// Checks that a secret can be read. Key Vault answers no question for the right to write.
     pub(super) async fn can_write(&self, vault: &str, name: &str) -> Result<(), PlaceError> {
         self.read(vault, name).await.map_err(PlaceError::unread)?;
-        Err(PlaceError::Unknown(PlaceFault::Untold(
+        Err(PlaceError::Unknown(PlaceFault::Unchecked(
             "Key Vault answers no question for it; the identity needs the role `Key Vault Secrets Officer` on this secret",
         )))
     }

@@ -48,7 +48,7 @@ pub(super) async fn feed(
     )]
     let value = secret.expose().as_bytes();
     let running = async {
-        // At the same time: the program may print before it has read all.
+        // At the same time: the program may print before the end of its input.
         let (ended, ()) = tokio::join!(output(child, value), write(input, value));
         ended
     };
@@ -61,7 +61,7 @@ pub(super) async fn feed(
     }
 }
 
-/// Writes the secret and closes the pipe. A program that does not read says by its status if it has succeeded.
+/// Writes the secret and closes the pipe. A program that does not read reports success by its status.
 async fn write(input: Option<ChildStdin>, value: &[u8]) {
     if let Some(mut input) = input {
         input.write_all(value).await.ok();
@@ -69,13 +69,13 @@ async fn write(input: Option<ChildStdin>, value: &[u8]) {
     }
 }
 
-/// Checks that a program could be started. Only the program itself knows if it could store a secret.
+/// Checks that a program could be started. Only the program knows if a secret could be stored.
 ///
 /// # Errors
-/// Always: either the program cannot be started, or only a write can tell.
+/// Always: either the program cannot be started, or only a write can prove the right.
 pub(super) fn can_feed(program: &Path) -> Result<(), PlaceError> {
     match accessat(CWD, program, Access::EXEC_OK, AtFlags::EACCESS) {
-        Ok(()) => Err(PlaceError::Unknown(PlaceFault::Untold(
+        Ok(()) => Err(PlaceError::Unknown(PlaceFault::Unchecked(
             "the program can be started, and there is no question that every program would answer",
         ))),
         Err(error) => Err(PlaceError::NotWritten(PlaceFault::Program(

@@ -101,7 +101,7 @@ pub(super) fn must_be_object(path: &Path) -> Result<(), PlaceError> {
 
 /// Writes the content to a file beside the file to replace, with mode and owner of the file to replace.
 fn write_aside(path: &Path, aside: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // The rest of a write that was killed: the lock tells that nobody is writing it now.
+    // The rest of a killed write: the lock proves the lack of a writer.
     std::fs::remove_file(aside).ok();
     let mut file = OpenOptions::new()
         .write(true)

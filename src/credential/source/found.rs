@@ -15,7 +15,7 @@ use crate::secret::{Secret, has_byte_order_mark};
 pub struct FoundSecret {
     /// The value.
     pub secret: Arc<Secret>,
-    /// The time at which the value was written, if the source tells.
+    /// The time at which the value was written, if the source gives the time.
     pub since: Option<SystemTime>,
     /// Oddities of the source that are no reason to refuse the value.
     pub warnings: Vec<&'static str>,
@@ -27,7 +27,7 @@ pub type Findings = BTreeMap<Reference, Result<FoundSecret, SourceError>>;
 /// The bytes that a reference led to.
 pub(super) struct RawSecret {
     pub(super) bytes: Zeroizing<Vec<u8>>,
-    /// The time at which the bytes were written, if the source tells.
+    /// The time at which the bytes were written, if the source gives the time.
     pub(super) since: Option<SystemTime>,
     pub(super) warnings: Vec<&'static str>,
 }

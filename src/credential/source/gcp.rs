@@ -84,7 +84,7 @@ impl Gcp {
     /// Asks Google if a version may be added.
     ///
     /// # Errors
-    /// If not, or if Google does not tell.
+    /// If the right is missing, or Google gives no answer.
     pub(super) async fn can_write(&self, secret: &str) -> Result<(), PlaceError> {
         self.read(secret).await.map_err(PlaceError::unread)?;
         let client = self
@@ -101,7 +101,7 @@ impl Gcp {
             Ok(_) => Err(PlaceError::NotWritten(PlaceFault::Manager(format!(
                 "Google does not allow `{ADD}` for {secret}: grant roles/secretmanager.secretVersionAdder on this secret"
             )))),
-            Err(_) => Err(PlaceError::Unknown(PlaceFault::Untold(
+            Err(_) => Err(PlaceError::Unknown(PlaceFault::Unchecked(
                 "Google did not answer the question for the right to add a version",
             ))),
         }

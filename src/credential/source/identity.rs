@@ -47,7 +47,7 @@ impl Identity {
 }
 
 /// True for a file on a file system of this machine's own. The kernel sees every change there: metadata is never out of
-/// date, and a watched folder tells of its changes.
+/// date, and a watched folder gives notice of changes.
 pub(super) fn is_local(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| is_local_kind(&found))
 }

@@ -135,7 +135,8 @@ impl SecretPlace {
     /// Finds out if the place can be written, without a write.
     ///
     /// # Errors
-    /// [`PlaceError::NotWritten`] if the place cannot be written; [`PlaceError::Unknown`] if only a write can tell.
+    /// [`PlaceError::NotWritten`] if the place cannot be written; [`PlaceError::Unknown`] if only a write can prove the
+    /// right.
     pub async fn can_write(&self, managers: &Managers) -> Result<(), PlaceError> {
         if let Some(advice) = self.advice() {
             return Err(PlaceError::NotWritten(PlaceFault::ReadOnly(advice)));

@@ -11,7 +11,7 @@ pub enum PlaceError {
     Changed,
     /// The place is as it was, for the given reason.
     NotWritten(PlaceFault),
-    /// The secret may be in its place: the answer is lost, or nothing tells. Reading the place gives the answer.
+    /// The secret may be in its place: the answer is lost, or no proof exists. Reading the place gives the answer.
     Unknown(PlaceFault),
 }
 
@@ -32,8 +32,8 @@ pub enum PlaceFault {
     Manager(String),
     /// The program fails.
     Program(SourceError),
-    /// The manager answers no question for the right to write: only a write tells. Holds the reason.
-    Untold(&'static str),
+    /// The manager answers no question for the right to write: only a write proves the right. Holds the reason.
+    Unchecked(&'static str),
 }
 
 impl PlaceError {
@@ -50,7 +50,7 @@ impl fmt::Display for PlaceError {
                 "the place does not hold the expected value: somebody else has written meanwhile",
             ),
             Self::NotWritten(fault) => fmt::Display::fmt(fault, f),
-            Self::Unknown(fault @ PlaceFault::Untold(_)) => fmt::Display::fmt(fault, f),
+            Self::Unknown(fault @ PlaceFault::Unchecked(_)) => fmt::Display::fmt(fault, f),
             Self::Unknown(fault) => {
                 write!(f, "{fault}; the new value may be in place nevertheless")
             }
@@ -79,14 +79,14 @@ impl fmt::Display for PlaceFault {
             ),
             Self::Manager(problem) => f.write_str(problem),
             Self::Program(error) => write!(f, "the program {error}"),
-            Self::Untold(reason) => write!(f, "only a write can tell: {reason}"),
+            Self::Unchecked(reason) => write!(f, "only a write can tell: {reason}"),
         }
     }
 }
 
 impl std::error::Error for PlaceError {}
 
-/// Returns what to do about an error of the file system, where the error alone does not tell.
+/// Returns what to do about an error of the file system, where the error alone gives no remedy.
 fn advice(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind;
     match error.kind() {

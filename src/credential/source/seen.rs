@@ -22,7 +22,7 @@ pub struct SeenFiles(BTreeMap<PathBuf, Seen>);
 struct Seen {
     /// The digest of the content, or of the fault.
     digest: [u8; 32],
-    /// The metadata by which the content is known again; `None` if only a read can tell.
+    /// The metadata by which the content is known again; `None` if only a read can prove the content.
     identity: Option<Identity>,
 }
 

@@ -73,7 +73,7 @@ impl Kubernetes {
     /// Asks the cluster if the service account may change a Secret.
     ///
     /// # Errors
-    /// If not, or if the cluster does not tell.
+    /// If the right is missing, or the cluster gives no answer.
     pub(super) async fn can_write(
         &self,
         namespace: Option<&str>,
@@ -91,7 +91,7 @@ impl Kubernetes {
                 });
                 Err(denied.of_write())
             }
-            Err(ClusterError::Denied(_)) => Err(PlaceError::Unknown(PlaceFault::Untold(
+            Err(ClusterError::Denied(_)) => Err(PlaceError::Unknown(PlaceFault::Unchecked(
                 "the service account may not ask for its rights (SelfSubjectAccessReview)",
             ))),
             Err(error) => Err(error.of_write()),

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 
 /// A Secret of the cluster.
 pub(in crate::credential::source) struct KubernetesSecret {
-    /// The version by which the cluster tells a change from no change.
+    /// The version by which the cluster detects a change.
     pub(super) version: String,
     values: BTreeMap<String, KeyValue>,
 }
@@ -26,7 +26,7 @@ pub(in crate::credential::source) struct KubernetesSecret {
 struct KeyValue {
     /// `None` if the value is not in base64.
     bytes: Option<Zeroizing<Vec<u8>>>,
-    /// The time after which no field manager has written the key, if the cluster tells.
+    /// The time after which no field manager has written the key, if the cluster gives the time.
     since: Option<SystemTime>,
 }
 

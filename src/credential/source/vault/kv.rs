@@ -19,8 +19,8 @@ use super::error::VaultError;
 use super::session::Session;
 use crate::secret::{Fingerprint, Secret};
 
-/// Reads the secret at a path: the mount, then the path below the mount. Of each field of `fields` the document tells the
-/// time at which the value of this field was last changed, as far as `ages` or the versions of the engine tell.
+/// Reads the secret at a path: the mount, then the path below the mount. For each field of `fields` the document has
+/// the time of the last change of the field's value, as far as `ages` or the versions of the engine give the time.
 pub(super) async fn read(
     session: &Session,
     path: &str,
@@ -190,11 +190,11 @@ pub(super) async fn can_write(session: &Session, path: &str) -> Result<(), Place
     let answer = match session.client.ask(question).await {
         Ok(answer) => answer,
         // The policy of the token does not include the default policy, which allows the question.
-        Err(VaultError::Denied(..)) => return Err(PlaceError::Unknown(UNTOLD)),
+        Err(VaultError::Denied(..)) => return Err(PlaceError::Unknown(UNCHECKED)),
         Err(error) => return Err(error.of_write()),
     };
     let found: Option<Capabilities> = serde_json::from_slice(&answer).ok();
-    let found = found.ok_or(PlaceError::Unknown(UNTOLD))?.capabilities;
+    let found = found.ok_or(PlaceError::Unknown(UNCHECKED))?.capabilities;
     if found.iter().any(|word| word == "update" || word == "root") {
         return Ok(());
     }
@@ -224,7 +224,7 @@ struct KvAnswer<T> {
     data: Option<T>,
 }
 
-/// The mount above a path. Vault tells its kind to every token that may use anything below.
+/// The mount above a path. Vault gives the mount's kind to every token that may use any path below.
 #[derive(Deserialize)]
 struct Mount {
     path: String,
@@ -332,8 +332,9 @@ fn text(value: &RawValue) -> Zeroizing<Vec<u8>> {
 /// The path of the question what the token may do: <https://openbao.org/api-docs/system/capabilities-self/>.
 const CAPABILITIES: &str = "sys/capabilities-self";
 /// The answer about a token that may not ask.
-const UNTOLD: PlaceFault =
-    PlaceFault::Untold("Vault's token may not ask `sys/capabilities-self` what its policy allows");
+const UNCHECKED: PlaceFault = PlaceFault::Unchecked(
+    "Vault's token may not ask `sys/capabilities-self` what its policy allows",
+);
 /// The number of times that a secret is compared and written: each time a different field was written meanwhile.
 const MAX_ATTEMPTS: usize = 5;
 /// The time for reading older versions, within the 10 s for a document. Without them the secret counts as changed with the

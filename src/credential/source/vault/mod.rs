@@ -85,7 +85,7 @@ impl Vault {
     /// Asks Vault if the token may write the secret at a path.
     ///
     /// # Errors
-    /// If not, or if Vault does not tell.
+    /// If the right is missing, or Vault gives no answer.
     pub(super) async fn can_write(&self, path: &str) -> Result<(), PlaceError> {
         self.read(path, &[]).await.map_err(PlaceError::unread)?;
         let session = self.session_for_write().await?;
