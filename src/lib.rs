@@ -74,7 +74,9 @@
 //!     generation.load_full                once: no request sees half a reload
 //!   └ forward
 //!       guard::admit                      400 403 405 421: who may call, what may pass
+//!       answer_for_token                  200: a placeholder for an SDK that asks for an access token itself
 //!       policy.check        -> Permit     403 404: route, operation, sender; only the policy makes a Permit
+//!       guard::admit_user                 403: the user at the other end of a Unix socket
 //!       body::receive                     400 413 415 503: read whole, but for uploads
 //!       contents::read      -> Contents   400: refused names, senders, recipient; the application's credential out
 //!       permit.decided_by                 the operation, where the body decides between several
@@ -92,7 +94,7 @@
 //!       │       answer::meaning           success, refused credential, throttle, or an objection
 //!       └ learn::learn                    the lessons of the answer: pauses of what the answer is about
 //!       answer::clean                     links led back through Keyside, secrets out
-//!       keyed.settle                      the outcome is kept under the Idempotency-Key
+//!       keyed.settle | forget             the outcome is kept under the Idempotency-Key, or no message went out
 //! ```
 //!
 //! # One webhook

@@ -330,6 +330,10 @@ fn a_throttle_of_one_request_pauses_this_request_alone() {
             too_fast(131_208, 0)
         } else if target.contains("/register") {
             too_fast(133_016, 0)
+        } else if target.contains("/message_qrdls") {
+            too_fast(613, 0)
+        } else if target.contains("/block_users") {
+            too_fast(138_012, 0)
         } else {
             return json("{}");
         };
@@ -359,6 +363,22 @@ fn a_throttle_of_one_request_pauses_this_request_alone() {
                 format!("GET /v23.0/{group}"),
                 format!("GET /v23.0/{group}/invite_link"),
             ],
+        ),
+        (
+            "GET /v23.0/1234567890/message_qrdls".to_owned(),
+            [
+                "GET /v23.0/1234567890/settings",
+                "POST /v23.0/1234567890/messages",
+            ]
+            .map(str::to_owned),
+        ),
+        (
+            "GET /v23.0/1234567890/block_users".to_owned(),
+            [
+                "GET /v23.0/1234567890/settings",
+                "POST /v23.0/1234567890/messages",
+            ]
+            .map(str::to_owned),
         ),
         (
             "POST /v23.0/1234567890/register".to_owned(),
@@ -395,7 +415,9 @@ fn an_account_that_has_not_paid_or_sends_spam_is_a_matter_of_policy() {
         answer("400 Bad Request", &[], error.as_bytes())
     });
     let keyside = Keyside::start(&upstream);
-    for (count, code) in (1_u8..).zip([131_064, 131_048, 131_042, 131_044, 134_011, 131_037]) {
+    for (count, code) in (1_u8..).zip([
+        131_064, 131_048, 131_042, 131_044, 131_045, 133_010, 134_011, 131_037,
+    ]) {
         told.store(code, Ordering::SeqCst);
         assert_eq!(
             keyside.post(MESSAGES, r#"{"to":"15550001234"}"#).status,

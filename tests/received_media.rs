@@ -6,7 +6,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 
 /// Providers whose vendors document a way to received media, with the source.
-const DOCUMENTED: [(&str, ReceivedMedia, &str); 15] = [
+const DOCUMENTED: [(&str, ReceivedMedia, &str); 17] = [
     ("meta", ReceivedMedia::Fetched, "Cloud API, media"),
     (
         "360dialog",
@@ -74,6 +74,16 @@ const DOCUMENTED: [(&str, ReceivedMedia, &str); 15] = [
         ReceivedMedia::Named,
         "messagebird (Node) 4.0.1, url of an event",
     ),
+    (
+        "clickatell",
+        ReceivedMedia::Fetched,
+        "guides.clickatell.com, One API, media",
+    ),
+    (
+        "cm",
+        ReceivedMedia::Named,
+        "developers.cm.com, whatsapp-inbound, mediaUri of an event",
+    ),
 ];
 
 #[test]
@@ -103,7 +113,7 @@ fn no_preset_lacks_received_media_although_the_vendor_documents_how_to_get_it() 
 #[test]
 fn a_documented_preset_says_how_it_treats_received_media_or_sends_no_events_with_any() {
     // No document or SDK of these vendors tells a way to received media.
-    const SILENT: [&str; 3] = ["cm", "haptik", "standard-webhooks"];
+    const SILENT: [&str; 2] = ["haptik", "standard-webhooks"];
     for name in presets::names() {
         let is_documented = presets::outline(name).unwrap().evidence == Some(Evidence::Documented);
         let says = presets::provider(name).unwrap().received_media.is_some();

@@ -291,6 +291,12 @@ pub(super) const WASSENGER: &[&str] = &[
     "GET DELETE /v1/messages/{message}",
 ];
 
+pub(super) const CLICKATELL: &[&str] = &[
+    "GET POST /v1/media",
+    "GET /v1/media/{file}",
+    "POST /v1/notification",
+];
+
 pub(super) const GUPSHUP: &[&str] = &[
     "POST /sm/api/v1/msg",
     "POST /sm/api/v1/template/msg",

@@ -753,6 +753,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     // The vendor's text: path, header without a scheme, 202.
     Dialect {
         name: "clickatell",
+        samples: samples::CLICKATELL,
         host: "platform.clickatell.com",
         places: &[Place::Header("authorization", "")],
         sends: &["/v1/message"],
