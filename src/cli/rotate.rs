@@ -512,7 +512,9 @@ async fn resume(
 pub(super) fn say_wait(rotation: &Rotation<'_>) {
     if let Some(left) = rotation.writer_may_end_in() {
         let longest = Written(Duration::from_secs(left.as_secs() + 1));
-        say!("   waiting {longest} for the end of the program that writes the secret");
+        say!(
+            "   waiting {longest} for the end of the program that writes the secret: end it by hand if it runs for longer"
+        );
     }
 }
 

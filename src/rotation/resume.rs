@@ -84,8 +84,8 @@ impl Rotation<'_> {
         }
     }
 
-    /// Returns the rest of the time of a program from a killed process, during which the program may still write a secret of
-    /// the journal; `None` if no write can be under way.
+    /// Returns the rest of the usual time of a program from a killed process, which may still write a secret of the journal;
+    /// `None` if no write is expected. A program that nobody bounds may take longer.
     #[must_use]
     pub fn writer_may_end_in(&self) -> Option<Duration> {
         let journal = self.journal.lock();
@@ -97,13 +97,13 @@ impl Rotation<'_> {
         let place = SecretPlace::parse(&record.place)
             .ok()
             .filter(|_| is_writing)?;
-        let longest = place.outlasts_process_by()?;
+        let limit = place.outlasts_process_by()?;
         // A clock that was set back prolongs no wait.
         let passed = journal.modified()?.elapsed().unwrap_or_default();
-        longest.checked_sub(passed).filter(|left| !left.is_zero())
+        limit.checked_sub(passed).filter(|left| !left.is_zero())
     }
 
-    /// Waits for the end of a program of a killed process.
+    /// Waits for the usual end of a program of a killed process.
     pub(super) async fn await_writer(&self) {
         if let Some(left) = self.writer_may_end_in() {
             tokio::time::sleep(left).await;

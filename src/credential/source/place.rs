@@ -45,7 +45,8 @@ impl SecretPlace {
         }
     }
 
-    /// Returns the longest time of a write beyond the end of the process; `None` for a write within the process.
+    /// Returns the usual limit of a write beyond the end of the process; `None` for a write within the process. A killed process
+    /// cannot enforce the limit.
     #[must_use]
     pub fn outlasts_process_by(&self) -> Option<Duration> {
         let is_program = matches!(self.reference(), Reference::Exec { .. });
