@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::keyside::{Directory, Finished, Keyside, Setup, route_setup};
+use crate::support::keyside::{Directory, Finished, Keyside, Setup, free_port, route_setup};
 use crate::support::upstream::{Upstream, answer, json};
 use crate::support::webhook::{application, event, setup, signature};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
@@ -12,12 +12,13 @@ use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 const OLD: &str = "keyOLD0123456789abcdef";
 const BAD: &str = "keyBAD0123456789abcdef";
 const GOOD: &str = "keyGOOD123456789abcdef";
+const THIRD: &str = "keyTHIRD23456789abcdef";
 
-/// Starts a sidecar for 360dialog, which knows two keys.
+/// Starts a sidecar for 360dialog, which knows three keys.
 fn stand() -> (Upstream, Keyside) {
     let upstream = Upstream::answering(|request| {
         let key = request.header("d360-api-key").unwrap_or_default();
-        match [OLD, GOOD].contains(&&*key) {
+        match [OLD, GOOD, THIRD].contains(&&*key) {
             true => json("{}"),
             false => answer("401 No", &[], b"{}"),
         }
@@ -42,6 +43,18 @@ fn run(keyside: &Keyside, arguments: &[&str], input: &str) -> Finished {
             .map(|text| String::from_utf8(text).unwrap())
             .concat(),
     }
+}
+
+/// Gives a new key while requests are sent.
+fn run_with_traffic(keyside: &Keyside, new: &str) -> Finished {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| run(keyside, &["rotate", "here", "--new", "-"], new));
+        while !done.is_finished() {
+            send(keyside);
+            sleep(Duration::from_millis(50));
+        }
+        done.join().unwrap()
+    })
 }
 
 fn held(dir: &Directory) -> String {
@@ -102,22 +115,63 @@ fn a_good_key_takes_the_part_of_a_wrong_one() {
         "{}",
         dry.output
     );
-    let done = std::thread::scope(|scope| {
-        let done = scope.spawn(|| run(&keyside, &["rotate", "here", "--new", "-"], GOOD));
-        while !done.is_finished() {
-            send(&keyside);
-            sleep(Duration::from_millis(50));
-        }
-        done.join().unwrap()
-    });
+    let done = run_with_traffic(&keyside, GOOD);
     assert_eq!(done.code, Some(0), "{}", done.output);
-    let replaced = format!("takes the part of {bad}");
+    let replaced = format!("takes the part of {bad}, which was not proved");
     let ended = format!("5. the old secret, {old}, is no longer used");
-    for text in [&replaced, &ended] {
+    let named = format!("5. the replaced secret, {bad}, ");
+    for text in [&replaced, &ended, &named] {
         assert!(done.output.contains(text), "{text}: {}", done.output);
     }
     assert_eq!(held(keyside.dir()), GOOD);
     assert_eq!(send(&keyside), 200);
+}
+
+/// A sidecar that cannot be asked may have sent with the earlier key.
+#[test]
+fn a_key_is_not_given_up_for_the_silence_of_a_sidecar() {
+    let (_upstream, keyside) = stand();
+    let unproved = run(&keyside, &["rotate", "here", "--new", "-"], GOOD);
+    assert_eq!(unproved.code, Some(1), "{}", unproved.output);
+    let silent = format!("127.0.0.1:{}", free_port());
+    let again = ["rotate", "here", "--new", "-", "--admin", &silent];
+    for sent in [0, 1] {
+        for _ in 0..sent {
+            assert_eq!(send(&keyside), 200);
+        }
+        let stopped = run(&keyside, &again, THIRD);
+        assert_eq!(stopped.code, Some(1), "{}", stopped.output);
+        assert!(
+            stopped.output.contains("no sidecar answers"),
+            "{}",
+            stopped.output
+        );
+        for wrong in ["takes the part", "is back"] {
+            assert!(!stopped.output.contains(wrong), "{}", stopped.output);
+        }
+        assert_eq!(held(keyside.dir()), GOOD, "{}", stopped.output);
+    }
+}
+
+/// The old key may be dead by the time of the second new key.
+#[test]
+fn a_replaced_rotation_does_not_put_the_old_key_back() {
+    let (upstream, keyside) = stand();
+    let second = route_setup(&upstream, "360dialog", "api_key = \"file:@DIR@/d360\"", "");
+    let second = second.file("d360", OLD).start();
+    let unproved = run(&keyside, &["rotate", "here", "--new", "-"], BAD);
+    assert_eq!(unproved.code, Some(1), "{}", unproved.output);
+    let bad = fingerprint(&keyside);
+    let other = second.admin().to_string();
+    let again = ["rotate", "here", "--new", "-", "--admin", &other];
+    let stopped = run(&keyside, &again, GOOD);
+    assert_eq!(stopped.code, Some(1), "{}", stopped.output);
+    let replaced = format!("takes the part of {bad}, which was not proved");
+    let named = format!("5. the replaced secret, {bad}, ");
+    for text in [&*replaced, &named, "is not at its end"] {
+        assert!(stopped.output.contains(text), "{text}: {}", stopped.output);
+    }
+    assert_eq!(held(keyside.dir()), GOOD, "{}", stopped.output);
 }
 
 #[test]
@@ -252,7 +306,8 @@ fn a_bad_source_is_not_taken_for_the_secret_in_use() {
 fn a_program_that_outlives_its_rotation_ends_before_anything_is_revoked() {
     let upstream = meta_that_sends_with_the_first();
     let setup = Setup::new(&upstream).check().file("app_secret", APP_SECRET);
-    let program = "read -r secret; : > @/begun; sleep 3; printf %s \"$secret\" > @/next; mv @/next @/token\n";
+    let program =
+        "read -r secret; : > @/begun; sleep 3; printf %s \"$secret\" > @/next; mv @/next @/token\n";
     let program = program.replace('@', &setup.dir().path().display().to_string());
     let path = setup.dir().write("put.sh", program);
     let keyside = setup

@@ -366,6 +366,28 @@ async fn finish(
         let place = rotation.target.place.to_string();
         return Err(rotation.take_back(obstacle, Some(place)).await.into());
     }
+    end_old(args, rotation, kept, strays).await
+}
+
+/// The rest of a cut-off rotation whose new secret is in place. Nothing is written back: the old secret may be dead by now.
+async fn go_on(
+    args: &RotateArgs,
+    rotation: &mut Rotation<'_>,
+    kept: Fingerprint,
+    strays: Strays,
+) -> Result<(), RotateFailure> {
+    use_everywhere(&args.admin, rotation, kept)
+        .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem.to_string())))?;
+    end_old(args, rotation, kept, strays).await
+}
+
+/// Proves the new secret, which sidecars use, and ends the old one.
+async fn end_old(
+    args: &RotateArgs,
+    rotation: &mut Rotation<'_>,
+    kept: Fingerprint,
+    strays: Strays,
+) -> Result<(), RotateFailure> {
     prove(args, rotation, kept).await?;
     let others = holders(&args.admin, &rotation.target);
     report(&rotation.finish(&others).await?);
@@ -441,9 +463,7 @@ pub(super) fn report(finished: &Finished) {
             unused,
             provider,
         } => {
-            let advice = format!(
-                "Keyside cannot revoke it: delete it in the dashboard of {provider}, once no other program uses it"
-            );
+            let advice = format!("Keyside cannot revoke it: {}", deletion(provider));
             if let Some(old) = old {
                 say!("5. the old secret, {old}, is no longer used by these sidecars. {advice}");
             }
@@ -452,6 +472,11 @@ pub(super) fn report(finished: &Finished) {
             }
         }
     }
+}
+
+/// Returns the advice for a secret that no rotation ends.
+fn deletion(provider: &str) -> String {
+    format!("delete it in the dashboard of {provider}, once no other program uses it")
 }
 
 /// The next step after a rotation that was cut off was taken up.
@@ -492,12 +517,7 @@ async fn resume(
         Resumed::Placed(kept) => {
             say!("3. {kept} is in {}", rotation.target.place);
             let strays = Strays::find(&args.admin, &rotation);
-            use_everywhere(&args.admin, &rotation, kept)
-                .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem.to_string())))?;
-            prove(args, &rotation, kept).await?;
-            let others = holders(&args.admin, &rotation.target);
-            report(&rotation.finish(&others).await?);
-            strays.without(&record).must_be_dead(kept)?;
+            go_on(args, &mut rotation, kept, strays.without(&record)).await?;
             let is_other = new.is_some_and(|new| new.fingerprint() != kept);
             // A renewal that waited for its overlap is not the rotation that the user asks for.
             Ok(match record.author {
@@ -518,8 +538,10 @@ pub(super) fn say_wait(rotation: &Rotation<'_>) {
     }
 }
 
-/// Returns the new secret of an earlier rotation if the secret given now takes its part: no request is known to have succeeded
-/// with the earlier secret.
+/// Returns the new secret of an earlier rotation if the secret given now takes its part: nothing proves the earlier secret.
+///
+/// # Errors
+/// If a sidecar that does not answer may have sent with the earlier secret.
 async fn given_up(
     args: &RotateArgs,
     rotation: &Rotation<'_>,
@@ -530,12 +552,19 @@ async fn given_up(
         return Ok(None);
     };
     let shown = given.fingerprint().of_random_key();
-    let is_sent = |admin: &String| sends_with(admin, &rotation.target, shown).is_ok();
-    if !args.admin.iter().all(is_sent) {
-        return Ok(Some(shown));
+    if first_success(&args.admin, &rotation.target, shown, Duration::ZERO).is_some() {
+        return Ok(None);
     }
-    let has_succeeded = first_success(&args.admin, &rotation.target, shown, Duration::ZERO);
-    let is_good = has_succeeded.is_some() || rotation.proves(given).await?;
+    let mut is_sent_everywhere = true;
+    for admin in &args.admin {
+        match sends_with(admin, &rotation.target, shown) {
+            Err(silent @ NotInUse::NoAnswer(_)) => {
+                return Err(rotation.unfinished(Obstacle::Sidecar(silent.to_string())));
+            }
+            sent => is_sent_everywhere &= sent.is_ok(),
+        }
+    }
+    let is_good = is_sent_everywhere && rotation.proves(given).await?;
     Ok((!is_good).then_some(shown))
 }
 
@@ -552,13 +581,19 @@ async fn replace_new(
     for record in record.iter().chain(&rotation.record()) {
         strays = strays.without(record);
     }
+    let new = new.fingerprint().of_random_key();
     say!(
-        "2. {}, {}, takes the part of {given}, with which no request has succeeded",
-        new.fingerprint().of_random_key(),
+        "2. {new}, {}, takes the part of {given}, which was not proved",
         rotation.proof()
     );
     say!("3. written to {}", rotation.target.place);
-    finish(args, rotation, strays).await
+    let ended = go_on(args, rotation, new, strays).await;
+    // The journal does not have the replaced secret any more, so a failure names it as well.
+    say!(
+        "5. the replaced secret, {given}, is no part of the rotation any more. Keyside does not revoke it: {}",
+        deletion(rotation.provider())
+    );
+    ended
 }
 
 /// Says which rotation was found in the journal, and what happens to it.

@@ -63,6 +63,12 @@ impl Rotation<'_> {
         is_revocable(&self.target, self.routes.credential)
     }
 
+    /// Returns the title of the provider.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.routes.credential.provider.title
+    }
+
     /// Makes the error of a rotation whose new secret is in use, and not proved.
     #[must_use]
     pub fn unproved(&self) -> RotationError {
