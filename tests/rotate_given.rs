@@ -175,6 +175,39 @@ fn a_replaced_rotation_does_not_put_the_old_key_back() {
 }
 
 #[test]
+fn a_key_that_was_put_in_place_by_hand_is_named_before_it_is_replaced() {
+    let (_upstream, keyside) = stand();
+    let unproved = run(&keyside, &["rotate", "here", "--new", "-"], BAD);
+    assert_eq!(unproved.code, Some(1), "{}", unproved.output);
+    keyside.dir().write("d360", THIRD);
+    assert_eq!(keyside.reload().status, 200);
+    let by_hand = fingerprint(&keyside);
+    let done = run_with_traffic(&keyside, GOOD);
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    let named = format!("5. the old secret, {by_hand}, is no longer used");
+    assert!(done.output.contains(&named), "{}", done.output);
+    assert_eq!(held(keyside.dir()), GOOD);
+}
+
+#[test]
+fn a_key_by_hand_that_the_provider_refuses_is_replaced() {
+    let (_upstream, keyside) = stand();
+    let old = fingerprint(&keyside);
+    assert_eq!(send(&keyside), 200);
+    let unproved = run(&keyside, &["rotate", "here", "--new", "-"], BAD);
+    assert_eq!(unproved.code, Some(1), "{}", unproved.output);
+    assert_eq!(send(&keyside), 200, "with the old key");
+    keyside.dir().write("d360", "keyWORSE23456789abcdef");
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(send(&keyside), 200, "with the old key");
+    let done = run_with_traffic(&keyside, GOOD);
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    let ended = format!("5. the old secret, {old}, is no longer used");
+    assert!(done.output.contains(&ended), "{}", done.output);
+    assert_eq!(held(keyside.dir()), GOOD);
+}
+
+#[test]
 fn a_dry_run_names_both_keys_and_no_revocation() {
     let (_upstream, keyside) = stand();
     let old = fingerprint(&keyside);

@@ -23,8 +23,8 @@ use crate::credential::source::{SecretPlace, SourceError, read_all};
 use crate::json::words::moment;
 use crate::reload::Live;
 use crate::rotation::{
-    Author, Finished, JournalPlace, Obstacle, Record, Resumed, Rotation, RotationError,
-    RotationIntent, RotationTarget, RotationWorker,
+    Author, Finished, JournalPlace, Obstacle, Record, Replacement, Resumed, Rotation,
+    RotationError, RotationIntent, RotationTarget, RotationWorker,
 };
 use crate::secret::{Fingerprint, Secret, SecretError};
 use crate::units::Written;
@@ -505,8 +505,8 @@ async fn resume(
     say_wait(&rotation);
     if let Some(new) = new
         && let Some(given) = given_up(args, &rotation, &record, new).await?
+        && replace_new(args, &mut rotation, given, new).await? == Replacement::Placed
     {
-        replace_new(args, &mut rotation, given, new).await?;
         return Ok(Resume::Done);
     }
     match rotation.resume(RotationIntent::Finish).await? {
@@ -568,16 +568,23 @@ async fn given_up(
     Ok((!is_good).then_some(shown))
 }
 
-/// Ends an earlier rotation with the secret given now.
+/// Ends an earlier rotation with the secret given now, unless somebody else has written a secret meanwhile.
 async fn replace_new(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
     given: Fingerprint,
     new: &Arc<Secret>,
-) -> Result<(), RotateFailure> {
+) -> Result<Replacement, RotateFailure> {
     let record = rotation.record();
     let mut strays = Strays::find(&args.admin, rotation);
-    rotation.replace_new(Arc::clone(new)).await?;
+    let fallback = must_not_fall_back(&args.admin, &rotation.target);
+    let refused = fallback.err().and_then(|_| rotation.target.current());
+    let replaced = rotation.replace_new(Arc::clone(new), refused).await?;
+    if replaced == Replacement::HeldByOther {
+        let place = &rotation.target.place;
+        say!("   {place} holds a secret of somebody else: the earlier rotation ends with it first");
+        return Ok(Replacement::HeldByOther);
+    }
     for record in record.iter().chain(&rotation.record()) {
         strays = strays.without(record);
     }
@@ -593,7 +600,7 @@ async fn replace_new(
         "5. the replaced secret, {given}, is no part of the rotation any more. Keyside does not revoke it: {}",
         deletion(rotation.provider())
     );
-    ended
+    ended.map(|()| Replacement::Placed)
 }
 
 /// Says which rotation was found in the journal, and what happens to it.

@@ -36,6 +36,7 @@ pub use holders::SecretHolder;
 pub use journal::{Journal, JournalError, JournalPlace};
 pub use record::{Author, Record, RotationOrigin, RotationStep};
 pub use renewal::renew;
+pub use replacement::Replacement;
 pub use resume::Resumed;
 pub use steps::{Rotation, RotationWorker};
 pub use target::RotationTarget;
