@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::base64;
 use crate::support::keyside::{Directory, Finished, finish};
+use crate::support::{base64, stretched};
 
 const TOKEN: &str = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1vT5yLkW8nRx3JfC0uD7eHoM2sI9bN4";
 /// `printf keyside:TOKEN | sha256sum`, the first 12 digits.
@@ -107,6 +107,24 @@ fn standard_input_is_scanned_and_a_credential_at_a_seam_of_pieces_is_found() {
             format!("-:{line}: meta.token {FINGERPRINT}\n")
         );
         assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+/// Whoever may put a file into a folder must not hold up the scan of the rest.
+#[test]
+fn a_file_full_of_begins_of_keys_is_scanned_in_time() {
+    let label = base64(b"-----BEGIN PRIVATE KEY-----");
+    for begin in ["LS0tLS1CRUdJ", &label, &format!("{label}A")] {
+        let dir = Directory::new();
+        dir.write("begins", begin.repeat(2 * 1024 * 1024 / begin.len()));
+        let begun = Instant::now();
+        let done = scan(&dir, &["."]);
+        let took = begun.elapsed();
+        assert_eq!(done.code, Some(0), "{begin}: {}", done.output);
+        assert!(
+            took < stretched(Duration::from_secs(10)),
+            "{begin}: {took:?}"
+        );
     }
 }
 

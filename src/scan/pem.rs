@@ -16,7 +16,7 @@ pub(super) fn private_key(text: &[u8], at: usize) -> Option<Hit> {
     let start = at - (line.len() - begin);
     let rest = text.get(at..(at + MAX_PEM).min(text.len()))?;
     let footer = memchr::memmem::find(rest, PEM_END)?;
-    let close = memchr::memmem::find(rest.get(footer + PEM_END.len()..)?, b"-----")?;
+    let close = memchr::memmem::find(rest.get(footer + PEM_END.len()..)?, DASHES)?;
     let end = at + footer + PEM_END.len() + close + 5;
     let pem = unescaped(text.get(start..end)?);
     let letters = pem.iter().filter(|byte| Letters::Base64.has(**byte));
@@ -57,19 +57,7 @@ fn unescaped(pem: &[u8]) -> Zeroizing<Vec<u8>> {
 
 /// Returns the private key in base64 at `start`. The `missing` first dashes share letters with the text before the key.
 pub(super) fn private_key_in_base64(text: &[u8], start: usize, missing: usize) -> Option<Hit> {
-    let mut letters: Zeroizing<Vec<u8>> = Zeroizing::new(
-        encoded_letters(text, start)
-            .map(|(_, letter)| letter)
-            .collect(),
-    );
-    // A single letter is less than a byte.
-    let whole = letters.len() - usize::from(letters.len() % 4 == 1);
-    letters.truncate(whole);
-    let mut pem = Zeroizing::new(Vec::with_capacity(missing + letters.len()));
-    pem.extend(PEM_BEGIN.get(..missing)?);
-    pem.extend_from_slice(&ANY_END.decode(&*letters).ok().map(Zeroizing::new)?);
-    let label = pem.get(..(MAX_PEM_LABEL + PRIVATE_KEY.len()).min(pem.len()))?;
-    let at = memchr::memmem::find(label, PRIVATE_KEY)?;
+    let (pem, at) = encoded_pem(text, start, missing)?;
     let key = private_key(&pem, at).filter(|key| key.start == 0)?;
     let count = ((key.end - missing) * 4).div_ceil(3);
     let end = encoded_letters(text, start).nth(count - 1)?.0 + 1;
@@ -81,11 +69,56 @@ pub(super) fn private_key_in_base64(text: &[u8], start: usize, missing: usize) -
     })
 }
 
+/// Returns the PEM that base64 at `start` stands for, with the place of [`PRIVATE_KEY`] in the first line.
+///
+/// A text may repeat the begin of a key thousands of times: no more is decoded than the label, and of a key no more than one
+/// piece behind its last line.
+fn encoded_pem(text: &[u8], start: usize, missing: usize) -> Option<(Zeroizing<Vec<u8>>, usize)> {
+    let mut letters = encoded_letters(text, start).map(|(_, letter)| letter);
+    let first = PEM_BEGIN.len() + ENCODED_LABEL + ENCODED_PIECE;
+    let mut pem = Zeroizing::new(Vec::with_capacity(first));
+    pem.extend(PEM_BEGIN.get(..missing)?);
+    decode_piece(&mut letters, ENCODED_LABEL, &mut pem);
+    let label = pem.get(..(MAX_PEM_LABEL + PRIVATE_KEY.len()).min(pem.len()))?;
+    let at = memchr::memmem::find(label, PRIVATE_KEY)?;
+    let body = at + PRIVATE_KEY.len();
+    while !has_whole_line(pem.get(body..)?) {
+        // Enlarged by hand: a growing buffer leaves copies behind.
+        if pem.capacity() < pem.len() + ENCODED_PIECE {
+            let mut larger = Zeroizing::new(Vec::with_capacity(first + MAX_ENCODED_PEM));
+            larger.extend_from_slice(&pem);
+            pem = larger;
+        }
+        if !decode_piece(&mut letters, ENCODED_PIECE, &mut pem) {
+            break;
+        }
+    }
+    Some((pem, at))
+}
+
+/// Decodes up to `count` letters; false at the end of the letters.
+fn decode_piece(letters: impl Iterator<Item = u8>, count: usize, decoded: &mut Vec<u8>) -> bool {
+    let mut piece = Zeroizing::new(Vec::with_capacity(count));
+    piece.extend(letters.take(count));
+    let is_full = piece.len() == count;
+    // A single letter is less than a byte.
+    let whole = piece.len() - usize::from(piece.len() % 4 == 1);
+    piece.truncate(whole);
+    let bytes = ANY_END.decode(&*piece).map(Zeroizing::new);
+    decoded.extend(bytes.iter().flat_map(|bytes| bytes.iter()));
+    is_full
+}
+
+/// True if a line that begins and ends with dashes, as the last line of PEM does, is in a text.
+fn has_whole_line(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, DASHES).nth(1).is_some()
+}
+
 /// Returns the letters of base64 from `start` on, with places. Line breaks may stand anywhere, and letters of later text may
 /// follow.
 fn encoded_letters(text: &[u8], start: usize) -> impl Iterator<Item = (usize, u8)> {
     let rest = text.get(start..).unwrap_or_default();
-    // The letters of PEM are ASCII, whose base64 has neither `+` nor `/`.
+    // Of ASCII, only `>`, `?`, `~` and DEL give `+` or `/` in base64, and PEM has none of them.
     let run = rest
         .iter()
         .take(MAX_ENCODED_PEM)
@@ -119,6 +152,11 @@ pub(super) const ENCODED_BEGINS: [(&[u8], usize); 3] = [
     (b"LS0tLUJFR0lO", 1),
     (b"LS0tQkVHSU4g", 2),
 ];
+/// The letters of the first line in base64, with a whole number of groups.
+const ENCODED_LABEL: usize = (MAX_PEM_LABEL + PRIVATE_KEY.len()).div_ceil(3) * 4;
+/// The letters to decode at a time behind the first line: a whole number of groups.
+const ENCODED_PIECE: usize = 1024;
+const DASHES: &[u8] = b"-----";
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 const PEM_END: &[u8] = b"-----END ";
 
@@ -171,5 +209,22 @@ mod tests {
         assert_eq!(in_base64(&encoded), [""; 0]);
         let empty = "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----";
         assert!(private_key(empty.as_bytes(), 11).is_none());
+    }
+
+    #[test]
+    fn of_repeated_begins_of_keys_little_is_decoded() {
+        let encoded = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
+        let label = |words: &str| encoded(&format!("-----BEGIN {words}-----"));
+        for (repeated, is_key, expected) in [
+            ("LS0tLS1CRUdJ".to_owned(), false, 0),
+            (label("CERTIFICATE"), false, 0),
+            (label("PRIVATE KEY"), true, ENCODED_LABEL + ENCODED_PIECE),
+        ] {
+            let text = repeated.repeat(MAX_ENCODED_PEM / repeated.len() + 1);
+            let pem = encoded_pem(text.as_bytes(), 0, 0);
+            assert_eq!(pem.is_some(), is_key, "{repeated}");
+            let length = pem.map_or(0, |(pem, _)| pem.len());
+            assert!(length <= expected / 4 * 3, "{repeated}: {length}");
+        }
     }
 }
