@@ -284,7 +284,10 @@ fn a_pause_of_an_object_is_explained_and_shown() {
 
 #[test]
 fn what_the_sidecar_has_not_loaded_is_told() {
-    let keyside = Setup::new(&Upstream::ok()).start();
+    let keyside = Setup::new(&Upstream::ok())
+        .credential("token = \"file:@DIR@/token\"\nverify_token = \"file:@DIR@/verify_token\"\n")
+        .file("verify_token", "chosen-by-a-person")
+        .start();
     let told = || explain(&keyside, &["POST", "/v23.0/1/messages"]).output;
     assert!(!told().contains("not loaded"), "{}", told());
     let path = keyside.dir().join("proxy.toml");

@@ -122,12 +122,21 @@ fn not_loaded(permit: &Permit<'_>, status: &Value) -> Vec<String> {
     let secrets = credentials.find(|loaded| loaded["name"] == *credential.name);
     for loaded in secrets.iter().flat_map(|loaded| list(&loaded["secrets"])) {
         let name = text(&loaded["name"]);
+        let in_sidecar = text(&loaded["fingerprint"]);
         let own = credential.fingerprint_of(&name);
-        if own.is_some_and(|own| loaded["fingerprint"] != own.to_string()) {
-            differences.push(format!("`{name}` ({})", text(&loaded["fingerprint"])));
+        if own.is_some_and(|own| are_different(&own.to_string(), &in_sidecar)) {
+            differences.push(format!("`{name}` ({in_sidecar})"));
         }
     }
     differences
+}
+
+/// True if two fingerprints tell that two processes have different secrets. A keyed fingerprint is of its process alone.
+fn are_different(own: &str, in_sidecar: &str) -> bool {
+    let is_keyed = [own, in_sidecar]
+        .iter()
+        .any(|shown| shown.starts_with("keyed:"));
+    !is_keyed && own != in_sidecar
 }
 
 /// Returns the reasons for a delay or a refusal now, from the limits of the route in `/status`.
@@ -251,4 +260,25 @@ fn obstacle(limit_status: &Value, subject: &str) -> Option<String> {
 
 fn pause(subject: &str, seconds: f64, why: &str) -> String {
     format!("{subject} is paused for {seconds:.1} s: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_that_each_process_makes_otherwise_tell_no_difference() {
+        for (own, in_sidecar, expected) in [
+            ("0123456789ab", "0123456789ab", false),
+            ("0123456789ab", "ba9876543210", true),
+            ("keyed:0123456789ab", "keyed:ba9876543210", false),
+            ("keyed:0123456789ab", "0123456789ab", false),
+        ] {
+            assert_eq!(
+                are_different(own, in_sidecar),
+                expected,
+                "{own} {in_sidecar}"
+            );
+        }
+    }
 }
