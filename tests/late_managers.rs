@@ -192,3 +192,25 @@ fn a_program_that_never_answers_leaves_its_credential_as_it_was() {
     let problem = other["unread"][0]["problem"].as_str().unwrap();
     assert!(problem.contains("no answer within 10 s"), "{problem}");
 }
+
+#[test]
+fn a_reload_without_the_value_of_a_program_is_refused_in_answer_log_metric_and_status() {
+    let upstream = Upstream::ok();
+    let keyside = with_a_slow_program(&upstream, "0").start();
+    let count = |result: &str| keyside.metric("keyside_reloads_total", &[result]);
+    let successes = count("result=\"success\"");
+    std::fs::remove_file(keyside.dir().join("other")).unwrap();
+    for number in [1.0, 2.0] {
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 422, "{}", reloaded.text());
+        let reasons = reloaded.json()["reasons"].clone();
+        assert_eq!(reasons.as_array().unwrap().len(), 1, "{reasons}");
+        let told = "credential.other.token: `exec:";
+        assert!(reasons[0].as_str().unwrap().starts_with(told), "{reasons}");
+        assert_eq!(keyside.status()["reload"]["last_result"], "refused");
+        assert_eq!(count("result=\"refused\""), number);
+        assert_eq!(count("result=\"success\""), successes);
+    }
+    assert!(!keyside.log().contains("reloaded"), "{}", keyside.log());
+    assert!(is_sent(&keyside, &upstream, "/other", OTHER));
+}

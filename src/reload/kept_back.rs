@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{KeptInput, Live, Reloader};
-use crate::credential::{Credential, KeptBackReason};
+use super::cause::Causes;
+use super::{Change, KeptInput, Live, ReloadError, Reloader};
+use crate::credential::{Credential, CredentialFault, KeptBackReason};
 use crate::log::without_numbers;
 
 impl Live {
@@ -27,6 +28,28 @@ impl Live {
         });
         let files = self.kept_inputs.iter().map(KeptInput::line);
         secrets.chain(files).collect()
+    }
+
+    /// Returns the refusal of a reload for a person that made none of `changes` while secrets could not be read: new values may
+    /// be there. A load for another cause is repeated without a person.
+    pub(super) fn unread_for(&self, causes: &Causes, changes: &[Change]) -> Option<ReloadError> {
+        if causes.peers().is_empty() || !changes.is_empty() {
+            return None;
+        }
+        let lines = self.failed_reads();
+        (!lines.is_empty()).then(|| ReloadError::KeptBack(lines.into()))
+    }
+
+    /// Returns a line for each secret of a program or a secret manager whose last read failed.
+    fn failed_reads(&self) -> Vec<String> {
+        let credentials = self.credentials.values();
+        let unread = credentials.flat_map(|credential| self.unread_secrets(credential));
+        let has_failed = |fault: &CredentialFault| {
+            let read = self.managers.last_read(&fault.reference);
+            read.is_some_and(|read| read.problem.is_some())
+        };
+        let failed = unread.filter(has_failed);
+        failed.map(|fault| fault.to_string()).collect()
     }
 }
 

@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
-use super::cause::ReloadCause;
-use super::requests::Work;
+use super::cause::{Causes, ReloadCause};
+use super::requests::{ReloadRequest, Work};
 use super::retry::{ReadAgain, references_of};
 use super::{Live, ReloadResult, Reloaded, Reloader};
 use crate::config::{Reference, WebhookConfig};
@@ -27,13 +25,21 @@ impl Reloader {
         self: Arc<Self>,
         mut late: LateReads,
         mut result: ReloadResult,
-        waiting: Vec<oneshot::Sender<ReloadResult>>,
+        waiting: Vec<ReloadRequest>,
     ) {
         while let Some(answers) = late.next().await {
             let taken = self.work_and_wait(Work::TakeAnswers(answers)).await;
             result = together(result, taken);
         }
-        for reply in waiting {
+        let causes = waiting.iter().filter_map(ReloadRequest::cause);
+        if let Some(causes) = Causes::new(causes)
+            && let Ok(reloaded) = &result
+            && let Some(error) = self.live().unread_for(&causes, &reloaded.changes)
+        {
+            self.record_refusal(&error, &causes);
+            result = Err(error);
+        }
+        for reply in waiting.into_iter().filter_map(|request| request.reply) {
             reply.send(result.clone()).ok();
         }
     }

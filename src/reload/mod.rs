@@ -366,10 +366,8 @@ impl Reloader {
         match self.load(&before).await {
             Ok((live, late)) => {
                 self.refused_load.lock().clear();
-                (
-                    self.publish_and_report(before, live, causes, began).await,
-                    late,
-                )
+                let reported = self.publish_and_report(before, live, causes, &late, began);
+                (reported.await, late)
             }
             Err(error) => {
                 // Managers may have been asked for secrets of the refused configuration alone, and on its way out.
@@ -405,6 +403,7 @@ impl Reloader {
         before: Arc<Live>,
         live: Live,
         causes: &Causes,
+        late: &LateReads,
         began: Instant,
     ) -> ReloadResult {
         live.connect_shared().await;
@@ -419,6 +418,13 @@ impl Reloader {
         let comparison = Comparison::aside(before, Arc::clone(&live)).await;
         if (has_kept_secret || has_kept_input) && comparison.changes.is_empty() {
             let error = ReloadError::KeptBack(comparison.kept_back.into());
+            self.record_refusal(&error, causes);
+            return Err(error);
+        }
+        // Answers that come late decide at their end.
+        if late.is_empty()
+            && let Some(error) = live.unread_for(causes, &comparison.changes)
+        {
             self.record_refusal(&error, causes);
             return Err(error);
         }

@@ -18,7 +18,7 @@ use crate::service_manager;
 #[derive(Debug)]
 pub struct ReloadRequest {
     work: Work,
-    reply: Option<oneshot::Sender<ReloadResult>>,
+    pub(super) reply: Option<oneshot::Sender<ReloadResult>>,
 }
 
 /// The work of the reloader. One piece is done at a time.
@@ -33,6 +33,14 @@ pub(super) enum Work {
 }
 
 impl ReloadRequest {
+    /// Returns the cause of a reload; `None` for other work.
+    pub(super) fn cause(&self) -> Option<ReloadCause> {
+        match &self.work {
+            Work::Reload(cause) => Some(cause.clone()),
+            Work::RetryIncomplete | Work::TakeAnswers(_) => None,
+        }
+    }
+
     /// True if whoever asks waits for late answers as well: a person, or a renewal whose new token may be in a manager. The
     /// checks of files and managers go on without them.
     fn waits_for_late(&self) -> bool {
@@ -79,19 +87,7 @@ impl Reloader {
     /// If the reload is refused, or the process ends. For a person also if nothing changed while a program or a secret
     /// manager could not be read: a new value may be there.
     pub async fn request_and_wait(&self, cause: ReloadCause) -> ReloadResult {
-        let is_of_person = matches!(cause, ReloadCause::Request(_));
-        let result = self.work_and_wait(Work::Reload(cause)).await;
-        match result {
-            Ok(reloaded) if is_of_person && reloaded.changes.is_empty() => {
-                let is_unread = self.live().managers.any_failed();
-                if is_unread && !reloaded.kept_back.is_empty() {
-                    Err(ReloadError::KeptBack(reloaded.kept_back.into()))
-                } else {
-                    Ok(reloaded)
-                }
-            }
-            result => result,
-        }
+        self.work_and_wait(Work::Reload(cause)).await
     }
 
     pub(super) async fn work_and_wait(&self, work: Work) -> ReloadResult {
@@ -153,10 +149,7 @@ impl Reloader {
                 changes.extend(taken.changes);
             }
         }
-        let causes = waiting.iter().filter_map(|request| match &request.work {
-            Work::Reload(cause) => Some(cause.clone()),
-            Work::RetryIncomplete | Work::TakeAnswers(_) => None,
-        });
+        let causes = waiting.iter().filter_map(ReloadRequest::cause);
         if let Some(causes) = Causes::new(causes) {
             service_manager::reloading();
             let result = self.reload(&causes).await;
@@ -188,8 +181,7 @@ impl Reloader {
             reply.send(result.clone()).ok();
         }
         if is_late {
-            let later = later.into_iter().filter_map(|request| request.reply);
-            tokio::spawn(Arc::clone(self).follow_up(late, result, later.collect()));
+            tokio::spawn(Arc::clone(self).follow_up(late, result, later));
         }
     }
 
