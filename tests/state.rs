@@ -189,6 +189,30 @@ fn the_overlap_of_a_renamed_credential_goes_on() {
 }
 
 #[test]
+fn a_sealed_set_that_brings_a_renamed_credential_nothing_is_restored_once() {
+    let (upstream, application) = (Upstream::ok(), application());
+    let mut keyside = setup(&upstream, &application, "", SEALED).start();
+    replace_secrets(&keyside);
+    keyside.end(Signal::TERM);
+    assert!(state_file(&keyside, "previous+acme.sealed").is_some());
+    let path = keyside.dir().join("proxy.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let renamed = text
+        .replace("[credential.acme]", "[credential.renamed]")
+        .replace("credential = \"acme\"", "credential = \"renamed\"");
+    fs::write(&path, renamed).unwrap();
+    keyside.dir().write("token", OLD_TOKEN);
+    keyside.dir().write("app_secret", OLD_SECRET);
+    keyside.begin();
+    assert_eq!(keyside.reload().status, 200);
+    let generation = || keyside.status()["generation"].as_u64().unwrap();
+    let before = generation();
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(generation(), before + 1, "{}", keyside.log());
+    assert_eq!(state_file(&keyside, "previous+acme.sealed"), None);
+}
+
+#[test]
 fn a_replaced_secret_is_sealed_before_the_reload_is_answered() {
     let (upstream, application) = (refusing(NEW_TOKEN), application());
     let mut keyside = setup(&upstream, &application, "", SEALED).start();

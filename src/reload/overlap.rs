@@ -19,8 +19,14 @@ use crate::config::CredentialConfig;
 use crate::credential::{Credential, KeptSet, Previous};
 use crate::state::{EntryName, Left, Moment, SealedStore, State, StateError};
 
-/// The sets to restore, by credential.
-type Restored = BTreeMap<String, Vec<Previous>>;
+/// The sets to restore.
+#[derive(Default)]
+pub(super) struct Restored {
+    /// The sets by credential.
+    sets: BTreeMap<String, Vec<Previous>>,
+    /// The owners of the entries that the sets are from, each with the credential.
+    owners: Vec<(String, String)>,
+}
 
 /// The entries with replaced secrets, as the process last wrote or read them.
 #[derive(Debug, Default)]
@@ -31,6 +37,11 @@ pub(super) struct KeptOverlaps(Mutex<BTreeMap<String, Known>>);
 enum Known {
     /// An entry that the process found, and whose time is unsure.
     Waiting { found: Instant },
+    /// An entry under an earlier name, whose sets the process has restored.
+    Moved {
+        /// The credential that the sets belong to.
+        to: String,
+    },
     /// An entry that the process has written or restored.
     Own {
         /// The ends of the overlaps in it; empty before the process has written the entry.
@@ -57,7 +68,7 @@ impl Reloader {
         let kept = Arc::clone(&self.overlaps);
         let current = Arc::clone(&live);
         let restored = on_disk(state, move |state| kept.sync(state, &current)).await;
-        if restored.is_empty() {
+        if restored.sets.is_empty() {
             return;
         }
         let kept = &self.overlaps;
@@ -139,23 +150,27 @@ impl KeptOverlaps {
         )
     }
 
-    /// Notes the credentials whose sets were restored: from now on the process keeps their entries, and removes them at the
-    /// end.
-    fn note_restored(&self, credentials: Vec<String>) {
-        let own = credentials.into_iter().map(|name| {
-            let entry = Known::Own {
+    /// Notes the entries whose sets were restored, by owner and credential: from now on the process keeps them, and removes
+    /// them at the end.
+    fn note_restored(&self, owners: Vec<(String, String)>) {
+        let mut known = self.0.lock();
+        for (owner, credential) in owners {
+            let own = Known::Own {
                 ends: Vec::new(),
                 written: None,
             };
-            (name, entry)
-        });
-        self.0.lock().extend(own);
+            if owner != credential {
+                let to = credential.clone();
+                known.insert(owner, Known::Moved { to });
+            }
+            known.insert(credential, own);
+        }
     }
 
     /// Brings the entries up to the live state, and returns the sets to restore. Waits for the disk.
     pub(super) fn sync(&self, state: &State, live: &Live) -> Restored {
         let Some(sealed) = state.sealed() else {
-            return Restored::new();
+            return Restored::default();
         };
         let mut known = self.0.lock();
         let now = Instant::now();
@@ -211,18 +226,27 @@ fn find_others(
     now: Instant,
 ) -> Restored {
     let names = state.note("previous", sealed.names(KIND));
-    let mut restored = Restored::new();
+    let mut restored = Restored::default();
     for name in names.unwrap_or_default() {
         let owner = name.owner();
         let found = match known.get(owner) {
             Some(Known::Own { .. }) => continue,
+            Some(Known::Moved { to }) => {
+                if is_taken_over(to, known, live)
+                    && state.note(&subject(owner), sealed.remove(&name)).is_some()
+                {
+                    known.remove(owner);
+                }
+                continue;
+            }
             Some(Known::Waiting { found }) => *found,
             None => now,
         };
         let result = found_entry(sealed, &name, live, known, now.duration_since(found));
         match state.note(&subject(owner), result) {
             Some(Found::Sets(credential, sets)) => {
-                restored.insert(credential, sets);
+                restored.owners.push((owner.to_owned(), credential.clone()));
+                restored.sets.entry(credential).or_default().extend(sets);
             }
             Some(Found::Unsure) => {
                 known.insert(owner.to_owned(), Known::Waiting { found });
@@ -235,6 +259,20 @@ fn find_others(
         }
     }
     restored
+}
+
+/// True if nothing of an entry that moved to the credential `to` is left to seal: the sets are sealed under the new name, or
+/// their time is over.
+fn is_taken_over(to: &str, known: &BTreeMap<String, Known>, live: &Live) -> bool {
+    let is_sealed = matches!(
+        known.get(to),
+        Some(Known::Own {
+            written: Some(_),
+            ..
+        })
+    );
+    let credential = live.credentials.get(to);
+    is_sealed || credential.is_none_or(|credential| ends(credential).is_empty())
 }
 
 /// The sets of an entry that the process did not write.
@@ -379,18 +417,18 @@ async fn restore(
     kept: &KeptOverlaps,
     metrics: &ReloadMetrics,
 ) -> Option<Arc<Live>> {
-    let names: Vec<_> = restored.keys().cloned().collect();
+    let Restored { sets, owners } = restored;
     let before = Arc::clone(before);
     let metrics = metrics.clone();
     let build = move || {
-        let draft = Draft::with_previous(before, restored, metrics);
+        let draft = Draft::with_previous(before, sets, metrics);
         let outbound = draft.routes()?;
         finish(draft, outbound, HasKept::Nothing).map(Arc::new)
     };
     let built = aside(build).await;
     match built {
         Ok(live) => {
-            kept.note_restored(names);
+            kept.note_restored(owners);
             Some(live)
         }
         Err(error) => {
@@ -413,8 +451,10 @@ pub(super) async fn restored(
     let overlaps = Arc::clone(kept);
     let current = Arc::clone(&live);
     match on_disk(state, move |state| overlaps.sync(state, &current)).await {
-        sets if sets.is_empty() => live,
-        sets => restore(&live, sets, kept, metrics).await.unwrap_or(live),
+        restored if restored.sets.is_empty() => live,
+        restored => restore(&live, restored, kept, metrics)
+            .await
+            .unwrap_or(live),
     }
 }
 
