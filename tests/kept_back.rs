@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::support::client::get;
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Request, Upstream, json};
-use crate::support::webhook::{HOOK, application, event, signature};
+use crate::support::webhook::{self, HOOK, application, event, signature};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 const NEW: &str = "EAASECONDTOKEN";
 const NEW_APP_SECRET: &str = "the next app secret";
+const SECOND_APP_SECRET: &str = "fedcba9876543210fedcba9876543210";
 
 /// A provider with a list of good tokens and a good app secret.
 struct Provider {
@@ -412,4 +413,39 @@ fn a_previous_secret_in_use_outlives_its_overlap() {
         keyside.metric("keyside_credential_sends_previous", &[]),
         0.0
     );
+}
+
+#[test]
+fn a_malformed_value_in_the_place_of_a_good_further_secret_keeps_the_good_one() {
+    let application = application();
+    let keyside = webhook::setup(&application)
+        .file("app_secret_old", SECOND_APP_SECRET)
+        .start();
+    let signed = |secret| {
+        let body = b"{}".as_slice();
+        keyside
+            .event(&event(&[&signature(secret, body)], body))
+            .status
+    };
+    assert_eq!((signed(APP_SECRET), signed(SECOND_APP_SECRET)), (200, 200));
+    keyside.dir().write("app_secret_old", "EAATOKEN");
+    let reloaded = keyside.reload();
+    assert_eq!(reloaded.status, 422, "{}", reloaded.text());
+    let place = "app_secret_old`: ";
+    assert!(reloaded.text().contains(place), "{}", reloaded.text());
+    assert_eq!((signed(APP_SECRET), signed(SECOND_APP_SECRET)), (200, 200));
+}
+
+#[test]
+fn a_further_value_that_is_left_out_is_told_once() {
+    let application = application();
+    let keyside = webhook::setup(&application)
+        .file("app_secret_old", "EAATOKEN")
+        .start();
+    let told = || keyside.log().matches("left out: ").count();
+    assert_eq!(told(), 1, "{}", keyside.log());
+    assert_eq!(keyside.reload().status, 200);
+    keyside.dir().write("verify_token", "another-one");
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(told(), 1, "{}", keyside.log());
 }

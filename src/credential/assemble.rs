@@ -15,9 +15,9 @@ use super::previous::Previous;
 use super::proof::ProofCache;
 use super::reflection::Reflections;
 use super::secret_set::SecretSet;
-use super::slot::Slot;
+use super::slot::{LeftOut, Slot};
 use super::source::error::SourceError;
-use super::source::found::Findings;
+use super::source::found::{Findings, FoundSecret};
 use super::version::SecretVersion;
 use crate::config::{CredentialConfig, Reference};
 use crate::named::ByName;
@@ -124,6 +124,18 @@ impl Credential {
         copy.max_hold = candidate.max_hold;
         copy.kept_back = Some(kept_back);
         copy.with_reflections()
+    }
+
+    /// Returns a line for each further reference whose value is left out.
+    pub fn left_out(&self) -> impl Iterator<Item = String> {
+        self.slots.iter().flat_map(move |(secret, slot)| {
+            let name = &self.name;
+            slot.left_out
+                .iter()
+                .map(move |LeftOut { reference, hint }| {
+                    format!("credential.{name}.{secret}: `{reference}`: left out: {hint}")
+                })
+        })
     }
 
     /// Returns the credential under another name.
@@ -257,30 +269,24 @@ fn fill_slot(
     let kind = config.provider.secret(name);
     let origin = kind.map_or(SecretOrigin::Chosen, |kind| kind.origin);
     let slot_before = before.and_then(|before| before.slots.get(name));
-    let known_versions = || {
-        let replaced = before.into_iter().flat_map(|before| &before.previous);
-        slot_before.into_iter().flat_map(Slot::versions).chain(
-            replaced
-                .filter_map(|previous| previous.get(name))
-                .map(Arc::as_ref),
-        )
-    };
     let mut faults = Vec::new();
     let mut versions = Vec::new();
+    let mut left_out = Vec::new();
     for (place, reference) in references.iter().enumerate() {
         let problem = match findings.get(reference) {
             Some(Ok(found)) => match misplaced_in(kind, &found.secret) {
                 // A warning names the reference: the first secret is good alone.
-                Some(_) if place > 0 => continue,
+                Some(hint) if place > 0 && !has_accepted(slot_before, reference) => {
+                    left_out.push(LeftOut {
+                        reference: reference.clone(),
+                        hint,
+                    });
+                    continue;
+                }
+                // The fault keeps the good value that the reference had.
                 Some(hint) => hint.to_owned(),
                 None => {
-                    versions.push(Arc::new(SecretVersion::new(
-                        found,
-                        origin,
-                        reference,
-                        known_versions(),
-                        slot_before.map(|slot| slot.current.as_ref()),
-                    )));
+                    versions.push(version_of(found, origin, reference, name, before));
                     continue;
                 }
             },
@@ -303,25 +309,33 @@ fn fill_slot(
     Ok(versions.next().map(|current| Slot {
         current,
         accepted: versions.collect(),
+        left_out,
     }))
 }
 
-/// Returns a line for each further reference with a misplaced value: the credential leaves the value out.
-pub fn left_out<'c>(
-    name: &'c str,
-    config: &'c CredentialConfig,
-    findings: &'c Findings,
-) -> impl Iterator<Item = String> {
-    config.secrets.iter().flat_map(move |(secret, references)| {
-        let kind = config.provider.secret(secret);
-        references.iter().skip(1).filter_map(move |reference| {
-            let found = findings.get(reference)?.as_ref().ok()?;
-            let hint = misplaced_in(kind, &found.secret)?;
-            Some(format!(
-                "credential.{name}.{secret}: `{reference}`: left out: {hint}"
-            ))
-        })
-    })
+/// Makes a version of the secret `name` that was found. An equal one in `before` passes its age on.
+fn version_of(
+    found: &FoundSecret,
+    origin: SecretOrigin,
+    reference: &Reference,
+    name: &str,
+    before: Option<&Credential>,
+) -> Arc<SecretVersion> {
+    let slot = before.and_then(|before| before.slots.get(name));
+    let previous = before.into_iter().flat_map(|before| &before.previous);
+    let replaced = previous.filter_map(|previous| previous.get(name));
+    let known = slot
+        .into_iter()
+        .flat_map(Slot::versions)
+        .chain(replaced.map(Arc::as_ref));
+    let current = slot.map(|slot| slot.current.as_ref());
+    Arc::new(SecretVersion::new(found, origin, reference, known, current))
+}
+
+/// True if a good value of a further reference is in a slot.
+fn has_accepted(slot: Option<&Slot>, reference: &Reference) -> bool {
+    let mut accepted = slot.into_iter().flat_map(|slot| &slot.accepted);
+    accepted.any(|version| version.reference == *reference)
 }
 
 /// Returns a hint if a value plainly is not a secret of this kind.

@@ -36,7 +36,6 @@ mod version;
 pub use acceptance::{Acceptance, FallbackReason};
 pub use access::{AccessTokenError, IssuedToken, TokenIssuer, access_token};
 pub use account::Credential;
-pub use assemble::left_out;
 pub use fault::CredentialFault;
 pub use forbidden::{ForbiddenRequests, RequestSubject};
 pub use hold::{Hold, ProbedSecrets, RefusedAnswer};

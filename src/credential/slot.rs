@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::version::SecretVersion;
+use crate::config::Reference;
 
 /// The versions of one secret that the configuration lists.
 #[derive(Clone, Debug)]
@@ -11,6 +12,15 @@ pub struct Slot {
     pub current: Arc<SecretVersion>,
     /// The versions of the further references, accepted in signatures of webhooks.
     pub accepted: Vec<Arc<SecretVersion>>,
+    /// The further references whose values are left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A further reference with a value that plainly is no secret of its kind.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    pub(super) reference: Reference,
+    pub(super) hint: &'static str,
 }
 
 impl Slot {

@@ -24,7 +24,7 @@ use super::verify::{checks, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig};
 use crate::credential::source::{Findings, Managers, SeenFiles};
-use crate::credential::{Credential, KeptBackReason, Previous, Verdict, left_out};
+use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
 use crate::delivery::DeliveryTarget;
 use crate::egress::Egress;
 use crate::inbound;
@@ -76,16 +76,11 @@ pub(super) struct InboundDraft {
 }
 
 /// Returns the warnings about the values of secrets: unusual ones, and those left out.
-fn value_warnings(
-    credentials: &BTreeMap<String, Arc<Credential>>,
-    config: &Config,
-    findings: &Findings,
-) -> Vec<String> {
-    let assembled = credentials.values();
-    let doubts = assembled.flat_map(|credential| credential.doubts());
-    let configs = config.credentials.iter();
-    let dropped = configs.flat_map(|(name, config)| left_out(name, config, findings));
-    doubts.chain(dropped).collect()
+fn value_warnings(credentials: &BTreeMap<String, Arc<Credential>>) -> Vec<String> {
+    let of_each = credentials
+        .values()
+        .flat_map(|credential| credential.doubts().chain(credential.left_out()));
+    of_each.collect()
 }
 
 impl Draft {
@@ -128,7 +123,7 @@ impl Draft {
         let signings = Signings::read(&config, &findings, live, &mut remarks);
         let publishers = Publishers::read(&config, &findings, &authorities, live, &mut remarks)?;
         let state = state_of(&config, &findings, live, &mut remarks);
-        warnings.extend(value_warnings(&credentials, &config, &findings));
+        warnings.extend(value_warnings(&credentials));
         warnings.extend(remarks.warnings);
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
