@@ -368,3 +368,26 @@ fn a_certificate_of_a_listener_that_ends_while_it_is_used_is_told() {
     }
     .must_be_seen(&keyside);
 }
+
+/// The question may be refused for something that messages do not need.
+#[test]
+fn a_refused_question_beside_accepted_requests_is_logged_once_and_refuses_no_reload() {
+    let refused = Arc::new(AtomicBool::new(true));
+    let upstream = provider(&refused, json("{}"), invalid(460));
+    let keyside = Setup::new(&upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n")
+        .start();
+    let told = || keyside.log().matches("password of its user").count();
+    let result = || keyside.status()["credentials"][0]["check"]["result"].clone();
+    assert_eq!(result(), "refused");
+    let before = told();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert!(result().is_null());
+    for _ in 0..2 {
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    }
+    assert_eq!(told(), before, "{}", keyside.log());
+}

@@ -18,8 +18,8 @@ use super::webhook_status::webhook_status;
 use crate::audit::AuditStatus;
 use crate::config::SharedLimits;
 use crate::credential::{
-    Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, UnfinishedRotation,
-    Verdict, Verification,
+    Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, Standing,
+    UnfinishedRotation, Verdict, Verification,
 };
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::inbound::metrics::WebhookMetrics;
@@ -226,6 +226,7 @@ pub(super) fn credential_status(credential: &Credential, live: &Live) -> Value {
     let unfinished = credential.unfinished_rotations().all();
     let unfinished: Vec<_> = unfinished.iter().map(unfinished_status).collect();
     let verification = credential.verification();
+    let verification = verification.filter(|found| found.standing != Standing::Disproved);
     let facts = verification.as_ref().and_then(|found| found.facts());
     let concerns = facts
         .map(|facts| concerns(&credential.name, facts, &live.generation))

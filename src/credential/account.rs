@@ -17,7 +17,7 @@ use super::reflection::Reflections;
 use super::renewal::Renewal;
 use super::slot::{SecretRole, Slot};
 use super::unfinished::UnfinishedRotations;
-use super::verification::{Verdict, Verification};
+use super::verification::{Standing, Verification};
 use super::version::SecretVersion;
 use crate::config::ProofForm;
 use crate::named::ByName;
@@ -252,25 +252,33 @@ impl Credential {
     }
 
     /// Stores an answer of the provider about the newest secret set.
-    pub fn keep_verification(&self, verification: Verification) {
+    pub fn keep_verification(&self, mut verification: Verification) {
         if let Some((issued, age)) = verification.issue()
             && let Some(slot) = self.slots.get(self.asked_token())
         {
             slot.current.note_issue(issued, age, verification.at);
+        }
+        let before = self.verification();
+        let same = before.filter(|before| before.verdict == verification.verdict);
+        // While requests are refused as well, the answer is of what they show.
+        if let Some(same) = same.filter(|_| !self.acceptance.is_refused()) {
+            verification.standing = same.standing_of_same();
         }
         self.secret_history
             .verification
             .store(Some(Arc::new(verification)));
     }
 
-    /// Forgets a refusal of the newest secret set by the provider, after a request with the set was accepted. The question is
-    /// due anew then.
-    pub(super) fn drop_refusal(&self) {
+    /// Notes on a refusal of the newest secret set that a request with the set was accepted. The verdict stays, for the
+    /// comparison with the next answer.
+    pub(super) fn disprove_refusal(&self) {
         let kept = &self.secret_history.verification;
         let verification = kept.load();
-        let is_refusal = |found: &Arc<Verification>| matches!(found.verdict, Verdict::Refused(_));
-        if verification.as_ref().is_some_and(is_refusal) {
-            kept.store(None);
+        if let Some(found) = verification.as_ref().filter(|found| found.is_disprovable()) {
+            kept.store(Some(Arc::new(Verification {
+                standing: Standing::Disproved,
+                ..Verification::clone(found)
+            })));
         }
     }
 

@@ -48,6 +48,6 @@ pub use secret_set::SecretSet;
 pub use slot::{SecretRole, Slot};
 pub use unfinished::{UnfinishedRotation, UnfinishedRotations};
 pub use verification::{
-    MESSAGING, SecretRefusal, TokenFacts, TokenNeeds, TokenUse, Verdict, Verification,
+    MESSAGING, SecretRefusal, Standing, TokenFacts, TokenNeeds, TokenUse, Verdict, Verification,
 };
 pub use version::{SecretVersion, SinceFrom};

@@ -176,7 +176,7 @@ impl<'c> SecretSet<'c> {
         if self.is_previous() {
             self.credential.acceptance.fall_back()
         } else {
-            self.credential.drop_refusal();
+            self.credential.disprove_refusal();
             self.credential.acceptance.use_newest()
         }
     }

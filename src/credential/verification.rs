@@ -19,6 +19,20 @@ pub struct Verification {
     pub provider_time: SystemTime,
     /// The verdict.
     pub verdict: Verdict,
+    /// The bearing of accepted requests on the verdict.
+    pub standing: Standing,
+}
+
+/// The bearing of accepted requests on the refusal of the secrets that they were sent with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// No request was accepted since the answer.
+    #[default]
+    Untested,
+    /// A request was accepted since the answer.
+    Disproved,
+    /// The provider repeated the answer after an accepted request: the refusal is of something that requests do not show.
+    Upheld,
 }
 
 /// The result of asking a provider about a credential.
@@ -260,6 +274,21 @@ impl Verification {
         Some((issued, age.unwrap_or_default()))
     }
 
+    /// Returns the standing of an equal verdict that comes after this one.
+    #[must_use]
+    pub fn standing_of_same(&self) -> Standing {
+        match self.standing {
+            Standing::Untested => Standing::Untested,
+            Standing::Disproved | Standing::Upheld => Standing::Upheld,
+        }
+    }
+
+    /// True for a refusal that an accepted request disproves for the first time.
+    #[must_use]
+    pub fn is_disprovable(&self) -> bool {
+        matches!(self.verdict, Verdict::Refused(_)) && self.standing == Standing::Untested
+    }
+
     /// Returns the facts about the token, if the provider accepts it.
     #[must_use]
     pub fn facts(&self) -> Option<&TokenFacts> {
@@ -365,6 +394,7 @@ mod tests {
                     issued,
                     ..TokenFacts::default()
                 }),
+                standing: Standing::Untested,
             };
             let age = verification.issue().map(|(_, age)| age);
             assert_eq!(age, expected, "{issued:?}");

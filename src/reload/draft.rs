@@ -20,7 +20,7 @@ use super::shared::shared_server;
 use super::signatures::Signings;
 use super::state::{apply_sights, state_of};
 use super::streams::Publishers;
-use super::verify::{checks, guilty, log_verdict, run_checks};
+use super::verify::{VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig};
 use crate::credential::source::{Findings, Managers, SeenFiles};
@@ -248,7 +248,10 @@ impl Draft {
             .collect::<Vec<_>>();
         let mut has_kept = HasKept::Nothing;
         for (candidate, verification) in run_checks(unknown.into_iter()).await {
-            let before = self.usable_before(&candidate.name);
+            // The secrets in use are not kept back in favour of themselves.
+            let before = self
+                .usable_before(&candidate.name)
+                .filter(|before| !candidate.newest().is_same_as(before.newest()));
             match (&verification.verdict, before) {
                 (Verdict::Refused(refusal), Some(before)) => {
                     let reason = KeptBackReason::Refused {
@@ -261,7 +264,8 @@ impl Draft {
                 }
                 (verdict, _) => {
                     log_verdict(&candidate, generation, verdict);
-                    if matches!(verdict, Verdict::Refused(refusal) if !refusal.is_of_sender) {
+                    let has_alternative = candidate.alternative_to(candidate.in_use()).is_some();
+                    if effect_of(verdict, false, has_alternative) == VerdictEffect::Refuse {
                         candidate.acceptance().note_refusal();
                     }
                     candidate.keep_verification(verification);

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::Live;
 use crate::config::Config;
 use crate::credential::{
-    Credential, SecretRefusal, TokenFacts, TokenIssuer, TokenNeeds, TokenUse, Verdict, Verification,
+    Credential, SecretRefusal, Standing, TokenFacts, TokenIssuer, TokenNeeds, TokenUse, Verdict,
+    Verification,
 };
 use crate::health::{self, Endpoints, Uses};
 use crate::log::without_numbers;
@@ -138,6 +139,7 @@ impl CredentialCheck {
             at: Instant::now(),
             provider_time: self.upstream.read_clock().time,
             verdict,
+            standing: Standing::Untested,
         }
     }
 }

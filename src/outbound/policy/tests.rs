@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{CredentialConfig, ProofForm};
 use crate::credential::metrics::Rotations;
 use crate::credential::source::Findings;
-use crate::credential::{TokenFacts, Verdict, Verification};
+use crate::credential::{Standing, TokenFacts, Verdict, Verification};
 use crate::limit::Limiter;
 use crate::named::ByName;
 use crate::outbound::metrics::OutboundMetrics;
@@ -453,6 +453,7 @@ fn a_page_of_the_token_sends_no_message() {
             pages: ["5551".to_owned()].into(),
             ..TokenFacts::default()
         }),
+        standing: Standing::Untested,
     });
     let policy = Policy::new(vec![sending]);
     for (target, expected) in [
