@@ -291,11 +291,7 @@ pub(super) const WASSENGER: &[&str] = &[
     "GET DELETE /v1/messages/{message}",
 ];
 
-pub(super) const CLICKATELL: &[&str] = &[
-    "GET POST /v1/media",
-    "GET /v1/media/{file}",
-    "POST /v1/notification",
-];
+pub(super) const CLICKATELL: &[&str] = &["GET POST /v1/media", "GET /v1/media/{file}"];
 
 pub(super) const GUPSHUP: &[&str] = &[
     "POST /sm/api/v1/msg",
