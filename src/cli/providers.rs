@@ -78,7 +78,7 @@ mod tests {
                 "Twilio",
                 "send, media in, typing, status, templates, webhooks",
             ],
-            ["cm", "CM.com", "send"],
+            ["cm", "CM.com", "send, media in by URL"],
             ["standard-webhooks", "Standard Webhooks", "webhooks"],
         ] {
             let is_row = |line: &String| {
