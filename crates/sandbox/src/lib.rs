@@ -94,9 +94,9 @@ impl Sandbox {
     /// An address cannot be bound, or a certificate cannot be made.
     pub async fn start(options: Options) -> Result<Self, SandboxError> {
         let authority = Authority::new()?;
-        let host_name = options.provider.map(|dialect| dialect.host);
+        let names = options.provider.into_iter().flat_map(Dialect::hosts);
         let tls = if options.tls {
-            Some(authority.server(host_name)?)
+            Some(authority.server(names)?)
         } else {
             None
         };
@@ -139,7 +139,7 @@ impl Sandbox {
     /// Returns the certificate of the sandbox's authority, in PEM.
     ///
     /// The certificate of the hosts names `localhost`, `127.0.0.1`, `::1`, `graph.facebook.com`, `lookaside.fbsbx.com`
-    /// and the provider's host.
+    /// and the provider's hosts.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         self.authority.pem()

@@ -39,9 +39,12 @@ impl Authority {
         &self.pem
     }
 
-    /// Makes the configuration of a server, with a certificate for [`NAMES`] and for `host`.
-    pub(crate) fn server(&self, host: Option<&str>) -> Result<Arc<ServerConfig>, CertificateError> {
-        let names: Vec<_> = NAMES.into_iter().chain(host).map(str::to_owned).collect();
+    /// Makes the configuration of a server, with a certificate for [`NAMES`] and for `hosts`.
+    pub(crate) fn server<'a>(
+        &self,
+        hosts: impl Iterator<Item = &'a str>,
+    ) -> Result<Arc<ServerConfig>, CertificateError> {
+        let names: Vec<_> = NAMES.into_iter().chain(hosts).map(str::to_owned).collect();
         let params = CertificateParams::new(names)?;
         let (certificate, key) = self.issue(
             params,

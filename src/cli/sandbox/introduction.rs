@@ -71,7 +71,9 @@ impl Introduction<'_> {
         let further = self.provider.map_or(&[][..], |dialect| dialect.further);
         if !further.is_empty() {
             let origin = self.origin();
-            let hosts = further.iter().map(|name| format!("{name} = \"{origin}\""));
+            let hosts = further
+                .iter()
+                .map(|(name, _)| format!("{name} = \"{origin}\""));
             let hosts = hosts.collect::<Vec<_>>().join(", ");
             writeln!(text, "upstreams      = {{ {hosts} }}")?;
         }

@@ -35,8 +35,8 @@ pub struct Dialect {
     pub(crate) kept_files: Option<KeptFiles>,
     /// The state of messages.
     pub(crate) kept_messages: Option<KeptMessages>,
-    /// The names of the provider's further hosts. The sandbox serves them on the provider's host.
-    pub further: &'static [&'static str],
+    /// The provider's further hosts, each with the name in the preset. The sandbox serves them on the provider's host.
+    pub further: &'static [(&'static str, &'static str)],
     /// The paths that take a message with POST. `{name}` is the parameter `name`, or else any segment.
     pub(crate) sends: &'static [&'static str],
     /// A JSON pointer that only "mark as read" and the sign of typing have, where they go to the path of messages, and the answer to
@@ -65,6 +65,12 @@ impl Dialect {
         template
             .map(|template| self.fill(template))
             .unwrap_or_default()
+    }
+
+    /// Returns the provider's hosts.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &'static str> {
+        let further = self.further.iter().map(|(_, host)| *host);
+        std::iter::once(self.host).chain(further)
     }
 
     /// Returns true if the real provider exchanges keys for tokens on a separate host.

@@ -173,7 +173,10 @@ pub(super) static TABLE: [Dialect; 24] = [
         kept_objects: Some(keeping::TWILIO_CONTENT),
         kept_messages: Some(keeping::TWILIO_MESSAGES),
         host: "api.twilio.com",
-        further: &["messaging", "content"],
+        further: &[
+            ("messaging", "messaging.twilio.com"),
+            ("content", "content.twilio.com"),
+        ],
         parameters: &[("account_sid", "AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b")],
         key: Key {
             name: "auth_token",
@@ -263,7 +266,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "vonage",
         samples: samples::VONAGE,
-        further: &["region"],
+        further: &[("region", "api-us.vonage.com")],
         kept_files: Some(keeping::VONAGE_MEDIA),
         host: "api.nexmo.com",
         parameters: &[("application_id", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b")],
@@ -363,7 +366,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "messagebird",
         samples: samples::MESSAGEBIRD,
-        further: &["integrations"],
+        further: &[("integrations", "integrations.messagebird.com")],
         host: "conversations.messagebird.com",
         key: Key {
             name: "access_key",
@@ -413,7 +416,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         name: "sinch",
         samples: samples::SINCH,
         host: "us.conversation.api.sinch.com",
-        further: &["template"],
+        further: &[("template", "us.template.api.sinch.com")],
         parameters: &[
             ("region", "us"),
             ("project_id", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b"),
