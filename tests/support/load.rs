@@ -75,12 +75,14 @@ impl Load<'_> {
                     }
                 });
             }
+            // The callers end with this value, also where an assertion of `during` fails.
+            let end = OnDrop(&over);
             thread::sleep(Duration::from_millis(200));
             during();
             thread::sleep(Duration::from_millis(500));
             let is_enough = || sent.load(Ordering::Relaxed) > self.min_sends;
             let enough = eventually(MAX_DURATION, is_enough);
-            over.store(true, Ordering::Relaxed);
+            drop(end);
             assert!(
                 enough,
                 "only {} requests sent",
@@ -88,6 +90,15 @@ impl Load<'_> {
             );
         });
         (sent.into_inner(), failures.into_inner().unwrap())
+    }
+}
+
+/// Sets a flag when it is dropped.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
