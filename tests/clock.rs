@@ -215,7 +215,7 @@ fn a_clock_a_year_off_at_a_restart_neither_ends_an_overlap_nor_revives_one() {
     }
 }
 
-/// What stands before the listener blocks the events, and the provider tells nobody: seen in a clock 120 times as fast.
+/// A proxy before the listener blocks the events, and the provider tells nobody: seen in a clock 120 times as fast.
 #[test]
 #[ignore = "needs faketime: tests/run servers"]
 fn a_webhook_whose_events_stop_is_a_problem_until_the_next_event() {

@@ -142,7 +142,7 @@ impl Reloader {
             return false;
         };
         if !is_changed {
-            // The same content, perhaps with new metadata: the next check need not read the file.
+            // An equal content may have new metadata, noted here so that the next check need not read the file.
             live.files.store(Arc::new(now));
             return false;
         }

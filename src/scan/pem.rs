@@ -118,7 +118,7 @@ fn has_whole_line(text: &[u8]) -> bool {
 /// follow.
 fn encoded_letters(text: &[u8], start: usize) -> impl Iterator<Item = (usize, u8)> {
     let rest = text.get(start..).unwrap_or_default();
-    // Of ASCII, only `>`, `?`, `~` and DEL give `+` or `/` in base64, and PEM has none of them.
+    // ASCII gives `+` or `/` in base64 by `>`, `?`, `~` and DEL alone, and PEM has none of them.
     let run = rest
         .iter()
         .take(MAX_ENCODED_PEM)

@@ -217,7 +217,7 @@ fn a_query_leaves_encoded_that_other_servers_take_as_it_is() {
         format!("{line}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}")
     };
     let line = |query: &str| format!("POST {MESSAGES}?{query} HTTP/1.1");
-    // From Meta's page on analytics.
+    // An example of Meta's page on analytics.
     let analytics = "fields=conversation_analytics.start(1656661480).conversation_directions([\"business_initiated\"])";
     let mut rows = Vec::new();
     for query in [analytics, "a=<b>", "a=`b`&c=\"", &"\"".repeat(5000)] {
