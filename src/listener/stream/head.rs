@@ -205,3 +205,25 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 /// The first byte of a TLS record that carries a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of bytes behind an answer: a new request, and the rest of a pipelined head or a body.
+    #[test]
+    fn only_a_method_and_a_target_begin_a_request() {
+        for (bytes, expected) in [
+            ("GET /v23.0/1?a=\"b\" HTTP/1.1\r\n", true),
+            ("POST http://localhost/v23.0/1 HTTP/1.1\r\n", true),
+            ("Idempotency-Key: \"order 4711\"\r\n\r\n", false),
+            ("HOST: localhost\r\n", false),
+            ("{\"to\": \"1\"}", false),
+            (" /v23.0", false),
+            ("GET", false),
+            ("", false),
+        ] {
+            assert_eq!(begins_request(bytes.as_bytes()), expected, "{bytes}");
+        }
+    }
+}
