@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pair_buckets::Pair;
 use super::pause::PauseReason;
 use crate::provider::{Metering, Scope};
 use crate::units::Quota;
@@ -68,8 +69,16 @@ pub struct Ticket {
     pub waited: Duration,
     /// State of the limit for the `RateLimit` headers; none if no limit counted the request.
     pub allowance: Option<Allowance>,
-    /// Time at which the request took the first token of a pair's full bucket.
-    pub first_of_pair: Option<Instant>,
+    /// The token of a pair's full bucket that the request took, if it took one.
+    pub(super) first_of_pair: Option<FirstOfPair>,
+}
+
+/// The first token of a pair's full bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FirstOfPair {
+    pub(super) pair: Pair,
+    /// Time at which a request took the token.
+    pub(super) taken: Instant,
 }
 
 impl Ticket {
@@ -82,10 +91,10 @@ impl Ticket {
     }
 
     /// Leave with a token of a pair's bucket, taken now.
-    pub(super) fn of_pair(quota: Option<Quota>, left: u32, now: Instant) -> Self {
+    pub(super) fn of_pair(pair: Pair, quota: Option<Quota>, left: u32, now: Instant) -> Self {
         let was_full = quota.is_some_and(|quota| left + 1 == quota.burst.get());
         Self {
-            first_of_pair: was_full.then_some(now),
+            first_of_pair: was_full.then_some(FirstOfPair { pair, taken: now }),
             ..Self::new(Scope::Recipient, quota, left)
         }
     }

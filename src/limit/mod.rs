@@ -181,19 +181,10 @@ impl Limiter {
         Ok(ticket.and(before).and(after))
     }
 
-    /// Takes note that the provider answered, now, the message of a ticket. Of several recipients, the ticket does not say
-    /// whose bucket was full.
-    pub fn message_answered(
-        &self,
-        ticket: &Ticket,
-        sender: &str,
-        recipients: &[String],
-        now: Instant,
-    ) {
-        if let (Some(taken), Some(pairs), [recipient]) =
-            (ticket.first_of_pair, &self.pairs, recipients)
-        {
-            pairs.answered(sender, recipient, taken, now);
+    /// Takes note that the provider answered, now, the message of a ticket.
+    pub fn message_answered(&self, ticket: &Ticket, now: Instant) {
+        if let (Some(first), Some(pairs)) = (ticket.first_of_pair, &self.pairs) {
+            pairs.answered(first, now);
         }
     }
 

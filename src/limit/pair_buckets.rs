@@ -1,6 +1,7 @@
 //! Many small token buckets: a bucket for each sender and recipient.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::time::Duration;
 
@@ -14,6 +15,26 @@ use crate::units::Quota;
 /// number is kept in the clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Pair(pub(super) u64);
+
+/// The hasher of tables of pairs. A pair is a keyed hash already, which no caller can aim at a place in a table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PairHasher(u64);
+
+impl Hasher for PairHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, pair: u64) {
+        self.0 = pair;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
 
 /// The buckets of all pairs of a credential, at one quota. Live on over reloads: used tokens stay used.
 ///
@@ -31,7 +52,7 @@ struct PairTable {
     /// The simple table stays: measured by `cargo bench --bench limit` on a busy machine, an own
     /// table with open addressing in 96 shards was no faster at 1,000 pairs (0.3 µs a decision), and
     /// Meta's quota leaves 2,000 pairs at a time.
-    full_at: HashMap<Pair, u64>,
+    full_at: HashMap<Pair, u64, BuildHasherDefault<PairHasher>>,
     /// Number of pairs at which the pairs with a full bucket are forgotten.
     sweep_at: usize,
 }
@@ -42,7 +63,7 @@ impl PairBuckets {
         Self(Mutex::new(PairTable {
             quota,
             began: now,
-            full_at: HashMap::new(),
+            full_at: HashMap::default(),
             sweep_at: MIN_SWEEP,
         }))
     }
@@ -76,10 +97,16 @@ impl PairBuckets {
         if table.full_at.len() >= table.sweep_at {
             table.forget_full(now);
         }
-        let full_at = table.full_at.get(&pair).copied();
-        let mut bucket = table.bucket(full_at.unwrap_or_default());
+        let PairTable {
+            quota,
+            began,
+            full_at,
+            ..
+        } = &mut *table;
+        let full_at = full_at.entry(pair).or_default();
+        let mut bucket = Bucket::new(*quota, *began + Duration::from_nanos(*full_at));
         let left = bucket.take(now)?;
-        table.keep(pair, bucket.full_at());
+        *full_at = nanos_between(*began, bucket.full_at());
         Ok(left)
     }
 
@@ -105,8 +132,7 @@ impl PairTable {
     }
 
     fn nanos(&self, time: Instant) -> u64 {
-        let since = time.saturating_duration_since(self.began);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        nanos_between(self.began, time)
     }
 
     fn change(&mut self, quota: Quota, now: Instant) {
@@ -126,6 +152,11 @@ impl PairTable {
         self.full_at.shrink_to(room);
         self.sweep_at = room.max(MIN_SWEEP);
     }
+}
+
+fn nanos_between(began: Instant, time: Instant) -> u64 {
+    let since = time.saturating_duration_since(began);
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Number of pairs below which no sweep runs: 1 KiB of table.

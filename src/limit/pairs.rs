@@ -1,7 +1,7 @@
 //! The limits of all pairs: of each sender to each recipient.
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -9,10 +9,10 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use super::demand::{Demand, Limited, Ticket};
+use super::demand::{Demand, FirstOfPair, Limited, Ticket};
 use super::kind::LimitKind;
 use super::limit::Limit;
-use super::pair_buckets::{Pair, PairBuckets};
+use super::pair_buckets::{Pair, PairBuckets, PairHasher};
 use super::pause::PauseLength;
 use super::remote::Sharing;
 use super::report::{LimitStatus, LimitUsage};
@@ -30,7 +30,7 @@ pub struct Pairs {
     quota: Option<Quota>,
     sharing: Option<Sharing>,
     buckets: Option<Arc<PairBuckets>>,
-    limits: Mutex<LimitTable<Pair>>,
+    limits: Mutex<LimitTable<Pair, BuildHasherDefault<PairHasher>>>,
     hasher: RandomState,
 }
 
@@ -211,7 +211,7 @@ impl Pairs {
                 return Ok(Ticket::default());
             };
             if let Ok(left) = buckets.take(pair, now) {
-                return Ok(Ticket::of_pair(self.quota, left, now));
+                return Ok(Ticket::of_pair(pair, self.quota, left, now));
             }
         }
         let limit = open.unwrap_or_else(|| self.limit(pair, demand.sender, recipient));
@@ -241,15 +241,14 @@ impl Pairs {
         }
     }
 
-    /// Takes note that the provider answered, now, a message that took the first token of the pair's full bucket at
-    /// `taken`.
+    /// Takes note that the provider answered, now, a message that took the first token of a pair's full bucket.
     ///
     /// The provider counts a message on its arrival, which a handshake or a slow network delays. A bucket that refills
     /// from the taking would then be ahead of the provider's bucket, and the provider would refuse a later message. The
     /// bucket refills from the answer instead, never earlier than the arrival.
-    pub(super) fn answered(&self, sender: &str, recipient: &str, taken: Instant, now: Instant) {
+    pub(super) fn answered(&self, first: FirstOfPair, now: Instant) {
         if let Some(buckets) = &self.buckets {
-            buckets.delay(self.pair(sender, recipient), now - taken);
+            buckets.delay(first.pair, now - first.taken);
         }
     }
 
@@ -311,8 +310,7 @@ mod tests {
         let began = Instant::now();
         let first = send(Duration::ZERO).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let taken = first.first_of_pair.unwrap();
-        pairs.answered("1", "2", taken, Instant::now());
+        pairs.answered(first.first_of_pair.unwrap(), Instant::now());
         for later in 1..4 {
             let ticket = send(interval * 2).await.unwrap();
             assert_eq!(ticket.first_of_pair, None);

@@ -2,7 +2,8 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -12,13 +13,13 @@ use super::report::LimitUsage;
 
 /// Limits by key: by name, or by pair.
 #[derive(Debug, Default)]
-pub(super) struct LimitTable<K> {
-    limits: HashMap<K, Arc<Limit>>,
+pub(super) struct LimitTable<K, S = RandomState> {
+    limits: HashMap<K, Arc<Limit>, S>,
     /// Number of limits at which unused limits are forgotten.
     sweep_at: usize,
 }
 
-impl<K: Eq + Hash + Clone> LimitTable<K> {
+impl<K: Eq + Hash + Clone, S: BuildHasher> LimitTable<K, S> {
     /// The limit of a key, if there is one.
     pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Arc<Limit>>
     where

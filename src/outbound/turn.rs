@@ -107,12 +107,10 @@ async fn try_once(
     let sent_at = Instant::now();
     let (answer, meaning) = exchange.send(body, sent_at).await?;
     let recipients = &contents.recipients;
-    permit.route.limiter.message_answered(
-        &ticket,
-        permit.counted_sender(),
-        recipients,
-        answer.arrived,
-    );
+    permit
+        .route
+        .limiter
+        .message_answered(&ticket, answer.arrived);
     learn::learn(&answer.headers, &meaning, permit, subject, recipients);
     Ok(TurnAnswer {
         effect: ProviderEffect::of(&meaning),
