@@ -27,6 +27,9 @@ pub(super) fn learn(
         learn_throttle(headers, throttle, permit, subject, recipients);
         return;
     }
+    if !tell_of_limits(headers) {
+        return;
+    }
     let limiter = &permit.route.limiter;
     learn_usage(headers, limiter, subject);
     let Some(length) = nothing_left(headers) else {
@@ -43,6 +46,13 @@ pub(super) fn learn(
         LimitSubject::Operation(key) => limiter.objects.pause(key, length, reason),
         LimitSubject::Unlimited => {}
     }
+}
+
+/// True if a header tells of a limit. One pass over the names costs less than a look-up for each header that could tell.
+fn tell_of_limits(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .any(|name| USAGE.contains(name) || REMAINING.contains(name) || *name == RATE_LIMIT)
 }
 
 fn learn_throttle(
@@ -302,14 +312,16 @@ const MIN_UNIX_MILLISECONDS: u64 = 1_000 * MIN_UNIX_TIME;
 /// Type of the entries about administration, as recorded from Meta; messages and media have
 /// `whatsapp`.
 const MANAGEMENT: &str = "whatsapp_business_management";
+/// The headers by which Meta tells the use of limits.
+static USAGE: [HeaderName; 2] = [ACCOUNT_USAGE, APP_USAGE];
 const ACCOUNT_USAGE: HeaderName = HeaderName::from_static("x-business-use-case-usage");
 const APP_USAGE: HeaderName = HeaderName::from_static("x-app-usage");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const REMAINING: [HeaderName; 2] = [
+static REMAINING: [HeaderName; 2] = [
     HeaderName::from_static("ratelimit-remaining"),
     HeaderName::from_static("x-ratelimit-remaining"),
 ];
-const RESET: [HeaderName; 2] = [
+static RESET: [HeaderName; 2] = [
     HeaderName::from_static("ratelimit-reset"),
     HeaderName::from_static("x-ratelimit-reset"),
 ];
