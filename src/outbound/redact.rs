@@ -14,23 +14,35 @@ use crate::spelling::{find_spelled, has_escapes};
 pub(super) struct Redactor<'c> {
     credential: &'c Credential,
     issued: Vec<Arc<IssuedToken>>,
+    /// The length of the shortest secret, in bytes. No spelling of a secret is shorter than the secret, and most headers
+    /// are shorter than any.
+    shortest: usize,
 }
 
 impl<'c> Redactor<'c> {
     /// A redactor for the secrets of a credential.
     pub(super) fn of(credential: &'c Credential) -> Self {
-        Self {
+        let mut redactor = Self {
             credential,
             issued: credential.issued_tokens(),
-        }
+            shortest: 0,
+        };
+        let lengths = redactor.secrets().map(<[u8]>::len);
+        redactor.shortest = lengths.min().unwrap_or(usize::MAX);
+        redactor
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let issued = self.issued.iter().flat_map(|issued| issued.reflections());
+        issued.chain(self.credential.reflections())
     }
 
     /// Replaces every secret by `[redacted]`.
     pub(super) fn redacted<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        without(text, || {
-            let issued = self.issued.iter().flat_map(|issued| issued.reflections());
-            issued.chain(self.credential.reflections())
-        })
+        if text.len() < self.shortest {
+            return Cow::Borrowed(text);
+        }
+        without(text, || self.secrets())
     }
 }
 
@@ -45,10 +57,6 @@ fn without<'t, 's, S>(text: &'t [u8], secrets: impl Fn() -> S) -> Cow<'t, [u8]>
 where
     S: Iterator<Item = &'s [u8]>,
 {
-    // No spelling of a secret is shorter than the secret, and most headers are shorter than any.
-    if secrets().all(|secret| secret.len() > text.len()) {
-        return Cow::Borrowed(text);
-    }
     let mut clean = Vec::new();
     let mut rest = text;
     while let Some((start, end)) = find(rest, &secrets) {
