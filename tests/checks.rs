@@ -497,6 +497,7 @@ fn after_a_refusal_the_log_names_the_secret_at_fault_and_the_reason() {
     for (about_token, blamed, reason) in [
         (invalid(463), token, "it has expired"),
         (invalid(460), token, "password of its user was changed"),
+        (invalid(467), token, "revoked or has ended"),
         (invalid(458), token, "the app was removed"),
         (
             proof,

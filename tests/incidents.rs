@@ -151,6 +151,11 @@ fn a_revoked_token_an_ended_token_and_a_reset_app_secret_are_told_apart() {
             "it has expired",
         ),
         (
+            refusal(190, 467, "Invalid access token"),
+            invalid(467),
+            "it is invalid, because it was revoked or has ended",
+        ),
+        (
             proof.clone(),
             proof,
             "the app secret is not that of the token's app",

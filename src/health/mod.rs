@@ -193,7 +193,7 @@ fn meaning_of_subcode(subcode: i64) -> &'static str {
         459 | 464 => ": its user must log in and confirm the account",
         460 => ": the password of its user was changed",
         463 => ": it has expired",
-        467 => ": it was revoked",
+        467 => ": it is invalid, because it was revoked or has ended",
         492 => ": its session has ended",
         _ => "",
     }
