@@ -39,14 +39,14 @@ fn time_until_sent(
 
 /// Replaces the token of a sidecar again and again. Returns the times from the new file to the first request with it, the
 /// shortest first.
-fn times(watch: &str, signal: Option<Signal>) -> Vec<Duration> {
+fn times(watch: &str, signal: Option<Signal>, rounds: u64) -> Vec<Duration> {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).level("info").watch(watch).start();
     let mut client = keyside.connect();
-    let mut times: Vec<_> = (0..ROUNDS)
+    let mut times: Vec<_> = (0..rounds)
         .map(|round| {
             // Two reloads right after each other are kept apart.
-            thread::sleep(Duration::from_millis(70 + 13 * round));
+            thread::sleep(Duration::from_millis(70 + 13 * (round % 10)));
             let token = format!("EAANUMBER{round}X");
             let began = Instant::now();
             keyside.dir().write("token", &token);
@@ -60,12 +60,11 @@ fn times(watch: &str, signal: Option<Signal>) -> Vec<Duration> {
     times
 }
 
-const ROUNDS: u64 = 10;
 const WATCH: Duration = Duration::from_millis(200);
 
 #[test]
 fn a_new_file_is_sent_within_the_watch_and_50_ms() {
-    let times = times("200ms", None);
+    let times = times("200ms", None, 10);
     eprintln!("from a file to its use, with watch = 200ms: {times:?}");
     let slowest = *times.last().unwrap();
     assert!(
@@ -75,11 +74,12 @@ fn a_new_file_is_sent_within_the_watch_and_50_ms() {
 }
 
 #[test]
-fn a_new_file_is_sent_20_ms_after_a_signal() {
-    let times = times("off", Some(Signal::HUP));
-    eprintln!("from SIGHUP to its use: {times:?}");
-    let median = times[times.len() / 2];
-    assert!(median < stretched(Duration::from_millis(20)), "{times:?}");
+fn a_new_file_is_sent_20_ms_after_a_signal_and_once_in_a_hundred_50_ms() {
+    let times = times("off", Some(Signal::HUP), 100);
+    let [p50, p99] = [50, 99].map(|percent| times[times.len() * percent / 100]);
+    eprintln!("from SIGHUP to its use: p50 {p50:?}, p99 {p99:?}: {times:?}");
+    assert!(p50 < stretched(Duration::from_millis(20)), "{times:?}");
+    assert!(p99 < stretched(Duration::from_millis(50)), "{times:?}");
 }
 
 #[test]
