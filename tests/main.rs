@@ -85,6 +85,7 @@ mod renewals;
 mod replays;
 mod rotate;
 mod rotate_cuts;
+mod rotate_exchange;
 mod rotate_given;
 mod rotate_held;
 mod rotate_new;

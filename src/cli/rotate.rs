@@ -24,7 +24,7 @@ use crate::json::words::moment;
 use crate::reload::Live;
 use crate::rotation::{
     Author, Finished, JournalPlace, Obstacle, Record, Replacement, Resumed, Rotation,
-    RotationError, RotationIntent, RotationTarget, RotationWorker,
+    RotationError, RotationIntent, RotationTarget, RotationWorker, UNKNOWN_TOKEN,
 };
 use crate::secret::{Fingerprint, Secret, SecretError};
 use crate::units::Written;
@@ -512,6 +512,10 @@ async fn resume(
     match rotation.resume(RotationIntent::Finish).await? {
         Resumed::NothingLeft => {
             say!("   the earlier rotation left no secret to place or to revoke: a new one begins");
+            Ok(Resume::Begin)
+        }
+        Resumed::ExchangeLost => {
+            say!("   the exchange was cut off: {UNKNOWN_TOKEN}. A new rotation begins");
             Ok(Resume::Begin)
         }
         Resumed::Placed(kept) => {

@@ -220,9 +220,7 @@ impl fmt::Display for RotationError {
             Self::Unchanged(obstacle) => write!(f, "{obstacle}; nothing was changed"),
             Self::ExchangeLost(error) => write!(
                 f,
-                "{error}; nothing was changed. The answer to the exchange is lost: Meta may have made a token that nobody \
-                 knows. Try again; if no such token may exist, revoke all tokens of the System User in Business Settings, \
-                 and make a new one"
+                "{error}; nothing was changed. The answer to the exchange is lost: {UNKNOWN_TOKEN}. Try again"
             ),
             Self::TakenBack {
                 obstacle,
@@ -418,6 +416,10 @@ impl Obstacle {
         }
     }
 }
+
+/// The consequence of an exchange without an answer. Only the value itself revokes a token.
+pub const UNKNOWN_TOKEN: &str = "Meta may have made a token that nobody knows, and that lives until its end; if no such token may \
+    exist, revoke all tokens of the System User in Business Settings, and make a new one";
 
 fn advice(stop: Stop) -> &'static str {
     match stop {

@@ -31,7 +31,9 @@ mod unfinished;
 
 pub use decision::{RotationIntent, Stop};
 pub use ending::Finished;
-pub use error::{Doubt, HeldSecret, NewSecretFate, Obstacle, RotationError, UnprovedSecret};
+pub use error::{
+    Doubt, HeldSecret, NewSecretFate, Obstacle, RotationError, UNKNOWN_TOKEN, UnprovedSecret,
+};
 pub use holders::SecretHolder;
 pub use journal::{Journal, JournalError, JournalPlace};
 pub use record::{Author, Record, RotationOrigin, RotationStep};

@@ -61,6 +61,18 @@ impl Rotation<'_> {
         }
     }
 
+    /// Records an exchange without an answer: a token may be alive that no file and no message can name.
+    pub(super) fn record_lost_exchange(&self) {
+        let old = self.record().and_then(|record| record.old);
+        let fields = [
+            ("credential", self.target.credential.as_str().into()),
+            ("secret", self.target.secret.as_str().into()),
+            ("old", old.map(|old| shown(&old).to_string()).into()),
+            ("by", self.worker.name.as_str().into()),
+        ];
+        self.worker.audit.record("exchange lost", fields);
+    }
+
     pub(super) fn record_event(&self, event: &str, new: &Secret) {
         let old = self
             .record()

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::decision::RotationIntent;
 use super::ending::Finished;
-use super::error::{NewSecretFate, Obstacle, RotationError};
+use super::error::{NewSecretFate, Obstacle, RotationError, UNKNOWN_TOKEN};
 use super::holders::SecretHolder;
 use super::journal::{JournalError, JournalPlace};
 use super::notes::aside;
@@ -410,8 +410,16 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     if rotation.record().is_none() {
         return Ok(());
     }
-    let Resumed::Placed(kept) = rotation.resume(RotationIntent::Finish).await? else {
-        return Ok(());
+    let kept = match rotation.resume(RotationIntent::Finish).await? {
+        Resumed::Placed(kept) => kept,
+        Resumed::NothingLeft => return Ok(()),
+        Resumed::ExchangeLost => {
+            tracing::warn!(
+                credential = name,
+                "the exchange of a renewal was cut off: {UNKNOWN_TOKEN}"
+            );
+            return Ok(());
+        }
     };
     if !sends_with(&live, &rotation.target, kept) {
         reloader.request_and_wait(ReloadCause::Renewal).await.ok();

@@ -18,6 +18,8 @@ pub enum Resumed {
     Placed(Fingerprint),
     /// The rotation that was cut off left no secret to place or to revoke.
     NothingLeft,
+    /// The rotation was cut off in the exchange, and changed nothing: the provider may have made a token that nobody knows.
+    ExchangeLost,
 }
 
 impl Rotation<'_> {
@@ -75,6 +77,11 @@ impl Rotation<'_> {
                 self.write_old(Obstacle::NotInUse).await?;
                 self.drop_journal().await;
                 Ok(Resumed::NothingLeft)
+            }
+            Decision::Drop if record.step == RotationStep::Exchanging => {
+                self.record_lost_exchange();
+                self.drop_journal().await;
+                Ok(Resumed::ExchangeLost)
             }
             Decision::Drop => {
                 self.drop_journal().await;

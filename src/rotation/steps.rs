@@ -154,8 +154,12 @@ impl<'l> Rotation<'l> {
         let token = match health::exchange_token(&query, self.app(), lifetime).await {
             Ok(token) => Arc::new(token),
             Err(error) => {
+                let is_lost = error.may_be_done();
+                if is_lost {
+                    self.record_lost_exchange();
+                }
                 self.drop_journal().await;
-                return Err(if error.may_be_done() {
+                return Err(if is_lost {
                     RotationError::ExchangeLost(error)
                 } else {
                     RotationError::Unchanged(Obstacle::Exchange(error))
