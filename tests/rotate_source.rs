@@ -14,17 +14,20 @@ use crate::support::sandbox::Sandbox;
 use crate::support::{APP_SECRET, TOKEN, eventually};
 
 const NEW: &str = "EAANEWGIVENxyz0123456789";
-const PLAIN: &str = "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n";
+/// The secrets of a credential in two files.
+pub(crate) const PLAIN: &str =
+    "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n";
 
-struct Stand {
-    sandbox: Sandbox,
-    keyside: Keyside,
+/// The sandbox of Meta, and a sidecar that sends to it.
+pub(crate) struct Stand {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) keyside: Keyside,
     _secrets: Directory,
 }
 
 impl Stand {
     /// Starts a sidecar whose file `name` has the content.
-    fn start(credential: &str, name: &str, content: &str) -> Self {
+    pub(crate) fn start(credential: &str, name: &str, content: &str) -> Self {
         let secrets = Directory::new();
         secrets.write("token", TOKEN);
         secrets.write("app_secret", APP_SECRET);
@@ -42,7 +45,17 @@ impl Stand {
         }
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Finished {
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Finished {
+        let done = self.command(arguments, input).output().unwrap();
+        Finished {
+            code: done.status.code(),
+            output: [done.stdout, done.stderr]
+                .map(|text| String::from_utf8(text).unwrap())
+                .concat(),
+        }
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str], input: &str) -> Command {
         let dir = self.keyside.dir();
         dir.write("input", input);
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
@@ -53,20 +66,14 @@ impl Stand {
             .env("HOME", dir.path())
             .env_remove("XDG_STATE_HOME")
             .stdin(std::fs::File::open(dir.join("input")).unwrap());
-        let done = command.output().unwrap();
-        Finished {
-            code: done.status.code(),
-            output: [done.stdout, done.stderr]
-                .map(|text| String::from_utf8(text).unwrap())
-                .concat(),
-        }
+        command
     }
 
-    fn held(&self, name: &str) -> String {
+    pub(crate) fn held(&self, name: &str) -> String {
         std::fs::read_to_string(self.keyside.dir().join(name)).unwrap()
     }
 
-    fn is_good(&self, token: &str) -> bool {
+    pub(crate) fn is_good(&self, token: &str) -> bool {
         let question = get(&format!(
             "/v23.0/106540352242922?fields=id&access_token={token}"
         ));
@@ -74,7 +81,7 @@ impl Stand {
         client.ask(&question).unwrap().status == 200
     }
 
-    fn sends(&self) -> bool {
+    pub(crate) fn sends(&self) -> bool {
         let credential = &self.keyside.status()["credentials"][0];
         credential["usable"] == true && credential["sends"] == "current"
     }

@@ -23,7 +23,7 @@ use crate::credential::source::{SecretPlace, SourceError, read_all};
 use crate::json::words::moment;
 use crate::reload::Live;
 use crate::rotation::{
-    Author, Finished, JournalPlace, Obstacle, Record, Replacement, Resumed, Rotation,
+    Author, Finished, JournalPlace, LeftProgram, Obstacle, Record, Replacement, Resumed, Rotation,
     RotationError, RotationIntent, RotationTarget, RotationWorker, UNKNOWN_TOKEN,
 };
 use crate::secret::{Fingerprint, Secret, SecretError};
@@ -534,12 +534,17 @@ async fn resume(
 
 /// Announces the wait for a program.
 pub(super) fn say_wait(rotation: &Rotation<'_>) {
-    if let Some(left) = rotation.writer_may_end_in() {
-        let longest = Written(Duration::from_secs(left.as_secs() + 1));
-        say!(
-            "   waiting {longest} for the end of the program that writes the secret: end it by hand if it runs for longer"
-        );
-    }
+    let Some(program) = rotation.left_program() else {
+        return;
+    };
+    let longest = Written(Duration::from_secs(program.wait().as_secs() + 1));
+    let then = match program {
+        LeftProgram::Running(..) => "which is killed then",
+        LeftProgram::Unseen(_) => {
+            "which runs elsewhere or has ended: end it by hand if it runs for longer"
+        }
+    };
+    say!("   waiting {longest} for the end of the program that writes the secret, {then}");
 }
 
 /// Returns the new secret of an earlier rotation if the secret given now takes its part: nothing proves the earlier secret.

@@ -6,7 +6,7 @@ use super::decision::Stop;
 use super::holders::SecretHolder;
 use super::journal::JournalError;
 use crate::config::{Reference, ReferenceError};
-use crate::credential::source::{PlaceError, SecretPlace, SourceError};
+use crate::credential::source::{PlaceError, ProgramGoesOn, SecretPlace, SourceError};
 use crate::credential::{CredentialFault, Verdict};
 use crate::document::shown;
 use crate::health::QueryError;
@@ -136,6 +136,8 @@ pub enum Obstacle {
     HoldsOther(String),
     /// The journal cannot be used.
     Journal(JournalError),
+    /// A program of an earlier rotation goes on, and may put its secret in place.
+    ProgramGoesOn(ProgramGoesOn),
     /// The reading of a file was cut off by the end of the process.
     Interrupted,
     /// A reload is refused already, before anything has changed.
@@ -342,6 +344,7 @@ impl fmt::Display for Obstacle {
                 "{obstacle}; the old secret stays in use, and the new one, {new}, may be good: {doubt}"
             ),
             Self::Stopped(stop) => f.write_str(advice(*stop)),
+            Self::ProgramGoesOn(error) => fmt::Display::fmt(error, f),
             of_place => of_place.fmt_place(f),
         }
     }

@@ -225,6 +225,7 @@ mod tests {
             revoke_at: None,
             old: Some(secret("EAAOLD")),
             new: Some(secret("EAANEW")),
+            program: None,
         }
     }
 

@@ -15,6 +15,7 @@ mod holders;
 mod journal;
 mod journal_file;
 mod journal_sealed;
+mod left_program;
 mod notes;
 mod orphans;
 mod proof;
@@ -36,6 +37,7 @@ pub use error::{
 };
 pub use holders::SecretHolder;
 pub use journal::{Journal, JournalError, JournalPlace};
+pub use left_program::LeftProgram;
 pub use record::{Author, Record, RotationOrigin, RotationStep};
 pub use renewal::renew;
 pub use replacement::Replacement;

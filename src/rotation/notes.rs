@@ -32,6 +32,7 @@ impl Rotation<'_> {
             revoke_at,
             old: self.target.current.clone(),
             new: None,
+            program: None,
         }
     }
 

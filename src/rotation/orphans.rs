@@ -126,6 +126,7 @@ mod tests {
             revoke_at: None,
             old: None,
             new: None,
+            program: None,
         }
     }
 

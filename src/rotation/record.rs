@@ -9,6 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::credential::source::ProgramTrace;
 use crate::secret::{Fingerprint, Secret};
 
 /// A rotation under way.
@@ -34,6 +35,8 @@ pub struct Record {
     pub old: Option<Arc<Secret>>,
     /// The new secret for the place; `None` before the exchange.
     pub new: Option<Arc<Secret>>,
+    /// The program that the last write gave a secret.
+    pub program: Option<ProgramTrace>,
 }
 
 /// The work that a rotation belongs to.
@@ -106,6 +109,7 @@ impl Record {
             revoke_at: self.revoke_at.map(seconds),
             old: old.as_ref().map(|old| old.as_str()),
             new: new.as_ref().map(|new| new.as_str()),
+            program: self.program.as_ref().map(Cow::Borrowed),
         };
         let names = self.credential.len() + self.secret.len() + self.place.len();
         let secrets: usize = old.iter().chain(&new).map(|secret| secret.len()).sum();
@@ -132,6 +136,7 @@ impl Record {
             revoke_at: form.revoke_at.map(time),
             old: decoded(form.old)?,
             new: decoded(form.new)?,
+            program: form.program.map(Cow::into_owned),
         })
         .filter(|_| form.version == VERSION)
     }
@@ -164,6 +169,9 @@ struct RecordForm<'r> {
     revoke_at: Option<u64>,
     old: Option<&'r str>,
     new: Option<&'r str>,
+    /// Absent in journals of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    program: Option<Cow<'r, ProgramTrace>>,
 }
 
 fn encoded(secret: &Secret) -> Zeroizing<String> {
@@ -195,7 +203,7 @@ fn time(seconds: u64) -> SystemTime {
 /// The version of the form.
 const VERSION: u32 = 1;
 /// The most bytes of a record besides names and secrets.
-const MAX_FRAME: usize = 512;
+const MAX_FRAME: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -218,8 +226,12 @@ mod tests {
             revoke_at: Some(time(1_764_486_400)),
             old: Some(secret(old)),
             new: new.map(secret),
+            program: serde_json::from_str(TRACE).ok(),
         }
     }
+
+    /// A trace with the largest numbers.
+    const TRACE: &str = r#"{"pid":2147483647,"started":18446744073709551615,"system":"0c8f7ab1-9ea5-4d66-8d0b-64f1ee0d3a1c pid:[4294967295]"}"#;
 
     #[test]
     fn a_record_survives_its_line() {
@@ -242,6 +254,8 @@ mod tests {
             );
             assert_eq!(read.revoke_at, Some(time(1_764_486_400)));
             assert_eq!(read.place, "exec:/bin/put \"x\"");
+            assert_eq!(read.program, record(old, new).program);
+            assert!(read.program.is_some());
         }
     }
 
@@ -254,6 +268,14 @@ mod tests {
         let text = String::from_utf8(line.to_vec()).unwrap();
         let newer = text.replace("\"version\":1", "\"version\":2");
         assert!(Record::of_line(newer.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_has_no_program() {
+        let text = String::from_utf8(record("EAAOLD", None).to_line().to_vec()).unwrap();
+        let (earlier, _) = text.split_once(",\"program\":").unwrap();
+        let read = Record::of_line(format!("{earlier}}}").as_bytes()).unwrap();
+        assert!(read.program.is_none() && read.old.is_some());
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Rotation<'_> {
         let Some(record) = self.record() else {
             return Err(self.unfinished(Obstacle::NotInUse));
         };
-        self.await_writer().await;
+        self.await_left_program().await?;
         let record = self.follow_place(record).await?;
         let held = self.held(record.old.as_deref(), Some(&new)).await;
         let (held, other) = held.map_err(|obstacle| self.unfinished(obstacle))?;

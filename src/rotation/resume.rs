@@ -1,7 +1,6 @@
 //! The way on from a rotation that was cut off.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::decision::{CutOffEvidence, Decision, Held, Life, RotationIntent, decide};
 use super::error::{Obstacle, ReadFault, RotationError};
@@ -31,30 +30,14 @@ impl Rotation<'_> {
         let Some(record) = self.record() else {
             return Ok(Resumed::NothingLeft);
         };
-        self.await_writer().await;
+        self.await_left_program().await?;
         let record = self.follow_place(record).await?;
         let old = record.old.as_deref();
         let (held, other) = match self.held(old, record.new.as_ref()).await {
             Ok(held) => held,
             Err(obstacle) => return Err(self.unfinished(obstacle)),
         };
-        let evidence = CutOffEvidence {
-            held,
-            source: self.held_by_source(old, held).await,
-            old: match &record.old {
-                Some(old) => self.life(old).await?,
-                None => Life::Dead,
-            },
-            new: match &record.new {
-                Some(new) => Some(self.life(new).await?),
-                None => None,
-            },
-            other: match &other {
-                Some(other) if held == Held::Other => self.life(other).await?,
-                _ => Life::Unknown,
-            },
-            step: record.step,
-        };
+        let evidence = self.evidence(&record, held, other.as_ref()).await?;
         match decide(evidence, intent) {
             Decision::Keep(held) => {
                 let kept = match held {
@@ -91,30 +74,30 @@ impl Rotation<'_> {
         }
     }
 
-    /// Returns the rest of the usual time of a program from a killed process, which may still write a secret of the journal;
-    /// `None` if no write is expected. A program that nobody bounds may take longer.
-    #[must_use]
-    pub fn writer_may_end_in(&self) -> Option<Duration> {
-        let journal = self.journal.lock();
-        let record = journal.record()?;
-        let is_writing = matches!(
-            record.step,
-            RotationStep::Placing | RotationStep::TakingBack
-        );
-        let place = SecretPlace::parse(&record.place)
-            .ok()
-            .filter(|_| is_writing)?;
-        let limit = place.outlasts_process_by()?;
-        // A clock that was set back prolongs no wait.
-        let passed = journal.modified()?.elapsed().unwrap_or_default();
-        limit.checked_sub(passed).filter(|left| !left.is_zero())
-    }
-
-    /// Waits for the usual end of a program of a killed process.
-    pub(super) async fn await_writer(&self) {
-        if let Some(left) = self.writer_may_end_in() {
-            tokio::time::sleep(left).await;
-        }
+    /// Asks for the life of each secret of the journal.
+    async fn evidence(
+        &self,
+        record: &Record,
+        held: Held,
+        other: Option<&Arc<Secret>>,
+    ) -> Result<CutOffEvidence, RotationError> {
+        Ok(CutOffEvidence {
+            held,
+            source: self.held_by_source(record.old.as_deref(), held).await,
+            old: match &record.old {
+                Some(old) => self.life(old).await?,
+                None => Life::Dead,
+            },
+            new: match &record.new {
+                Some(new) => Some(self.life(new).await?),
+                None => None,
+            },
+            other: match other {
+                Some(other) if held == Held::Other => self.life(other).await?,
+                _ => Life::Unknown,
+            },
+            step: record.step,
+        })
     }
 
     /// Goes on with the place of the journal, unless the user names a place now: the place of before may be out of order.

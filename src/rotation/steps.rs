@@ -41,6 +41,8 @@ pub struct Rotation<'l> {
     pub(super) worker: RotationWorker,
     /// The provider's facts about the secret in use.
     facts: TokenFacts,
+    /// True if an earlier process began the rotation.
+    is_taken_up: bool,
     /// The secret that the place holds, and that is to stay alive.
     pub(super) kept: Option<Arc<Secret>>,
 }
@@ -64,6 +66,7 @@ impl<'l> Rotation<'l> {
             live,
             routes,
             target,
+            is_taken_up: journal.record().is_some(),
             journal: Arc::new(Mutex::new(journal)),
             worker,
             facts: TokenFacts::default(),
@@ -240,7 +243,6 @@ impl<'l> Rotation<'l> {
         else {
             return Err(self.unfinished(Obstacle::NotInUse));
         };
-        self.note_writer(RotationStep::Placing).await?;
         let place = self.target.place.clone();
         let old = old.as_deref();
         let found = match self.held(old, Some(&new)).await {
@@ -251,8 +253,8 @@ impl<'l> Rotation<'l> {
             Some(found) => found.as_deref(),
             None => old,
         };
-        let written = place.replace(&self.live.managers, expected, &new).await;
-        let error = match written {
+        let written = self.write(RotationStep::Placing, expected, &new);
+        let error = match written.await? {
             Ok(()) => return self.note_placed(&new).await,
             // The answer to the write is lost, so the place is read: the value shows if the write went through.
             Err(error @ PlaceError::Unknown(_)) => match self.held(old, Some(&new)).await {
@@ -264,21 +266,15 @@ impl<'l> Rotation<'l> {
                     );
                 }
             },
+            // An earlier program may have put the new secret in place, and the place cannot be read.
+            Err(error) if self.is_taken_up && place.is_hidden() => {
+                return Err(self.unfinished(Obstacle::Write(Box::new(WriteFault { place, error }))));
+            }
             Err(error) => error,
         };
         Err(self
             .take_back(Obstacle::Write(Box::new(WriteFault { place, error })), None)
             .await)
-    }
-
-    /// Notes the begin of a write beyond the end of the process: a later process knows the end of the write by the time of
-    /// the record.
-    pub(super) async fn note_writer(&self, step: RotationStep) -> Result<(), RotationError> {
-        if self.target.place.outlasts_process_by().is_none() {
-            return Ok(());
-        }
-        let noted = self.change_record(|record| record.step = step).await;
-        noted.map_err(|obstacle| self.unfinished(obstacle))
     }
 
     pub(super) async fn note_placed(&mut self, new: &Arc<Secret>) -> Result<(), RotationError> {

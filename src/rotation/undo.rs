@@ -26,8 +26,8 @@ impl Rotation<'_> {
             return Ok(obstacle);
         };
         let place = self.target.place.clone();
-        let managers = &self.live.managers;
-        let Err(error) = place.replace(managers, Some(&new), &old).await else {
+        let written = self.write(RotationStep::TakingBack, Some(&new), &old);
+        let Err(error) = written.await? else {
             return Ok(obstacle);
         };
         // Somebody else may have written the old secret or another one meanwhile: the new one is not in place either way.

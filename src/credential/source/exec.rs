@@ -1,5 +1,6 @@
-//! `exec:`: a program prints the secret, or takes a new secret.
+//! `exec:`: a program prints the secret.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, Command};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -17,7 +19,6 @@ use super::document::SecretDocument;
 use super::error::{MAX_SIZE, SourceError};
 use super::place_error::{PlaceError, PlaceFault};
 use super::program_error::first_line;
-use crate::secret::Secret;
 
 /// Runs `program` and returns its standard output.
 ///
@@ -27,45 +28,73 @@ pub(super) async fn run(
     program: &Path,
     arguments: &[String],
 ) -> Result<SecretDocument, SourceError> {
-    output(start(program, arguments, Stdio::null())?, b"").await
+    // The terminal stops a program of another group that asks for a passphrase there.
+    let group = if std::io::stdin().is_terminal() {
+        RunIn::GroupOfCaller
+    } else {
+        RunIn::GroupOfItsOwn
+    };
+    run_in(group, program, arguments).await
 }
 
-/// Runs `program` with a new secret on standard input, within the time of a read.
-///
-/// # Errors
-/// If the program cannot be started. If the program fails or takes too long, the secret may be in its place.
-pub(super) async fn feed(
+/// The process group that a program runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RunIn {
+    /// The group of Keyside: a kill ends the program alone.
+    GroupOfCaller,
+    /// A group that the program leads: a kill ends all that the program has started.
+    GroupOfItsOwn,
+}
+
+async fn run_in(
+    group: RunIn,
     program: &Path,
     arguments: &[String],
-    secret: &Secret,
-) -> Result<(), PlaceError> {
-    let not_started = |error| PlaceError::NotWritten(PlaceFault::Program(error));
-    let mut child = start(program, arguments, Stdio::piped()).map_err(not_started)?;
-    let input = child.stdin.take();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the secret goes to the program that the user has named for it"
-    )]
-    let value = secret.expose().as_bytes();
-    let running = async {
-        // At the same time: the program may print before the end of its input.
-        let (ended, ()) = tokio::join!(output(child, value), write(input, value));
-        ended
+) -> Result<SecretDocument, SourceError> {
+    let mut command = command(program, arguments);
+    command.stdin(Stdio::null());
+    if group == RunIn::GroupOfItsOwn {
+        command.process_group(0);
+    }
+    let mut child = command.spawn().map_err(SourceError::not_started)?;
+    // Dropped before the child: afterwards the id may belong to another process.
+    let mut led = match group {
+        RunIn::GroupOfItsOwn => ProgramGroup::led_by(&child),
+        RunIn::GroupOfCaller => ProgramGroup(None),
     };
-    let ended = timeout(FEED_TIMEOUT, running)
-        .await
-        .unwrap_or(Err(SourceError::TimedOut(FEED_TIMEOUT)));
-    match ended {
-        Ok(_) => Ok(()),
-        Err(error) => Err(PlaceError::Unknown(PlaceFault::Program(error))),
+    let ended = output(&mut child, b"").await;
+    led.release_after(&ended);
+    ended
+}
+
+/// A process group that is killed when dropped.
+pub(super) struct ProgramGroup(Option<Pid>);
+
+impl ProgramGroup {
+    /// Returns the group of a program that leads one.
+    pub(super) fn led_by(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    /// Returns the leader.
+    pub(super) fn leader(&self) -> Option<Pid> {
+        self.0
+    }
+
+    /// Lets the group live if the program has ended by itself: it may have left an agent for later by right.
+    pub(super) fn release_after(&mut self, ended: &Result<SecretDocument, SourceError>) {
+        if let Ok(_) | Err(SourceError::Failed { .. }) = ended {
+            self.0 = None;
+        }
     }
 }
 
-/// Writes the secret and closes the pipe. A program that does not read reports success by its status.
-async fn write(input: Option<ChildStdin>, value: &[u8]) {
-    if let Some(mut input) = input {
-        input.write_all(value).await.ok();
-        input.shutdown().await.ok();
+impl Drop for ProgramGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            kill_process_group(group, Signal::KILL).ok();
+        }
     }
 }
 
@@ -84,26 +113,26 @@ pub(super) fn can_feed(program: &Path) -> Result<(), PlaceError> {
     }
 }
 
-fn start(program: &Path, arguments: &[String], input: Stdio) -> Result<Child, SourceError> {
+/// Returns the command for a program whose output is read.
+pub(super) fn command(program: &Path, arguments: &[String]) -> Command {
     let passed_on = PASSED_ON.iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
         Some((name, value))
     });
-    Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .envs(passed_on)
-        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(SourceError::not_started)
+        .kill_on_drop(true);
+    command
 }
 
 /// Waits for the end of a program, and returns its standard output. `given` is what the program was given and may repeat.
-async fn output(mut child: Child, given: &[u8]) -> Result<SecretDocument, SourceError> {
+pub(super) async fn output(child: &mut Child, given: &[u8]) -> Result<SecretDocument, SourceError> {
     let complaint = Arc::new(Mutex::new(Zeroizing::new(Vec::new())));
     let mut reading = JoinSet::new();
     if let Some(stderr) = child.stderr.take() {
@@ -187,14 +216,34 @@ const PASSED_ON: [&str; 41] = [
 ];
 /// The bytes that are kept of standard error.
 const MAX_COMPLAINT: usize = 1024;
-/// The time for a program that takes a secret, as long as for a program that prints a secret.
-pub(super) const FEED_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for standard error after the end of the program.
 const STDERR_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_program_out_of_time_ends_with_all_that_it_has_started() {
+        let folder = std::env::temp_dir().join(format!("keyside-exec-{}", std::process::id()));
+        let script = format!("sleep 60 & echo $! > {}; wait", folder.display());
+        let arguments = ["-c".to_owned(), script];
+        let running = run_in(RunIn::GroupOfItsOwn, Path::new("/bin/sh"), &arguments);
+        let ended = timeout(Duration::from_secs(1), running).await;
+        assert!(ended.is_err(), "the program waits");
+        let child = std::fs::read_to_string(&folder).unwrap();
+        std::fs::remove_file(&folder).unwrap();
+        let stat = format!("/proc/{}/stat", child.trim());
+        for _ in 0..100 {
+            // A process that has ended may wait for its parent's question.
+            match std::fs::read_to_string(&stat) {
+                Ok(stat) if !stat.contains(") Z ") => {}
+                _ => return,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the child goes on");
+    }
 
     #[test]
     fn the_documentation_lists_each_variable_that_programs_get() {

@@ -29,7 +29,9 @@ mod managers;
 mod mount;
 mod place;
 mod place_error;
+mod place_program;
 mod program_error;
+mod program_trace;
 mod seen;
 mod vault;
 
@@ -42,6 +44,8 @@ pub use late::{LateAnswers, LateReads};
 pub use managers::{LastRead, Managers};
 pub use place::SecretPlace;
 pub use place_error::{PlaceError, PlaceFault};
+pub use place_program::PlaceProgram;
+pub use program_trace::{ProgramGoesOn, ProgramLife, ProgramTrace};
 pub use seen::{Care, SeenFiles};
 
 use crate::config::Reference;

@@ -16,6 +16,7 @@ use super::file_write;
 use super::found::RawSecret;
 use super::managers::Managers;
 use super::place_error::{PlaceError, PlaceFault};
+use super::place_program::{FEED_TIMEOUT, PlaceProgram};
 use crate::config::{Reference, ReferenceError};
 use crate::secret::Secret;
 
@@ -45,12 +46,31 @@ impl SecretPlace {
         }
     }
 
-    /// Returns the usual limit of a write beyond the end of the process; `None` for a write within the process. A killed process
-    /// cannot enforce the limit.
+    /// Returns the limit of a write that may outlast a killed process; `None` for a write within the process.
     #[must_use]
     pub fn outlasts_process_by(&self) -> Option<Duration> {
         let is_program = matches!(self.reference(), Reference::Exec { .. });
-        is_program.then_some(exec::FEED_TIMEOUT)
+        is_program.then_some(FEED_TIMEOUT)
+    }
+
+    /// True if the present value cannot be read back.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        matches!(self, Self::Named(Reference::Exec { .. }))
+    }
+
+    /// Starts the program of a place, so that its trace can be noted before it gets the secret; `None` for a place without
+    /// a program.
+    ///
+    /// # Errors
+    /// If the program cannot be started: the place is as it was.
+    pub fn start_program(&self) -> Result<Option<PlaceProgram>, PlaceError> {
+        match self {
+            Self::Named(Reference::Exec { program, arguments }) => {
+                PlaceProgram::start(program, arguments).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Reads the present value; `None` if the value cannot be read back, as from a program that takes values.
@@ -115,7 +135,9 @@ impl SecretPlace {
                     .replace(namespace, name, key, expected, new)
                     .await
             }
-            Reference::Exec { program, arguments } => exec::feed(program, arguments, new).await,
+            Reference::Exec { program, arguments } => {
+                PlaceProgram::start(program, arguments)?.feed(new).await
+            }
             #[cfg(feature = "aws")]
             Reference::Aws { name, field } => {
                 managers

@@ -1,0 +1,208 @@
+//! The trace of a started program, by which a later process finds the program again.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use serde::{Deserialize, Serialize};
+
+/// The identity of a program that leads a process group of its own. Ids of processes are used again, so the time of the
+/// start and the system belong to the identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramTrace {
+    /// The id of the program and of its group.
+    pid: i32,
+    /// The start of the program, in the kernel's ticks since the boot.
+    started: u64,
+    /// The boot of the system, and the namespace of the id.
+    system: String,
+}
+
+/// The life of a program, as far as this process can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramLife {
+    /// The program, or a process that the program started, runs.
+    Running,
+    /// The program and all processes of its group have ended.
+    Ended,
+    /// The program was started where this process cannot look: on another system, or in another container.
+    Unseen,
+}
+
+/// The failure to end a program.
+#[derive(Debug)]
+pub struct ProgramGoesOn {
+    /// The id of the program.
+    pid: i32,
+    /// The error of the system.
+    error: Option<Errno>,
+}
+
+impl fmt::Display for ProgramGoesOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, error } = self;
+        write!(
+            f,
+            "the program that an earlier rotation gave a secret runs as process {pid}, and could not be ended"
+        )?;
+        match error {
+            Some(error) => write!(f, ": {error}; end it as its user, or as root"),
+            None => f.write_str("; end it by hand"),
+        }
+    }
+}
+
+impl std::error::Error for ProgramGoesOn {}
+
+impl ProgramTrace {
+    /// Returns the trace of a child of this process; `None` without `/proc`.
+    pub(super) fn of(pid: Pid) -> Option<Self> {
+        Some(Self {
+            pid: pid.as_raw_nonzero().get(),
+            started: ProcessStat::read(&pid.as_raw_nonzero().to_string())?.started,
+            system: system()?,
+        })
+    }
+
+    /// Returns the life of the program.
+    #[must_use]
+    pub fn life(&self) -> ProgramLife {
+        if system().as_ref() != Some(&self.system) {
+            return ProgramLife::Unseen;
+        }
+        // The kernel gives the id of a group to no new process before the group has ended.
+        let leader = ProcessStat::read(&self.pid.to_string());
+        let is_of_another = leader.is_some_and(|leader| leader.started != self.started);
+        let Some(group) = Pid::from_raw(self.pid).filter(|_| !is_of_another) else {
+            return ProgramLife::Ended;
+        };
+        match test_kill_process_group(group) {
+            Err(Errno::SRCH) => ProgramLife::Ended,
+            Ok(()) if !has_members(self.pid) => ProgramLife::Ended,
+            Ok(()) | Err(_) => ProgramLife::Running,
+        }
+    }
+
+    /// Ends the program and its group, as the process that started the program would have done.
+    ///
+    /// # Errors
+    /// If the program goes on.
+    pub async fn end(&self) -> Result<(), ProgramGoesOn> {
+        let group = Pid::from_raw(self.pid);
+        let killed = group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
+        for _ in 0..END_ATTEMPTS {
+            if self.life() != ProgramLife::Running {
+                return Ok(());
+            }
+            tokio::time::sleep(END_INTERVAL).await;
+        }
+        Err(ProgramGoesOn {
+            pid: self.pid,
+            error: killed.err(),
+        })
+    }
+}
+
+/// The fields of proc(5) about a process.
+struct ProcessStat {
+    /// `Z` for a process that has ended, and whose parent has not asked for the status.
+    state: String,
+    group: i32,
+    started: u64,
+}
+
+impl ProcessStat {
+    fn read(pid: &str) -> Option<Self> {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The second field, the name of the program, may have spaces and brackets.
+        let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?;
+        let mut fields = fields.split_ascii_whitespace();
+        Some(Self {
+            state: fields.next()?.to_owned(),
+            group: fields.nth(1)?.parse().ok()?,
+            started: fields.nth(16)?.parse().ok()?,
+        })
+    }
+}
+
+/// True if a process of the group has not ended.
+fn has_members(group: i32) -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut processes =
+        names.filter_map(|name| ProcessStat::read(name.parse::<u32>().is_ok().then_some(&name)?));
+    processes.any(|process| process.group == group && !["Z", "X"].contains(&&*process.state))
+}
+
+/// Returns the boot of the system and the namespace of this process's ids.
+fn system() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
+}
+
+/// The number of looks at a program that was killed: together 2 s, far more than the kernel takes.
+const END_ATTEMPTS: usize = 100;
+/// The time between two looks at a program that was killed.
+const END_INTERVAL: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// Starts a shell that leads a group of its own.
+    fn shell(script: &str) -> (Child, ProgramTrace) {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).process_group(0);
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        let trace = ProgramTrace::of(pid).unwrap();
+        (child, trace)
+    }
+
+    #[tokio::test]
+    async fn a_group_lives_until_its_last_process_has_ended() {
+        let (mut child, trace) = shell("sleep 60 & :");
+        child.wait().unwrap();
+        assert_eq!(
+            trace.life(),
+            ProgramLife::Running,
+            "a child in the background"
+        );
+        trace.end().await.unwrap();
+        assert_eq!(trace.life(), ProgramLife::Ended);
+    }
+
+    #[test]
+    fn another_process_of_the_id_is_not_the_program() {
+        let (mut child, trace) = shell("sleep 60");
+        for (other, expected) in [
+            (trace.clone(), ProgramLife::Running),
+            (
+                ProgramTrace {
+                    started: trace.started + 1,
+                    ..trace.clone()
+                },
+                ProgramLife::Ended,
+            ),
+            (
+                ProgramTrace {
+                    system: "another".to_owned(),
+                    ..trace.clone()
+                },
+                ProgramLife::Unseen,
+            ),
+        ] {
+            assert_eq!(other.life(), expected, "{other:?}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,113 @@
+//! A program that an earlier rotation gave a secret, and that outlives the process of the rotation.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::{Obstacle, RotationError};
+use super::record::{Record, RotationStep};
+use super::steps::Rotation;
+use crate::credential::source::{PlaceError, ProgramLife, ProgramTrace, SecretPlace};
+use crate::secret::Secret;
+
+/// A program of a killed process, which may still write a secret of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftProgram {
+    /// The program runs, and is ended after this time.
+    Running(Duration, ProgramTrace),
+    /// The program may run where this process cannot look. The time is the rest of what a rotation allows a program.
+    Unseen(Duration),
+}
+
+impl LeftProgram {
+    /// Returns the program of a record that was written this time ago; `None` if no write is expected.
+    fn of(record: &Record, passed: Duration) -> Option<Self> {
+        let is_writing = matches!(
+            record.step,
+            RotationStep::Placing | RotationStep::TakingBack
+        );
+        let place = SecretPlace::parse(&record.place)
+            .ok()
+            .filter(|_| is_writing)?;
+        let left = place.outlasts_process_by()?.saturating_sub(passed);
+        match &record.program {
+            Some(trace) if trace.life() == ProgramLife::Running => {
+                Some(Self::Running(left, trace.clone()))
+            }
+            Some(trace) if trace.life() == ProgramLife::Ended => None,
+            _ => Some(Self::Unseen(left)).filter(|_| !left.is_zero()),
+        }
+    }
+
+    /// Returns the longest wait for the end of the program.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        match self {
+            Self::Running(left, _) | Self::Unseen(left) => *left,
+        }
+    }
+}
+
+impl Rotation<'_> {
+    /// Writes a secret to the place. The journal knows a program before the program gets the secret: a later process
+    /// finds the program again, and ends it before anything else is done with the secret.
+    ///
+    /// # Errors
+    /// If the journal cannot be written: the program got no secret then.
+    pub(super) async fn write(
+        &self,
+        step: RotationStep,
+        expected: Option<&Secret>,
+        new: &Secret,
+    ) -> Result<Result<(), PlaceError>, RotationError> {
+        let place = &self.target.place;
+        let program = match place.start_program() {
+            Ok(Some(program)) => program,
+            Ok(None) => return Ok(place.replace(&self.live.managers, expected, new).await),
+            Err(error) => return Ok(Err(error)),
+        };
+        let trace = program.trace();
+        let noted = self
+            .change_record(|record| {
+                record.step = step;
+                record.program = trace;
+            })
+            .await;
+        noted.map_err(|obstacle| self.unfinished(obstacle))?;
+        Ok(program.feed(new).await)
+    }
+
+    /// Returns the program of a killed process, which may still write a secret of the journal.
+    #[must_use]
+    pub fn left_program(&self) -> Option<LeftProgram> {
+        let journal = self.journal.lock();
+        // A clock that was set back prolongs no wait.
+        let passed = journal.modified()?.elapsed().unwrap_or_default();
+        LeftProgram::of(journal.record()?, passed)
+    }
+
+    /// Waits for the end of a program of a killed process, and ends the program after the time that every program has.
+    ///
+    /// # Errors
+    /// If the program goes on.
+    pub(super) async fn await_left_program(&self) -> Result<(), RotationError> {
+        match self.left_program() {
+            None => Ok(()),
+            Some(LeftProgram::Unseen(left)) => {
+                tokio::time::sleep(left).await;
+                Ok(())
+            }
+            Some(LeftProgram::Running(left, trace)) => {
+                let end = Instant::now() + left;
+                while trace.life() == ProgramLife::Running && Instant::now() < end {
+                    tokio::time::sleep(LIFE_INTERVAL).await;
+                }
+                let ended = trace.end().await;
+                ended.map_err(|error| self.unfinished(Obstacle::ProgramGoesOn(error)))
+            }
+        }
+    }
+}
+
+/// The time between two looks at a program.
+const LIFE_INTERVAL: Duration = Duration::from_millis(100);
