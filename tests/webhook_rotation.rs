@@ -10,6 +10,7 @@ use crate::support::webhook::{application, event, setup, signature, with_credent
 use crate::support::{APP_SECRET, eventually};
 
 const NEXT: &str = "the next app secret";
+const LAST: &str = "the last app secret";
 const RATE: u32 = 500;
 const SECONDS: u32 = 4;
 
@@ -104,6 +105,25 @@ fn an_overlap_that_ends_while_events_need_it_is_an_alarm_before_its_end() {
     assert_eq!(status.code, Some(1), "{}", status.output);
     let is_over = || !is_taken(APP_SECRET) && told() == "[]";
     assert!(eventually(Duration::from_secs(6), is_over), "{}", told());
+}
+
+#[test]
+fn the_older_of_two_overlaps_is_an_alarm_before_its_end_as_well() {
+    let application = application();
+    let keyside = with_credential(&application, "overlap = \"6s\"").start();
+    keyside.dir().write("app_secret", NEXT);
+    assert_eq!(keyside.reload().status, 200);
+    std::thread::sleep(Duration::from_secs(3));
+    keyside.dir().write("app_secret", LAST);
+    assert_eq!(keyside.reload().status, 200);
+    let told = || keyside.status()["credentials"][0]["overlap_concerns"].to_string();
+    let signed = event(&[&signature(APP_SECRET, b"{}")], b"{}");
+    let is_told = || {
+        keyside.event(&signed).status == 200 && told().contains("events are still signed with it")
+    };
+    assert!(eventually(Duration::from_secs(6), is_told), "{}", told());
+    let log = keyside.log();
+    assert!(log.contains("events are still signed with it"), "{log}");
 }
 
 #[test]

@@ -93,8 +93,26 @@ impl Credential {
             .iter()
             .filter_map(move |previous| previous.get(secret))
             .filter(move |version| !is_in_slot(version))
-            .map(|version| (SecretRole::Previous, &**version));
+            .map(move |version| {
+                (
+                    SecretRole::Previous(self.last_with(secret, version)),
+                    &**version,
+                )
+            });
         current.into_iter().chain(listed).chain(replaced)
+    }
+
+    /// Returns the place of the previous set that ends last, of the sets with an equal secret.
+    fn last_with(&self, secret: &str, version: &SecretVersion) -> usize {
+        let has_equal = |previous: &Previous| {
+            let own = previous.get(secret);
+            own.is_some_and(|own| own.secret().same_as(version.secret()))
+        };
+        let sets = self.previous.iter().enumerate();
+        sets.filter(|(_, previous)| has_equal(previous))
+            .max_by_key(|(_, previous)| previous.until())
+            .map(|(place, _)| place)
+            .unwrap_or_default()
     }
 
     /// Returns the slots by the name of the secret.
@@ -217,10 +235,13 @@ impl Credential {
         &self.history.unfinished
     }
 
-    /// Returns the last event that a previous secret signed.
-    #[must_use]
-    pub fn last_match(&self) -> &LastEvent {
-        &self.history.last_match
+    /// Notes an event that a secret of this role signed.
+    pub fn note_match(&self, role: SecretRole) {
+        if let SecretRole::Previous(place) = role
+            && let Some(previous) = self.previous.get(place)
+        {
+            previous.last_match.note();
+        }
     }
 
     /// Returns the last event whose signature none of the secrets makes.

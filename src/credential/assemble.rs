@@ -358,6 +358,7 @@ fn newest_of(credential: &Credential) -> Previous {
         access: Arc::clone(&credential.access),
         replaced: Instant::now(),
         until: Instant::now(),
+        last_match: Arc::default(),
     }
 }
 

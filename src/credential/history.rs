@@ -12,8 +12,6 @@ use super::verification::Verification;
 /// The history that a credential keeps over a change of its secrets.
 #[derive(Debug, Default)]
 pub(super) struct CredentialHistory {
-    /// The last event that a previous secret signed.
-    pub(super) last_match: LastEvent,
     /// The last event whose signature none of the secrets makes.
     pub(super) last_forgery: LastEvent,
     /// The requests forbidden to every secret at hand.

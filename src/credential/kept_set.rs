@@ -105,6 +105,7 @@ impl KeptSet {
             access: Arc::new(AccessTokens::default()),
             replaced: now,
             until: now + left,
+            last_match: Arc::default(),
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Previous {
     pub(super) access: Arc<AccessTokens>,
     pub(super) replaced: Instant,
     pub(super) until: Instant,
+    /// The last event that a secret of the set signed. Copies of the set share it.
+    pub(super) last_match: Arc<LastEvent>,
 }
 
 /// The time of the last event of some kind.
@@ -68,6 +70,12 @@ impl Previous {
     #[must_use]
     pub fn until(&self) -> Instant {
         self.until
+    }
+
+    /// Returns the last event that a secret of the set signed.
+    #[must_use]
+    pub fn last_match(&self) -> &LastEvent {
+        &self.last_match
     }
 
     /// True until the overlap ends.

@@ -49,8 +49,9 @@ pub enum SecretRole {
     Current,
     /// A version that the configuration lists after the current one.
     Accepted,
-    /// A version that was replaced and is within its overlap.
-    Previous,
+    /// A version that was replaced and is within its overlap. Holds the place among the previous secret sets: of the sets
+    /// with the version, the one that ends last.
+    Previous(usize),
 }
 
 impl SecretRole {
@@ -60,7 +61,7 @@ impl SecretRole {
         match self {
             Self::Current => "current",
             Self::Accepted => "accepted",
-            Self::Previous => "previous",
+            Self::Previous(_) => "previous",
         }
     }
 }

@@ -47,7 +47,6 @@ use store::{Stored, store};
 use verify::{Check, Freshness, Nonces, Proof, Verifier};
 
 use crate::beat::{next_beat_of_traffic, stir};
-use crate::credential::SecretRole;
 use crate::headers::read_as;
 use crate::listener::{Link, network_of};
 use crate::memory::{MemoryBudget, SMALL};
@@ -247,9 +246,7 @@ impl Inbound {
             return Ok(probe::answer(&mark, &endpoint.name));
         }
         endpoint.metrics.secret_used(proof.which.as_str());
-        if proof.which == SecretRole::Previous {
-            endpoint.credential.last_match().note();
-        }
+        endpoint.credential.note_match(proof.which);
         match proof.freshness(&self.nonces, SystemTime::now()) {
             Freshness::New => {}
             // The provider has not seen the answer to an event that the application has accepted.

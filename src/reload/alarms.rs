@@ -94,17 +94,37 @@ pub fn overlap_concerns(live: &Live, credential: &Credential) -> Vec<&'static st
         return Vec::new();
     };
     let near = config.overlap.mul_f64(OVERLAP_WARNING_SHARE);
-    let is_near_end = credential
-        .previous()
-        .first()
-        .is_some_and(|last| last.until().saturating_duration_since(Instant::now()) <= near);
-    let is_sent = credential.in_use().is_previous();
-    let is_matched = credential.last_match().age().is_some_and(|age| age < near);
+    let now = Instant::now();
+    let uses = credential.previous().iter().map(|previous| PreviousUse {
+        left: previous.until().saturating_duration_since(now),
+        is_sent: credential.is_sent(previous),
+        last_match: previous.last_match().age(),
+    });
+    concerns_of(uses, near)
+}
+
+/// The use of a previous secret set.
+struct PreviousUse {
+    /// The time until the end of the overlap.
+    left: Duration,
+    /// True if requests are sent with the set.
+    is_sent: bool,
+    /// The time since the last event that was signed with the set.
+    last_match: Option<Duration>,
+}
+
+/// Returns the uses of the sets that are `near` their end, each with what to do. Each set has an end of its own.
+fn concerns_of(uses: impl Iterator<Item = PreviousUse>, near: Duration) -> Vec<&'static str> {
+    let mut is_sent = false;
+    let mut is_matched = false;
+    for ending in uses.filter(|previous| previous.left <= near) {
+        is_sent |= ending.is_sent;
+        is_matched |= ending.last_match.is_some_and(|age| age < near);
+    }
     [is_sent, is_matched]
         .into_iter()
         .zip(OVERLAP_CONCERNS)
-        .filter(|(is_used, _)| is_near_end && *is_used)
-        .map(|(_, concern)| concern)
+        .filter_map(|(is_used, concern)| is_used.then_some(concern))
         .collect()
 }
 
@@ -224,6 +244,30 @@ mod tests {
     fn an_end_has_a_stage_for_each_number_of_days_and_one_when_it_is_there() {
         for (left, expected) in [(15, 0), (14, 0), (13, 1), (6, 2), (1, 3), (0, 4)] {
             assert_eq!(expiry_stage(days(left)), expected, "{left} days");
+        }
+    }
+
+    #[test]
+    fn each_of_the_previous_sets_is_a_concern_near_its_own_end() {
+        let seconds = Duration::from_secs;
+        let [sends, signs] = OVERLAP_CONCERNS;
+        // The time left, the sending, and the last match of each set, the latest set first.
+        let cases: [(&[(u64, bool, Option<u64>)], &[&str]); 7] = [
+            (&[], &[]),
+            (&[(11, true, Some(1))], &[]),
+            (&[(10, true, None)], &[sends]),
+            (&[(10, false, Some(9))], &[signs]),
+            (&[(10, false, Some(10))], &[]),
+            (&[(50, false, None), (5, false, Some(1))], &[signs]),
+            (&[(50, false, Some(1)), (5, true, None)], &[sends]),
+        ];
+        for (sets, expected) in cases {
+            let uses = sets.iter().map(|&(left, is_sent, last_match)| PreviousUse {
+                left: seconds(left),
+                is_sent,
+                last_match: last_match.map(seconds),
+            });
+            assert_eq!(concerns_of(uses, seconds(10)), expected, "{sets:?}");
         }
     }
 
