@@ -89,6 +89,7 @@ mod rotate_exchange;
 mod rotate_given;
 mod rotate_held;
 mod rotate_new;
+mod rotate_places;
 mod rotate_program;
 mod rotate_proof;
 mod rotate_source;

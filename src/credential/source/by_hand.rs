@@ -6,13 +6,15 @@
 use std::path::Path;
 
 use super::file;
+use super::file_write::behind_links;
+use super::mount::{Mount, MountPoints};
 use crate::config::Reference;
 
 /// Returns the command for the place that a reference names; `None` for a place that only the user knows.
 pub(super) fn command(place: &Reference) -> Option<String> {
     match place {
-        Reference::File(path) => Some(file(path)),
-        Reference::FileField { path, field } => Some(file_field(path, field)),
+        Reference::File(path) => Some(at_home(path, None)),
+        Reference::FileField { path, field } => Some(at_home(path, Some(field))),
         Reference::Systemd(name) => Some(format!(
             "write the file that LoadCredential={name}: of the unit names, then: systemctl restart UNIT"
         )),
@@ -42,13 +44,89 @@ pub(super) fn command(place: &Reference) -> Option<String> {
         } => {
             let namespace = namespace.as_ref();
             let namespace = namespace.map_or(String::new(), |own| format!(" --namespace {own}"));
-            Some(format!(
-                "printf '{{\"data\":{{\"{key}\":\"%s\"}}}}' \"$(base64 -w0)\" | \
-                 kubectl patch secret {name}{namespace} --type merge --patch-file /dev/stdin"
-            ))
+            Some(kubectl(&format!("{name}{namespace}"), key))
         }
         Reference::Env(_) | Reference::Exec { .. } => None,
     }
+}
+
+/// Returns the command for a file, where the file can be written: a command for a read-only mount would fail there.
+fn at_home(path: &Path, field: Option<&str>) -> String {
+    let home = FileHome::of(path);
+    let command = |path: &Path| match field {
+        None => file(path),
+        Some(field) => file_field(path, field),
+    };
+    match home {
+        FileHome::Here => command(path),
+        FileHome::ClusterVolume { key } => match field {
+            None => format!(
+                "in place of SECRET, with the name of the volume's Secret from the manifest of the pod: {}",
+                kubectl("SECRET", &key)
+            ),
+            Some(_) => format!(
+                "change the key {key} of the volume's Secret, which the manifest of the pod names, with kubectl"
+            ),
+        },
+        FileHome::Mounted(mount) => {
+            let point = mount.point.display();
+            let source = &mount.source;
+            match mount.path_at_source(&behind_links(path).unwrap_or(path.to_owned())) {
+                Some(there) => format!(
+                    "outside of this mount, in the file system of {source}, of which {point} is a part: {}",
+                    command(&there)
+                ),
+                None => format!(
+                    "write it at the source of the read-only mount {point}, {source}, or mount a folder that can be written there"
+                ),
+            }
+        }
+        FileHome::MountPoint => format!(
+            "{} is mounted by itself: write the file that is mounted there, then start the container again",
+            path.display()
+        ),
+    }
+}
+
+/// The place where a file can be written.
+enum FileHome {
+    /// Where the path leads.
+    Here,
+    /// The Secret of Kubernetes whose volume the kubelet keeps, under this key unless the manifest maps the key.
+    ClusterVolume { key: String },
+    /// The source of a read-only mount.
+    Mounted(Mount),
+    /// The source of a mount of the file alone.
+    MountPoint,
+}
+
+impl FileHome {
+    fn of(path: &Path) -> Self {
+        let has_data = |folder: &Path| folder.join("..data").is_symlink();
+        if MountPoints::of_this_process().has(path) {
+            return Self::MountPoint;
+        }
+        let mount = behind_links(path).map(|file| Mount::read_only_of(&file));
+        match mount.ok().flatten() {
+            None => Self::Here,
+            Some(_) if path.parent().is_some_and(has_data) => Self::ClusterVolume {
+                key: path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+            },
+            Some(mount) => Self::Mounted(mount),
+        }
+    }
+}
+
+/// Returns the command for a key of a Secret of Kubernetes.
+fn kubectl(secret: &str, key: &str) -> String {
+    format!(
+        "printf '{{\"data\":{{\"{key}\":\"%s\"}}}}' \"$(base64 -w0)\" | \
+         kubectl patch secret {secret} --type merge --patch-file /dev/stdin"
+    )
 }
 
 /// A file beside the old one, and a rename: no reader ever sees half of a value.

@@ -72,7 +72,7 @@ pub(super) fn replace_expected(
 }
 
 /// Returns the file to replace, which may be missing: a symbolic link stays, and its target is replaced.
-fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
+pub(super) fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {

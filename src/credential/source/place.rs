@@ -196,7 +196,8 @@ impl SecretPlace {
         }
     }
 
-    /// Returns the command with which a user writes the new value, read from standard input or from the file `NEW`.
+    /// Returns the command with which a user writes the new value, read from standard input or from the file `NEW`, with the
+    /// place to run it where this process sees a read-only mount. Reads the mounts.
     #[must_use]
     pub fn by_hand(&self) -> Option<String> {
         by_hand::command(self.reference())
