@@ -86,18 +86,25 @@ fn several_secrets_of_one_file_are_told_apart_by_their_fields() {
 }
 
 #[test]
-fn a_token_of_meta_is_no_key_of_another_provider() {
+fn a_token_of_meta_and_a_key_of_webhooks_are_no_key_of_another_provider() {
     let config = "[credential.d]\nprovider = \"360dialog\"\napi_key = \"file:@DIR@/key\"\n\
                   webhook_token = \"file:@DIR@/chosen\"\n[[route]]\ncredential = \"d\"\n";
-    for (key, code) in [(CANARY, 78), ("d0ZkTQr5Zc1PVd2hT8mQw7XkAK", 0)] {
+    for (key, code, told) in [
+        (CANARY, 78, "this provider's own key"),
+        (
+            "whsec_Gm0PX48GKYqrTwjUPD8ILPZIo2LaLaSw",
+            78,
+            "key of webhooks",
+        ),
+        ("d0ZkTQr5Zc1PVd2hT8mQw7XkAK", 0, "360dialog"),
+    ] {
         let done = Setup::at("http://127.0.0.1:1")
             .file("key", key)
             .file("chosen", "my-verify-token=1")
             .config(config)
             .finish("check");
         assert_eq!(done.code, Some(code), "{}", done.output);
-        let is_told = done.output.contains("this provider's own key");
-        assert_eq!(is_told, code == 78, "{}", done.output);
+        assert!(done.output.contains(told), "{}", done.output);
         assert!(!done.output.contains("Gm0PX4"), "{}", done.output);
     }
 }

@@ -9,7 +9,7 @@ use super::acceptance::{Acceptance, FallbackReason};
 use super::access::tokens::AccessTokens;
 use super::account::Credential;
 use super::fault::CredentialFault;
-use super::form::{misplaced, not_of_look};
+use super::form::{misplaced, not_of_kind};
 use super::kept_back::{KeptBack, KeptBackReason};
 use super::previous::Previous;
 use super::proof::ProofCache;
@@ -342,8 +342,10 @@ fn has_accepted(slot: Option<&Slot>, reference: &Reference) -> bool {
 fn misplaced_in(kind: Option<&SecretKind>, secret: &Secret) -> Option<&'static str> {
     let form = kind.map_or(SecretForm::Text, |kind| kind.form);
     let origin = kind.map_or(SecretOrigin::Chosen, |kind| kind.origin);
-    let look = || kind.filter(|kind| kind.has_look())?.text.as_ref();
-    misplaced(form, origin, secret).or_else(|| not_of_look(look()?, secret))
+    let is_random_text =
+        |kind: &&SecretKind| kind.form == SecretForm::Text && kind.origin == SecretOrigin::Random;
+    let of_kind = || not_of_kind(kind.filter(is_random_text)?, secret);
+    misplaced(form, origin, secret).or_else(of_kind)
 }
 
 /// Returns the newest secret set of a credential as a `Previous`.

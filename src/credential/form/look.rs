@@ -2,25 +2,67 @@
 
 use super::super::encoded::from_base64;
 use super::meta::is_app_secret;
-use crate::provider::{Letters, TextForm};
+use super::shape::{is_jwt, is_mail_address, is_number, is_short_key, is_uuid};
+use crate::provider::{Letters, SecretKind, TextForm};
 use crate::secret::Secret;
 
-/// Returns a hint for a foreign provider's secret, an id, or base64 of a secret of the given look.
-/// The hint contains nothing of the value.
-pub(in crate::credential) fn not_of_look(look: &TextForm, secret: &Secret) -> Option<&'static str> {
+/// Returns a hint for a value that a provider made at random as another kind of secret: a foreign provider's key, the key of
+/// webhooks, an id, or base64 of the right one. The hint contains nothing of the value.
+pub(in crate::credential) fn not_of_kind(
+    kind: &SecretKind,
+    secret: &Secret,
+) -> Option<&'static str> {
     #[expect(
         clippy::disallowed_methods,
         reason = "looks at the shape of the value and says nothing of it"
     )]
     let value = secret.expose();
+    let look = kind.text.as_ref();
+    if has_begin(value, look, &API_KEYS) {
+        Some("it has the begin of another provider's key; put this provider's own one there")
+    } else if (kind.required || look.is_some()) && has_begin(value, look, &WEBHOOK_KEYS) {
+        Some(
+            "it is a key of webhooks (whsec_...), which sends nothing; put the key for requests there",
+        )
+    } else {
+        not_of_look(look?, value)
+    }
+}
+
+/// Returns a hint for a value of a look.
+fn not_of_look(look: &TextForm, value: &str) -> Option<&'static str> {
     if begins_with_sid(value) {
         Some(
             "it is the SID of an account or of an API key of Twilio, alone or before the secret; put the secret alone there",
         )
-    } else if is_telling(value, look) {
-        Some("it has the begin of another provider's secret; put this provider's own one there")
     } else if is_base64_of(value, look) {
         Some("it is base64 of a secret; put the decoded secret there")
+    } else if look.is_unlike(value.as_bytes()) {
+        // A provider may make keys of another look some day, so the look alone refuses nothing.
+        of_known_form(value)
+    } else {
+        None
+    }
+}
+
+/// Returns a hint for a form that keys of no look at hand have.
+fn of_known_form(value: &str) -> Option<&'static str> {
+    if is_jwt(value) {
+        Some("it is a JSON Web Token; put the key of this provider there")
+    } else if is_app_secret(value) {
+        Some(
+            "it has 32 hex digits, as app secrets of Meta have, and another look than keys of this provider; put the key there",
+        )
+    } else if is_number(value) {
+        Some("it is a number, as ids and phone numbers are; put the key there")
+    } else if is_uuid(value) {
+        Some("it is a UUID, as ids are; put the key there")
+    } else if is_short_key(value) {
+        Some(
+            "it is base64 of 32 bytes, as keys that sign or verify events are; put the key for requests there",
+        )
+    } else if is_mail_address(value) {
+        Some("it is an e-mail address; put the key there")
     } else {
         None
     }
@@ -33,12 +75,13 @@ fn begins_with_sid(value: &str) -> bool {
     ["AC", "SK"].into_iter().any(is_of_kind)
 }
 
-/// True for a value with the begin and the length of another provider's secret.
-fn is_telling(value: &str, look: &TextForm) -> bool {
+/// True for a value with a telling begin, which the look does not have, and with the length.
+fn has_begin(value: &str, look: Option<&TextForm>, begins: &[(&str, usize)]) -> bool {
     let is_of = |(begin, min): &(&str, usize)| {
-        look.begins != *begin && value.starts_with(begin) && value.len() >= *min
+        let is_own = look.is_some_and(|look| look.begins == *begin);
+        !is_own && value.starts_with(begin) && value.len() >= *min
     };
-    TELLING.iter().any(is_of)
+    begins.iter().any(is_of)
 }
 
 /// True for base64 of a value of the given look. A secret of base64 letters may encode a text by right.
@@ -48,7 +91,9 @@ fn is_base64_of(value: &str, look: &TextForm) -> bool {
 }
 
 /// The telling begins of the presets' secrets in requests, with the shortest length of each. Meta's tokens have separate rules.
-const TELLING: [(&str, usize); 2] = [("KEY0", 40), ("bk_", 20)];
+const API_KEYS: [(&str, usize); 2] = [("KEY0", 40), ("bk_", 20)];
+/// The begins of Standard Webhooks for secret and public keys, with the shortest length of each.
+const WEBHOOK_KEYS: [(&str, usize); 2] = [("whsec_", 20), ("whpk_", 20)];
 
 #[cfg(test)]
 mod tests {
@@ -62,7 +107,7 @@ mod tests {
         let provider = presets::provider(preset).unwrap();
         let kind = provider.secret(secret).unwrap();
         let value = Secret::parse(Zeroizing::new(value.as_bytes().to_vec())).unwrap();
-        not_of_look(kind.text.as_ref().unwrap(), &value)
+        not_of_kind(kind, &value)
     }
 
     #[test]
@@ -99,6 +144,56 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_other_kinds_are_refused_for_each_key_of_requests_whose_look_they_lack() {
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N";
+        let forms = [
+            ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "key of webhooks"),
+            ("whpk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "key of webhooks"),
+            (jwt, "JSON Web Token"),
+            ("d41d8cd98f00b204e9800998ecf8427e", "32 hex digits"),
+            ("106540352242922", "number"),
+            ("+4915112345678", "number"),
+            ("f1e2d3c4-b5a6-4978-8a9b-0c1d2e3f4a5b", "UUID"),
+            ("C2FVsBQIhrscChlQIMV+b5sSYspob7oDmJ0Rr3hXvKc=", "32 bytes"),
+            ("me@example.com", "e-mail"),
+        ];
+        for name in presets::names() {
+            let provider = presets::provider(name).unwrap();
+            let keys = provider
+                .secrets
+                .iter()
+                .filter(|kind| kind.required && kind.has_look());
+            for key in keys {
+                let look = key.text.as_ref().unwrap();
+                for (value, expected) in forms {
+                    let found = hint(name, &key.name, value).unwrap_or_default();
+                    let may_be_key = !look.is_unlike(value.as_bytes());
+                    let is_right = found.contains(expected) || (may_be_key && found.is_empty());
+                    assert!(is_right, "{name} {value}: {found}");
+                }
+            }
+        }
+        for (preset, secret, value, expected) in [
+            ("standard-webhooks", "secret", forms[0].0, ""),
+            ("bird-platform", "webhook_secret", forms[0].0, ""),
+            ("ycloud", "webhook_secret", forms[0].0, ""),
+            ("wati", "token", jwt, ""),
+            ("cm", "product_token", forms[6].0, ""),
+            ("telnyx", "public_key", forms[7].0, ""),
+            (
+                "telnyx",
+                "public_key",
+                "KEY0187A3E5C6B4D2F1_dX9vJpQ2aLm8rTz5WkYb3N",
+                "another provider",
+            ),
+        ] {
+            let found = hint(preset, secret, value).unwrap_or_default();
+            let is_right = found.contains(expected) && found.is_empty() == expected.is_empty();
+            assert!(is_right, "{preset} {secret} {value}: {found}");
+        }
+    }
+
+    #[test]
     fn the_telling_begins_are_those_of_the_presets() {
         for name in presets::names() {
             let provider = presets::provider(name).unwrap();
@@ -106,7 +201,7 @@ mod tests {
                 let Some(look) = kind.text.as_ref().filter(|look| !look.begins.is_empty()) else {
                     continue;
                 };
-                let is_known = TELLING.contains(&(&*look.begins, look.min));
+                let is_known = API_KEYS.contains(&(&*look.begins, look.min));
                 assert!(is_known || look.begins == META_TOKEN, "{name}");
             }
         }

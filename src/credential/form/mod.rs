@@ -10,7 +10,7 @@ mod stand_in;
 #[cfg(test)]
 mod tests;
 
-pub(super) use look::not_of_look;
+pub(super) use look::not_of_kind;
 pub(super) use meta::{META_TOKEN, is_app_secret};
 
 use meta::{is_cut_app_secret, is_long_meta_token, is_meta_token, is_twice};
@@ -68,6 +68,11 @@ fn not_a_value(value: &str) -> Option<&'static str> {
         Some(LINK)
     } else if value.starts_with("-----BEGIN ") {
         Some("it is a key or a certificate in PEM; put the secret itself there")
+    } else if encoded_texts(value)
+        .iter()
+        .any(|text| text.starts_with("-----BEGIN "))
+    {
+        Some("it is base64 of a key or a certificate in PEM; put the secret itself there")
     } else if is_enclosed(value, "${", "}") || is_enclosed(value, "{{", "}}") {
         Some("it is a placeholder that no program has filled in; put the value there")
     } else if is_object(value) {

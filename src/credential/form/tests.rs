@@ -42,6 +42,10 @@ fn what_no_provider_made_at_random_is_refused_with_a_hint() {
             "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----",
             "PEM",
         ),
+        (
+            "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1JSUUKLS0tLS1FTkQgUFJJVkFURSBLRVktLS0tLQo=",
+            "PEM",
+        ),
         (base64_of_token, "access token"),
     ] {
         for form in [SecretForm::MetaToken, SecretForm::Text] {
