@@ -789,6 +789,15 @@ fn a_sidecar_for_webhooks_alone_needs_no_token() {
     let keyside = setup(&application).start();
     assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
     assert_eq!(keyside.post("/v23.0/1/messages", "{}").slug(), "no_route");
+    let credential = &keyside.status()["credentials"][0];
+    assert_eq!(credential["usable"], true, "{credential}");
+    assert_eq!(credential["missing"], serde_json::json!([]));
+    assert_eq!(keyside.metric("keyside_credential_usable", &[]), 1.0);
+    let problems = keyside.problems();
+    assert!(!problems.contains("token"), "{problems}");
+    let bad = setup(&application).file("app_secret", "").start();
+    assert_eq!(bad.status()["credentials"][0]["usable"], false);
+    assert!(bad.problems().contains("app_secret"), "{}", bad.problems());
 }
 
 /// A search for the webhook by name shows the fault.

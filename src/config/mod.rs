@@ -223,6 +223,8 @@ pub struct CredentialConfig {
     pub place: Option<Reference>,
     /// The time before a token's end for the exchange into a new token; `None` for no exchange.
     pub renew: Option<Duration>,
+    /// True if a route sends with the credential: else the secrets serve webhooks alone.
+    pub has_route: bool,
 }
 
 /// A reference to one secret (`env:NAME`, `file:/path`, ...). Safe to print.

@@ -40,6 +40,7 @@ pub struct Credential {
     pub max_age: Duration,
     /// The time for which a request waits for a new secret while the provider refuses every secret (`hold`).
     pub max_hold: Duration,
+    pub(super) has_route: bool,
     /// The slots by the name of the secret.
     pub(super) slots: ByName<Slot>,
     /// The references without a secret.
@@ -139,7 +140,13 @@ impl Credential {
         self.kept_back.is_some() || !self.faults.is_empty()
     }
 
-    /// Returns the names of absent secrets that requests need.
+    /// True if a route sends with the credential: else the secrets serve webhooks alone.
+    #[must_use]
+    pub fn has_route(&self) -> bool {
+        self.has_route
+    }
+
+    /// Returns the names of absent secrets that requests need; none without a route.
     ///
     /// Requests need the provider's required secrets, and the key of `appsecret_proof` if the configuration has a
     /// reference for the key.
@@ -148,21 +155,24 @@ impl Credential {
             .filter(|secret| self.current(secret).is_none())
     }
 
-    /// Returns the names of all secrets for requests.
+    /// Returns the names of all secrets for requests; none without a route.
     pub(super) fn needed(&self) -> impl Iterator<Item = &str> {
-        let kinds = self.provider.secrets.iter();
+        let kinds = self.provider.secrets.iter().filter(|_| self.has_route);
         let required = kinds
             .filter(|secret| secret.required)
             .map(|secret| secret.name.as_str());
         let proof_key = self
             .proof_key()
-            .filter(|key| self.proof != ProofForm::Off && self.names(key));
+            .filter(|key| self.has_route && self.proof != ProofForm::Off && self.names(key));
         required.chain(proof_key)
     }
 
-    /// True if requests can be sent, as far as is known.
+    /// True if requests can be sent, as far as is known; without a route, if every secret of webhooks is there.
     #[must_use]
     pub fn is_usable(&self) -> bool {
+        if !self.has_route {
+            return self.faults.is_empty();
+        }
         self.missing().next().is_none() && !self.acceptance.is_refused() && !self.has_ended()
     }
 

@@ -65,6 +65,7 @@ impl Credential {
             proof: config.proof,
             max_age: config.max_age,
             max_hold: config.hold,
+            has_route: config.has_route,
             slots,
             faults,
             kept_back: None,
@@ -122,6 +123,7 @@ impl Credential {
         copy.proof = candidate.proof;
         copy.max_age = candidate.max_age;
         copy.max_hold = candidate.max_hold;
+        copy.has_route = candidate.has_route;
         copy.kept_back = Some(kept_back);
         copy.with_reflections()
     }
@@ -199,6 +201,7 @@ impl Credential {
             proof: self.proof,
             max_age: self.max_age,
             max_hold: self.max_hold,
+            has_route: self.has_route,
             slots: self.slots.clone(),
             faults: self.faults.clone(),
             kept_back: self.kept_back.clone(),

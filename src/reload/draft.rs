@@ -279,8 +279,10 @@ impl Draft {
     fn usable_before(&self, name: &str) -> Option<Arc<Credential>> {
         let now = self.credentials.get(name)?;
         let before = self.earlier.get(name)?;
-        let is_usable =
-            before.provider.name == now.provider.name && before.missing().next().is_none();
+        // Without a route, nothing was needed.
+        let is_usable = before.provider.name == now.provider.name
+            && before.has_route()
+            && before.missing().next().is_none();
         is_usable.then(|| Arc::clone(before))
     }
 

@@ -1,11 +1,11 @@
 //! `[provider.NAME]` and `[credential.NAME]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{check_name, duration, duration_or_off};
-use crate::config::{CredentialConfig, ProofForm, Reference};
+use crate::config::{CredentialConfig, ProofForm, Reference, RouteConfig};
 use crate::document::{FaultReport, Field, Position, Reader, choices, listed};
 use crate::named::ByName;
 use crate::provider::{Inject, Outline, presets, schema};
@@ -119,6 +119,20 @@ pub(super) fn credentials(mut table: Reader<'_>, providers: &Providers) -> Crede
     credentials
 }
 
+/// Returns the credentials without faults, each with the knowledge if a route sends with it.
+pub(super) fn with_uses(
+    credentials: Credentials,
+    routes: &[RouteConfig],
+) -> BTreeMap<String, CredentialConfig> {
+    let sending: BTreeSet<_> = routes.iter().map(|route| &*route.credential).collect();
+    let all = credentials.into_iter().filter_map(|(name, placed)| {
+        let mut config = placed?.config;
+        config.has_route = sending.contains(&*name);
+        Some((name, config))
+    });
+    all.collect()
+}
+
 fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
     let outline = reader
         .required(
@@ -167,6 +181,8 @@ fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
         check,
         place,
         renew: renew_time,
+        // The routes are read later.
+        has_route: false,
     };
     if let Some(field) = proof.filter(|_| config.proof == ProofForm::Classic) {
         check_classic_proof(&field, &config);

@@ -30,7 +30,7 @@ mod route;
 mod telemetry;
 mod trust;
 
-use credential::{Providers, credentials, references};
+use credential::{Providers, credentials, references, with_uses};
 use destination::spool;
 use egress::egress;
 use files::Files;
@@ -202,14 +202,12 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
         root.missing("route", "at least one [[route]] or [[webhook]]");
     }
     root.finish();
+    let routes = routes(route_tables.unwrap_or_default(), &credentials, &outbound);
     Config {
-        routes: routes(route_tables.unwrap_or_default(), &credentials, &outbound),
         outbound,
         webhooks: webhooks(webhook_tables, &credentials, keep, &addresses),
-        credentials: credentials
-            .into_iter()
-            .filter_map(|(name, placed)| Some((name, placed?.config)))
-            .collect(),
+        credentials: with_uses(credentials, &routes),
+        routes,
         limits,
         inbound,
         spool,

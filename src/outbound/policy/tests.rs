@@ -39,6 +39,7 @@ fn route_to(
         check: false,
         place: None,
         renew: None,
+        has_route: true,
     };
     let credential = Credential::assemble(name, &config, &Findings::new(), None);
     let origin = provider.upstream.clone().unwrap();

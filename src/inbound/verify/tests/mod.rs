@@ -80,6 +80,7 @@ fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credentia
         check: false,
         place: None,
         renew: None,
+        has_route: false,
         overlap: Duration::ZERO,
         hold: Duration::ZERO,
         max_age: Duration::from_secs(1),
