@@ -221,8 +221,83 @@ fn a_refused_configuration_holds_up_no_certificate() {
     assert!(takes_event(&keyside, &second, None), "{}", keyside.log());
 }
 
+/// A second provider at the same upstream, whose file of authorities is another.
+const OTHER_PROVIDER: &str = "[provider.own]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/own.pem\"\n\
+     [credential.own]\nprovider = \"own\"\ncheck = \"off\"\ntoken = \"file:@DIR@/token\"\n\
+     [[route]]\ncredential = \"own\"\npath = \"/own\"\n";
+
 #[test]
-fn files_that_a_configuration_newly_names_must_be_usable() {
+fn unusable_authorities_that_are_newly_named_hold_up_the_routes_of_their_provider_alone() {
+    let upstream = Upstream::ok();
+    for content in [None, Some("nothing")] {
+        let keyside = Keyside::start(&upstream);
+        let dir = keyside.dir();
+        let path = dir.join("proxy.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        let more = OTHER_PROVIDER
+            .replace("@UPSTREAM@", &upstream.url())
+            .replace("@DIR@", &dir.path().display().to_string());
+        dir.write("proxy.toml", format!("{config}\n{more}"));
+        if let Some(content) = content {
+            dir.write("own.pem", content);
+        }
+        dir.write("token", NEW);
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+        assert!(
+            reloaded.text().contains("provider.own.ca: "),
+            "{}",
+            reloaded.text()
+        );
+        assert_eq!(token_sent(&keyside, &upstream), NEW);
+        let refused = keyside.post(&format!("/own{MESSAGES}"), "{}");
+        assert_eq!(
+            (refused.status, refused.slug()),
+            (502, "upstream_unreachable")
+        );
+        let ready = keyside.ask_admin(&get("/readyz?route=own"));
+        assert_eq!(ready.status, 503, "{}", ready.text());
+        assert!(
+            ready.text().contains("provider.own.ca: "),
+            "{}",
+            ready.text()
+        );
+        assert!(!readiness(&keyside, "route=acme").contains("own.pem"));
+        assert!(
+            keyside.problems().contains("own.pem"),
+            "{}",
+            keyside.problems()
+        );
+        dir.write("own.pem", std::fs::read(dir.join("ca.pem")).unwrap());
+        assert_eq!(keyside.reload().status, 200);
+        let sent = keyside.post(&format!("/own{MESSAGES}"), "{}");
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        assert_eq!(readiness(&keyside, "route=own"), "ready\n");
+    }
+}
+
+#[test]
+fn a_sidecar_starts_beside_authorities_that_cannot_be_used() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream).more(OTHER_PROVIDER);
+    let check = setup.finish("check");
+    assert_eq!(check.code, Some(78), "{}", check.output);
+    assert!(
+        check.output.contains("provider.own.ca: "),
+        "{}",
+        check.output
+    );
+    let keyside = setup.start();
+    assert_eq!(token_sent(&keyside, &upstream), TOKEN);
+    let refused = keyside.post(&format!("/own{MESSAGES}"), "{}");
+    assert_eq!(
+        (refused.status, refused.slug()),
+        (502, "upstream_unreachable")
+    );
+}
+
+#[test]
+fn unusable_authorities_of_known_hosts_leave_those_of_before_in_use() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
     let path = keyside.dir().join("proxy.toml");
@@ -230,14 +305,19 @@ fn files_that_a_configuration_newly_names_must_be_usable() {
     let config = config.replace("/ca.pem", "/other.pem");
     keyside.dir().write("proxy.toml", config);
     keyside.dir().write("other.pem", "nothing");
-    let refused = keyside.reload();
-    assert_eq!(refused.status, 422, "{}", refused.text());
+    let reloaded = keyside.reload();
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
     assert!(
-        refused.text().contains("provider.test.ca"),
+        reloaded.text().contains("provider.test.ca"),
         "{}",
-        refused.text()
+        reloaded.text()
     );
+    // The authorities of before stay in use for the same hosts, also in later reloads.
     assert_eq!(token_sent(&keyside, &upstream), TOKEN);
+    keyside.dir().write("token", NEW);
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(token_sent(&keyside, &upstream), NEW);
+    assert!(readiness(&keyside, "route=acme").contains("other.pem"));
 }
 
 #[test]

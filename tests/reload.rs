@@ -475,7 +475,6 @@ fn an_invalid_configuration_keeps_the_old_one() {
         ),
         ("empty", String::new()),
         ("cut in the middle", good[..good.len() / 2].to_owned()),
-        ("a CA file that is none", good.replace("/ca.pem", "/token")),
         (
             "a changed port",
             good.replace(

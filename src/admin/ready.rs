@@ -181,7 +181,13 @@ fn state_of_route(route: &Route, live: &Live) -> Readiness {
     let is_of_route = |kept: &KeptInput| {
         kept.serves.is_for_all_routes() || ca.is_some_and(|ca| kept.unusable.paths.contains(ca))
     };
-    concerns.extend(kept_inputs(&subject, live, is_of_route));
+    let stopping = kept_inputs(&subject, live, |kept| {
+        is_of_route(kept) && kept.stops_requests()
+    });
+    obstacles.extend(stopping);
+    concerns.extend(kept_inputs(&subject, live, |kept| {
+        is_of_route(kept) && !kept.stops_requests()
+    }));
     Readiness {
         obstacles,
         failures: failures.collect(),

@@ -277,7 +277,7 @@ fn report(live: &Live) -> Report {
     let (stopping, kept): (Vec<_>, Vec<_>) = live
         .kept_inputs
         .iter()
-        .partition(|kept| kept.stops_events());
+        .partition(|kept| kept.stops_events() || kept.is_of_authorities());
     let mut warnings = live.warnings.clone();
     warnings.extend(kept.into_iter().map(KeptInput::line));
     warnings.extend(Descriptors::available().shortage(&live.config));

@@ -34,8 +34,8 @@ pub enum WayOut {
     Straight,
     /// A tunnel that a proxy opens.
     Through(Arc<Proxy>),
-    /// No way: the proxy's URL could not be read, for this reason. A connection past the proxy would break the rules of
-    /// the site.
+    /// No way, for this reason: the proxy's URL could not be read, and a connection past the proxy would break the rules of
+    /// the site; or nothing proves the host.
     Closed(Arc<str>),
 }
 
@@ -48,6 +48,8 @@ pub enum Source {
     Variable(&'static str),
     /// `egress.proxy`, with the reference as it is written.
     Reference(Arc<str>),
+    /// The authorities of a provider, which cannot be used: nothing proves the hosts.
+    Authorities,
 }
 
 impl Egress {
@@ -111,6 +113,16 @@ impl Egress {
         }
     }
 
+    /// Makes the egress to hosts that nothing proves, for the given reason: no host is reached.
+    #[must_use]
+    pub fn shut(reason: &str) -> Self {
+        Self {
+            way: WayOut::Closed(reason.into()),
+            source: Source::Authorities,
+            bypass: Arc::default(),
+        }
+    }
+
     /// Returns this egress with other hosts that are reached without the proxy.
     #[must_use]
     pub fn with_bypass(&self, no_proxy: &[BypassRule]) -> Self {
@@ -124,6 +136,9 @@ impl Egress {
     /// receiver of telemetry may stand at `http://` on another machine.
     #[must_use]
     pub fn way_to(&self, origin: &Origin) -> WayOut {
+        if self.source == Source::Authorities {
+            return self.way.clone();
+        }
         let is_bypassed = || self.bypass.iter().any(|rule| rule.covers(origin));
         if !origin.tls || is_loopback(&origin.host) || is_bypassed() {
             return WayOut::Straight;
@@ -180,6 +195,7 @@ impl fmt::Display for Source {
             Self::Nothing => f.write_str("no proxy"),
             Self::Variable(name) => f.write_str(name),
             Self::Reference(reference) => f.write_str(reference),
+            Self::Authorities => f.write_str("ca"),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::shared::shared_server;
 use super::signatures::Signings;
 use super::state::state_of;
 use super::streams::Publishers;
+use super::trust::stand_ins;
 use super::{Live, LoadError};
 use crate::config::{Config, Reference, WebhookConfig};
 use crate::credential::source::{Findings, SourceError};
@@ -36,6 +37,7 @@ impl Draft {
         let mut remarks = egress.remarks;
         self.egress = egress.egress;
         self.server_tls = files_of(&config, &mut authorities, before, &mut remarks)?;
+        self.stand_ins = Arc::new(stand_ins(&config, &authorities, before, &mut remarks));
         let files = &authorities;
         self.shared = shared_server(
             &config,

@@ -8,29 +8,24 @@ use super::streams::streams;
 use crate::config::Config;
 use crate::credential::source::{SeenFiles, read_regular};
 use crate::provider::Ca;
-use crate::tls::ServerFiles;
+use crate::tls::{ServerFiles, UnusableFiles};
 
 /// The content of each file, or the reason why the file cannot be read.
 pub(super) type Authorities = BTreeMap<PathBuf, std::io::Result<Vec<u8>>>;
 
-/// Returns the PEM of a file of authorities that a key names.
+/// Returns the PEM of a file of authorities.
 ///
 /// # Errors
 /// If the file could not be read.
-pub(super) fn pem_of<'a>(
-    files: &'a Authorities,
-    key: &str,
-    path: &Path,
-) -> Result<&'a [u8], LoadError> {
+pub(super) fn pem_of<'a>(files: &'a Authorities, path: &Path) -> Result<&'a [u8], UnusableFiles> {
     let problem = match files.get(path) {
         Some(Ok(pem)) => return Ok(pem),
         Some(Err(error)) => error.to_string(),
         None => "it was not read".to_owned(),
     };
-    Err(LoadError::Authority {
-        key: key.to_owned(),
-        path: path.to_owned(),
-        problem,
+    Err(UnusableFiles {
+        paths: vec![path.to_owned()],
+        problem: format!("{} cannot be read: {problem}", path.display()),
     })
 }
 

@@ -20,6 +20,7 @@ use super::shared::shared_server;
 use super::signatures::Signings;
 use super::state::{apply_sights, state_of};
 use super::streams::Publishers;
+use super::trust::{StandIns, stand_ins};
 use super::verify::{VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig};
@@ -49,6 +50,7 @@ pub(super) struct Draft {
     /// The live load, if any.
     pub(super) before: Option<Arc<Live>>,
     pub(super) authorities: Arc<Authorities>,
+    pub(super) stand_ins: Arc<StandIns>,
     pub(super) server_tls: ServerCertificates,
     pub(super) kept_inputs: Vec<KeptInput>,
     pub(super) warnings: Vec<String>,
@@ -110,6 +112,7 @@ impl Draft {
         let live = before.as_deref();
         let server_tls = files_of(&config, &mut authorities, live, &mut remarks)?;
         warnings.extend(server_tls.warnings());
+        let stand_ins = stand_ins(&config, &authorities, live, &mut remarks);
         let earlier = earlier_of(&config, live);
         let credentials = assemble_all(&config, &findings, &unchanged, &earlier);
         let shared = shared_server(
@@ -143,6 +146,7 @@ impl Draft {
             metrics,
             before,
             authorities: Arc::new(authorities),
+            stand_ins: Arc::new(stand_ins),
             server_tls,
             kept_inputs: remarks.kept,
             warnings,
@@ -175,6 +179,7 @@ impl Draft {
             webhook_values: Arc::clone(&before.webhook_values),
             metrics,
             authorities: Arc::clone(&before.authorities),
+            stand_ins: Arc::clone(&before.stand_ins),
             server_tls: before.server_tls.clone(),
             kept_inputs: before.kept_inputs.clone(),
             warnings: before.warnings.clone(),
@@ -313,6 +318,7 @@ impl Draft {
             upstreams: outbound.upstreams,
             applications: inbound.applications,
             authorities: self.authorities,
+            stand_ins: self.stand_ins,
             files: ArcSwap::from(self.files),
             config_files: self.config_files,
             oddities: self.oddities,

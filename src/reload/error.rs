@@ -1,7 +1,7 @@
 //! The reasons why a load or a reload is refused.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Faults;
@@ -13,21 +13,10 @@ use crate::tls::TlsError;
 pub enum LoadError {
     /// The configuration has faults.
     Config(Faults),
-    /// A file of authorities cannot be read.
-    Authority {
-        /// The key that names the file.
-        key: String,
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        problem: String,
-    },
-    /// The authorities of a provider cannot be used.
+    /// The authorities of this machine cannot be used for a provider.
     Tls {
         /// The name of the provider.
         provider: String,
-        /// The file of authorities; `None` for authorities of this machine or of this program.
-        file: Option<Box<Path>>,
         /// The reason.
         error: Box<TlsError>,
     },
@@ -86,17 +75,7 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(_) => f.write_str(&self.reasons().join("\n")),
-            Self::Authority { key, path, problem } => {
-                write!(f, "{key}: {} cannot be read: {problem}", path.display())
-            }
-            Self::Tls {
-                provider,
-                file: Some(file),
-                error,
-            } => write!(f, "provider.{provider}.ca: {}: {error}", file.display()),
-            Self::Tls {
-                provider, error, ..
-            } => write!(f, "provider.{provider}.ca: {error}"),
+            Self::Tls { provider, error } => write!(f, "provider.{provider}.ca: {error}"),
             Self::Upstream { provider, problem } => {
                 write!(f, "provider.{provider}.upstream: {problem}")
             }

@@ -135,6 +135,24 @@ impl KeptInput {
         }
     }
 
+    /// True for an input that a provider has no substitute for: requests of its routes are refused.
+    #[must_use]
+    pub fn stops_requests(&self) -> bool {
+        matches!(
+            (&self.serves, self.in_place),
+            (InputUse::Provider(_), InPlace::Nothing(_))
+        )
+    }
+
+    /// True for a file of authorities that a configuration names.
+    #[must_use]
+    pub fn is_of_authorities(&self) -> bool {
+        matches!(
+            self.serves,
+            InputUse::Provider(_) | InputUse::Limits | InputUse::Stream(_)
+        )
+    }
+
     /// True if every event of a webhook waits for the input.
     #[must_use]
     pub fn stops_events(&self) -> bool {
@@ -299,11 +317,11 @@ pub(super) fn kept(
 }
 
 /// Returns the reason for which authorities cannot be used.
-fn problem(contents: &Authorities, path: &Path) -> Option<String> {
+pub(super) fn problem(contents: &Authorities, path: &Path) -> Option<String> {
     let shown = path.display();
     let pem = match contents.get(path)? {
         Ok(pem) => pem,
-        Err(error) => return Some(format!("{shown}: the file cannot be read: {error}")),
+        Err(error) => return Some(format!("{shown} cannot be read: {error}")),
     };
     let fault = tls::client_config(&Ca::File(path.to_owned()), Some(pem)).err()?;
     Some(format!("{shown}: {fault}"))

@@ -15,6 +15,7 @@ use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
 use super::signatures::Signings;
 use super::streams::Publishers;
+use super::trust::StandIns;
 use super::upstreams::UpstreamMap;
 use crate::config::{ApplicationAddress, Config};
 use crate::credential::source::{Managers, SeenFiles};
@@ -62,6 +63,8 @@ pub struct Live {
     pub(super) upstreams: UpstreamMap,
     pub(super) applications: Applications,
     pub(super) authorities: Arc<Authorities>,
+    /// The substitutes for unusable authorities of providers.
+    pub(super) stand_ins: Arc<StandIns>,
     /// The files of the configuration and all other files in use, as this load has seen them.
     pub(super) files: ArcSwap<SeenFiles>,
     /// The files and folders of the configuration.

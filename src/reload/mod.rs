@@ -48,6 +48,7 @@ mod shared;
 mod signatures;
 mod state;
 mod streams;
+mod trust;
 mod unchanged;
 mod upkeep;
 mod upstreams;

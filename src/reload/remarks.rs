@@ -76,6 +76,23 @@ impl Remarks {
         kept
     }
 
+    /// Notes files that cannot be used, and returns their substitute: what the load before has in use (`kept`), or nothing.
+    pub(super) fn substitute_files<T>(
+        &mut self,
+        serves: InputUse,
+        unusable: UnusableFiles,
+        in_use: Option<T>,
+        waits: &'static str,
+        before: Option<&Live>,
+    ) -> Option<T> {
+        let in_place = match &in_use {
+            Some(_) => InPlace::Before,
+            None => InPlace::Nothing(waits),
+        };
+        self.kept.push(kept(serves, unusable, in_place, before));
+        in_use
+    }
+
     /// Notes again the earlier note about an input whose value has not come in time.
     pub(super) fn keep_noted(&mut self, serves: &InputUse, before: &Live) {
         let noted = before.kept_inputs.iter();

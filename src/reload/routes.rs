@@ -137,7 +137,8 @@ impl Draft {
 
     fn upstreams(&self) -> Upstreams<'_> {
         let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
-        Upstreams::new(&self.authorities, self.before(), own, &self.egress)
+        let trust = (&*self.authorities, &*self.stand_ins);
+        Upstreams::new(trust, self.before(), own, &self.egress)
     }
 
     /// Builds one route; `None` if its credential or the provider's upstream does not exist.

@@ -19,7 +19,7 @@ use crate::shared::{ServerAddress, ServerUrlError, SharedServer, exposes_passwor
 /// ordinary outage: the server of the load before stays, or counts as lost, and `on_failure` decides.
 ///
 /// # Errors
-/// If the authorities cannot be used.
+/// If the process ends.
 pub(super) fn shared_server(
     config: &Config,
     findings: &Findings,
@@ -31,11 +31,19 @@ pub(super) fn shared_server(
     let Some(limits) = &config.limits else {
         return Ok(None);
     };
-    let ca = limits
-        .ca
-        .as_ref()
-        .map(|path| pem_of(files, "limits.ca", path))
-        .transpose()?;
+    let ca = limits.ca.as_ref().map(|path| pem_of(files, path));
+    let ca = match ca.transpose() {
+        Ok(ca) => ca,
+        Err(unusable) => {
+            let problem = format!("{}: {}", InputUse::Limits.key(), unusable.problem);
+            let in_use = in_use(before).map(|(_, server)| server.clone());
+            let server =
+                remarks.substitute_files(InputUse::Limits, unusable, in_use, NO_SERVER, before);
+            return Ok(Some(
+                server.unwrap_or_else(|| lost_server(problem, before, metrics)),
+            ));
+        }
+    };
     let problem = match findings.get(&limits.redis) {
         Some(Ok(found)) => {
             remarks.warnings.extend(exposure(limits, &found.secret));
@@ -56,15 +64,25 @@ pub(super) fn shared_server(
         }
         return Ok(Some(server.clone()));
     }
-    let waits = "on_failure decides without a server";
-    remarks.miss(InputUse::LimitsUrl, &limits.redis, &problem, waits, before);
+    remarks.miss(
+        InputUse::LimitsUrl,
+        &limits.redis,
+        &problem,
+        NO_SERVER,
+        before,
+    );
+    Ok(Some(lost_server(problem, before, metrics)))
+}
+
+/// Returns a server that counts as lost: the one of the load before for the same problem.
+fn lost_server(problem: String, before: Option<&Live>, metrics: &ReloadMetrics) -> LoadedServer {
     let lost_before = before.and_then(|live| live.shared.as_ref());
     let is_same = |(server, _): &&LoadedServer| server.status().problem.as_ref() == Some(&problem);
     let unchanged = lost_before.filter(is_same).cloned();
-    Ok(Some(unchanged.unwrap_or_else(|| {
+    unchanged.unwrap_or_else(|| {
         let lost = SharedServer::without_address(problem, metrics.shared.clone());
         (lost, NO_AUTHORITIES)
-    })))
+    })
 }
 
 /// Returns the server of a URL: the server of the load before while URL and authorities are equal.
@@ -104,6 +122,8 @@ fn exposure(limits: &SharedLimits, url: &Secret) -> Option<String> {
     })
 }
 
+/// The effect of a server without a URL or without readable authorities.
+const NO_SERVER: &str = "on_failure decides without a server";
 /// The digest beside a server with an unknown URL. The server has no fingerprint either, and is replaced by the first
 /// load with a URL.
 const NO_AUTHORITIES: [u8; 32] = [0; 32];

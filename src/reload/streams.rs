@@ -24,7 +24,7 @@ impl Publishers {
     /// Makes the publishers of a configuration.
     ///
     /// # Errors
-    /// If the build cannot publish to a stream, or the file with the authorities of a server cannot be read.
+    /// If the build cannot publish to a stream.
     pub(super) fn read(
         config: &Config,
         findings: &Findings,
@@ -42,7 +42,7 @@ impl Publishers {
     /// Makes the publishers of a webhook.
     ///
     /// # Errors
-    /// If the build cannot publish to a stream, or the file with the authorities of a server cannot be read.
+    /// If the build cannot publish to a stream.
     pub(super) fn load_webhook(
         &mut self,
         webhook: &WebhookConfig,
@@ -69,11 +69,11 @@ impl Publishers {
     }
 }
 
-/// Returns the publisher of a stream. Without a usable URL, the publisher of the load before stays in use; without one, there is
-/// none, and the events of the destination wait.
+/// Returns the publisher of a stream. Without a usable URL, or a readable file of authorities, the publisher of the load before stays
+/// in use; without one, there is none, and the events of the destination wait.
 ///
 /// # Errors
-/// If the build cannot publish to the stream, or the file with the authorities of the server cannot be read.
+/// If the build cannot publish to the stream.
 fn publisher_for(
     webhook: &WebhookConfig,
     name: &str,
@@ -84,14 +84,20 @@ fn publisher_for(
     remarks: &mut Remarks,
 ) -> Result<Option<Arc<Publisher>>, LoadError> {
     let place = format!("webhook `{}`: destination `{name}`", webhook.name);
-    let key = format!("{place}: ca");
-    let ca = target.ca.as_ref().map(|path| pem_of(files, &key, path));
+    let kept = before.and_then(|live| live.publishers.of(&webhook.name, name));
+    let ca = target.ca.as_ref().map(|path| pem_of(files, path));
+    let authorities = match ca.transpose() {
+        Ok(authorities) => authorities,
+        Err(unusable) => {
+            let serves = InputUse::Stream(webhook.name.clone());
+            return Ok(remarks.substitute_files(serves, unusable, kept, NO_AUTHORITIES, before));
+        }
+    };
     let server = StreamServer {
         target,
-        authorities: ca.transpose()?,
+        authorities,
         patience: webhook.timeout,
     };
-    let kept = before.and_then(|live| live.publishers.of(&webhook.name, name));
     let problem = match url_of(target, findings) {
         Ok(url) => match publisher(&server, url, kept.as_ref()) {
             Ok(publisher) => {
@@ -119,6 +125,9 @@ fn publisher_for(
     };
     Ok(remarks.substitute(unusable, kept, before))
 }
+
+/// The effect of a file of authorities that cannot be read.
+const NO_AUTHORITIES: &str = "its events wait for the file";
 
 /// A stream with all that its publisher depends on, beside the URL.
 struct StreamServer<'c> {

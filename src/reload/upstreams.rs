@@ -1,11 +1,13 @@
 //! The upstreams of a load: an upstream per origin and authorities, carried over from the load before.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::authorities::{Authorities, pem_of};
+use super::authorities::Authorities;
+use super::trust::{StandIn, StandIns};
 use super::{Live, LoadError};
 use crate::egress::{Egress, WayOut};
 use crate::outbound::policy::FurtherUpstream;
@@ -22,11 +24,12 @@ pub(super) type UpstreamMap = HashMap<UpstreamKey, Arc<Upstream>>;
 /// Collects the upstreams of a draft. An upstream with an unchanged key keeps the connections over a reload.
 pub(super) struct Upstreams<'a> {
     authorities: &'a Authorities,
+    stand_ins: &'a StandIns,
     before: Option<&'a Live>,
     own: OwnAddresses,
     egress: &'a Egress,
     /// A TLS configuration for all upstreams with equal authorities.
-    tls: HashMap<Ca, Arc<rustls::ClientConfig>>,
+    tls: HashMap<(Ca, [u8; 32]), Arc<rustls::ClientConfig>>,
     all: UpstreamMap,
     /// `ProviderUpstreams` per provider, keyed by the pointer of its `Arc`. The `Arc` is stored too, so that the pointer is not
     /// reused.
@@ -49,13 +52,14 @@ pub(super) struct ProviderUpstreams {
 impl<'a> Upstreams<'a> {
     /// Creates an empty collection of upstreams apart from Keyside's own addresses.
     pub(super) fn new(
-        authorities: &'a Authorities,
+        (authorities, stand_ins): (&'a Authorities, &'a StandIns),
         before: Option<&'a Live>,
         own: OwnAddresses,
         egress: &'a Egress,
     ) -> Self {
         Self {
             authorities,
+            stand_ins,
             before,
             own,
             egress,
@@ -127,28 +131,56 @@ impl<'a> Upstreams<'a> {
     /// Returns the upstream of a provider at an origin.
     ///
     /// # Errors
-    /// If the authorities cannot be read or used, or the origin cannot be.
+    /// If the origin or the authorities of this machine cannot be used.
     fn get(&mut self, origin: &Origin, provider: &Provider) -> Result<Arc<Upstream>, LoadError> {
-        let pem = match &provider.ca {
-            Ca::File(path) => {
-                let key = format!("provider.{}.ca", provider.name);
-                Some(pem_of(self.authorities, &key, path)?)
-            }
-            Ca::Bundled | Ca::System => None,
-        };
-        let digest = Sha256::digest(pem.unwrap_or_default()).into();
-        let way = self.egress.way_to(origin);
-        let key = (origin.clone(), provider.ca.clone(), digest, way);
+        let trust = self.trust_in(provider);
+        let digest = Sha256::digest(trust.pem.unwrap_or_default()).into();
+        let way = trust.egress.way_to(origin);
+        let key = (origin.clone(), trust.ca.clone(), digest, way);
         let before = self
             .all
             .get(&key)
             .or_else(|| self.before.and_then(|before| before.upstreams.get(&key)));
         let upstream = match before {
             Some(before) => Arc::clone(before),
-            None => self.create(origin, provider, pem)?,
+            None => self.create(origin, provider, &trust, digest)?,
         };
         self.all.insert(key, Arc::clone(&upstream));
         Ok(upstream)
+    }
+
+    /// Returns the authorities of a provider, or their substitute.
+    fn trust_in(&self, provider: &Provider) -> Trust<'a> {
+        let path = match &provider.ca {
+            Ca::File(path) => path,
+            ca => {
+                return Trust {
+                    ca: ca.clone(),
+                    pem: None,
+                    egress: Cow::Borrowed(self.egress),
+                };
+            }
+        };
+        match self.stand_ins.get(&provider.name) {
+            Some(StandIn::Before { ca, pem }) => Trust {
+                ca: ca.clone(),
+                pem: pem.as_deref(),
+                egress: Cow::Borrowed(self.egress),
+            },
+            Some(StandIn::Nothing(reason)) => Trust {
+                ca: Ca::Bundled,
+                pem: None,
+                egress: Cow::Owned(Egress::shut(reason)),
+            },
+            None => Trust {
+                ca: provider.ca.clone(),
+                pem: self
+                    .authorities
+                    .get(path)
+                    .and_then(|pem| pem.as_deref().ok()),
+                egress: Cow::Borrowed(self.egress),
+            },
+        }
     }
 
     /// Returns the collection.
@@ -160,21 +192,19 @@ impl<'a> Upstreams<'a> {
         &mut self,
         origin: &Origin,
         provider: &Provider,
-        pem: Option<&[u8]>,
+        trust: &Trust<'_>,
+        digest: [u8; 32],
     ) -> Result<Arc<Upstream>, LoadError> {
-        let tls = match self.tls.get(&provider.ca) {
+        let key = (trust.ca.clone(), digest);
+        let tls = match self.tls.get(&key) {
             Some(tls) => Arc::clone(tls),
             None => {
                 let tls =
-                    tls::client_config(&provider.ca, pem).map_err(|error| LoadError::Tls {
+                    tls::client_config(&trust.ca, trust.pem).map_err(|error| LoadError::Tls {
                         provider: provider.name.clone(),
-                        file: match &provider.ca {
-                            Ca::File(path) => Some(path.as_path().into()),
-                            Ca::Bundled | Ca::System => None,
-                        },
                         error: Box::new(error),
                     })?;
-                self.tls.insert(provider.ca.clone(), Arc::clone(&tls));
+                self.tls.insert(key, Arc::clone(&tls));
                 tls
             }
         };
@@ -186,6 +216,14 @@ impl<'a> Upstreams<'a> {
                 }
             })?;
         let upstream = upstream.apart_from(self.own.clone());
-        Ok(Arc::new(upstream.through(self.egress)))
+        Ok(Arc::new(upstream.through(&trust.egress)))
     }
+}
+
+/// The authorities that a provider is trusted by, and the way to the provider.
+struct Trust<'a> {
+    ca: Ca,
+    /// The content of the file, if the authorities are those of a file.
+    pem: Option<&'a [u8]>,
+    egress: Cow<'a, Egress>,
 }
