@@ -7,6 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::client::get;
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::redis::Redis;
 use crate::support::upstream::{Upstream, answer, json};
@@ -359,6 +360,11 @@ fn a_folder_or_key_that_cannot_be_used_is_told_and_stops_nothing() {
         let problems = &keyside.status()["state"]["problems"];
         assert_eq!(problems.as_array().unwrap().len(), 1, "{problems}");
         assert!(problems.to_string().contains(expected), "{problems}");
+        for query in ["", "?all", "?route=acme", "?webhook=acme"] {
+            let ready = keyside.ask_admin(&get(&format!("/readyz{query}")));
+            assert_eq!(ready.status, 200, "{query}: {}", ready.text());
+            assert!(ready.text().contains(expected), "{query}: {}", ready.text());
+        }
         replace_secrets(&keyside);
         assert_eq!(signed_with(&keyside, OLD_SECRET), 200, "in memory");
     }

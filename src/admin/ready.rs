@@ -188,6 +188,7 @@ fn state_of_route(route: &Route, live: &Live) -> Readiness {
     concerns.extend(kept_inputs(&subject, live, |kept| {
         is_of_route(kept) && !kept.stops_requests()
     }));
+    concerns.extend(state_faults(&subject, live));
     Readiness {
         obstacles,
         failures: failures.collect(),
@@ -203,6 +204,12 @@ fn kept_inputs(
 ) -> impl Iterator<Item = String> {
     let wanted = live.kept_inputs.iter().filter(move |kept| is_wanted(kept));
     wanted.map(move |kept| about(subject, kept.line()))
+}
+
+/// Returns a line for each fault of the folder and the key that secrets are kept with over a restart.
+fn state_faults(subject: &str, live: &Live) -> Vec<String> {
+    let faults = live.state.iter().flat_map(|state| state.faults());
+    faults.map(|fault| format!("{subject}: {fault}")).collect()
 }
 
 /// A line about a subject, which the line may name already.
@@ -231,6 +238,7 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
     state.obstacles.extend(stopped);
     let others = kept_inputs(&subject, live, |kept| is_of_webhook(kept) && !stops(kept));
     state.concerns.extend(others);
+    state.concerns.extend(state_faults(&subject, live));
     if let Some(secret) = webhook.verifier.challenge() {
         let faults = credential.faults().iter();
         let unread = faults.filter(|fault| fault.secret == *secret);

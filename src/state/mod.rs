@@ -225,20 +225,23 @@ impl State {
         }
     }
 
-    /// Returns the problems, each as a line for people. Of an unusable folder, the faults of the entries are left out:
-    /// these follow from the folder's fault.
+    /// Returns the problems, and the entries that need a person, each as a line for people.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
+        let strays = self.strays().into_iter().map(|stray| stray.concern);
+        self.faults().into_iter().chain(strays).collect()
+    }
+
+    /// Returns the problems with folder and key, each as a line for people. Of an unusable folder, the faults of the entries
+    /// are left out: these follow from the folder's fault.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
         let problems = self.problems.lock();
         let is_unusable = problems.get(FOLDER).is_some_and(|it| it.is_of_folder);
         let shown = problems.iter().filter(|(subject, problem)| {
             *subject == FOLDER || !(is_unusable && problem.is_of_folder)
         });
-        let strays = self.strays().into_iter().map(|stray| stray.concern);
-        shown
-            .map(|(_, problem)| problem.text.clone())
-            .chain(strays)
-            .collect()
+        shown.map(|(_, problem)| problem.text.clone()).collect()
     }
 
     /// Replaces the entries that need a person by the newly found entries. Returns the entries before.
