@@ -175,10 +175,16 @@ fn is_signed(application: &Upstream, key: &[u8]) -> bool {
 fn a_program_that_never_answers_leaves_its_credential_as_it_was() {
     let upstream = Upstream::ok();
     let keyside = with_a_slow_program(&upstream, "0").start();
+    let count = |result: &str| keyside.metric("keyside_reloads_total", &[result]);
+    let successes = count("result=\"success\"");
     keyside.dir().write("delay", "60");
     keyside.dir().write("other", NEW_OTHER);
     let reloaded = keyside.reload();
     assert_eq!(reloaded.status, 422, "{}", reloaded.text());
+    let counts = [count("result=\"success\""), count("result=\"refused\"")];
+    assert_eq!(counts, [successes, 1.0], "one reload has one result");
+    assert_eq!(keyside.status()["reload"]["last_result"], "refused");
+    assert!(!keyside.log().contains("\"reloaded\""), "{}", keyside.log());
     let told = "credential.other.token: `exec:";
     assert!(reloaded.text().contains(told), "{}", reloaded.text());
     assert!(is_sent(&keyside, &upstream, "/other", OTHER));

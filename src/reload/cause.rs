@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::changes::Change;
+
 /// The cause of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReloadCause {
@@ -64,6 +66,12 @@ impl Causes {
     /// Returns true for a reload without a request and without a change in a followed file.
     pub(super) fn are_another_try(&self) -> bool {
         self.0 == [ReloadCause::AnotherTry]
+    }
+
+    /// True if late answers decide the result of a reload that has made these changes: somebody asked for the reload, and
+    /// nothing has changed so far.
+    pub(super) fn wait_for(&self, changes: &[Change]) -> bool {
+        !self.peers().is_empty() && changes.is_empty()
     }
 
     /// Returns the peers that asked for the reload.

@@ -33,7 +33,7 @@ impl Live {
     /// Returns the refusal of a reload for a person that made none of `changes` while secrets could not be read: new values may
     /// be there. A load for another cause is repeated without a person.
     pub(super) fn unread_for(&self, causes: &Causes, changes: &[Change]) -> Option<ReloadError> {
-        if causes.peers().is_empty() || !changes.is_empty() {
+        if !causes.wait_for(changes) {
             return None;
         }
         let lines = self.failed_reads();
@@ -41,7 +41,7 @@ impl Live {
     }
 
     /// Returns a line for each secret of a program or a secret manager whose last read failed.
-    fn failed_reads(&self) -> Vec<String> {
+    pub(super) fn failed_reads(&self) -> Vec<String> {
         let credentials = self.credentials.values();
         let unread = credentials.flat_map(|credential| self.unread_secrets(credential));
         let has_failed = |fault: &CredentialFault| {

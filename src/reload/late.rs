@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::cause::{Causes, ReloadCause};
+use super::changes::Comparison;
 use super::requests::{ReloadRequest, Work};
 use super::retry::{ReadAgain, references_of};
 use super::{Live, ReloadResult, Reloaded, Reloader};
@@ -27,17 +30,35 @@ impl Reloader {
         mut result: ReloadResult,
         waiting: Vec<ReloadRequest>,
     ) {
+        let began = Instant::now();
+        let refused_before = self.last().refused;
+        let causes = Causes::new(waiting.iter().filter_map(ReloadRequest::cause));
+        let undecided = causes.filter(|causes| {
+            let loaded = result.as_ref();
+            loaded.is_ok_and(|loaded| causes.wait_for(&loaded.changes))
+        });
         while let Some(answers) = late.next().await {
             let taken = self.work_and_wait(Work::TakeAnswers(answers)).await;
             result = together(result, taken);
         }
-        let causes = waiting.iter().filter_map(ReloadRequest::cause);
-        if let Some(causes) = Causes::new(causes)
+        if let Some(causes) = undecided
             && let Ok(reloaded) = &result
-            && let Some(error) = self.live().unread_for(&causes, &reloaded.changes)
         {
-            self.record_refusal(&error, &causes);
-            result = Err(error);
+            let live = self.live();
+            match live.unread_for(&causes, &reloaded.changes) {
+                Some(error) => {
+                    self.record_refusal(&error, &causes);
+                    result = Err(error);
+                }
+                // The refusal of a newer reload is the newer news.
+                None if self.last().refused != refused_before
+                    && !self.last().refused.is_empty() => {}
+                None => {
+                    // The changes are recorded with the answers.
+                    let comparison = Comparison::aside(Arc::clone(&live), Arc::clone(&live)).await;
+                    self.record_success(&live, &comparison, &causes, began);
+                }
+            }
         }
         for reply in waiting.into_iter().filter_map(|request| request.reply) {
             reply.send(result.clone()).ok();

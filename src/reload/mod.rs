@@ -422,14 +422,16 @@ impl Reloader {
             self.record_refusal(&error, causes);
             return Err(error);
         }
-        // Answers that come late decide at their end.
-        if late.is_empty()
-            && let Some(error) = live.unread_for(causes, &comparison.changes)
-        {
-            self.record_refusal(&error, causes);
-            return Err(error);
+        // Answers that come late decide at their end, where the reload is recorded.
+        if late.is_empty() {
+            if let Some(error) = live.unread_for(causes, &comparison.changes) {
+                self.record_refusal(&error, causes);
+                return Err(error);
+            }
+            self.record_success(&live, &comparison, causes, began);
+        } else if !causes.wait_for(&comparison.changes) {
+            self.record_success(&live, &comparison, causes, began);
         }
-        self.record_success(&live, &comparison, causes, began);
         Ok(Reloaded {
             changes: comparison.changes,
             kept_back: comparison.kept_back,

@@ -74,7 +74,11 @@ impl Reloader {
                 self.report_kept_back(&before, &live);
                 self.report_kept_inputs(Some(&before), &live);
                 let comparison = Comparison::aside(before, Arc::clone(&live)).await;
-                if let Some(causes) = Causes::new(std::iter::once(cause)) {
+                // A failure that came late is no success: whoever asked for the reload hears of a refusal.
+                let is_failure = cause == ReloadCause::Manager
+                    && comparison.changes.is_empty()
+                    && !live.failed_reads().is_empty();
+                if let Some(causes) = Causes::new(std::iter::once(cause)).filter(|_| !is_failure) {
                     self.record_success(&live, &comparison, &causes, began);
                 }
                 comparison.changes
