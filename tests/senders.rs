@@ -640,3 +640,54 @@ fn a_template_is_deleted_by_the_form_of_the_cloud_api() {
         "/v1/configs/templates?name=order_1"
     );
 }
+
+#[test]
+fn a_device_of_wassenger_is_the_sender_in_path_query_and_body() {
+    let upstream = Upstream::ok();
+    let token = "token = \"file:@DIR@/key\"";
+    let keyside = route(&upstream, "wassenger", token, "senders = [\"60a1\"]");
+    let other = (403, "sender_not_allowed");
+    for (query, body, seen) in [
+        ("", r#"{"device":"60a1","phone":"+1"}"#, (200, "")),
+        ("", r#"{"device":"60b2","phone":"+1"}"#, other),
+        (
+            "",
+            r#"{"device":"60a1","Device":"60b2","phone":"+1"}"#,
+            other,
+        ),
+        (
+            "",
+            r#"{"device":["60a1","60b2"],"phone":"+1"}"#,
+            (400, "bad_request"),
+        ),
+        // The vendor sends a message without a device from a device of its own choice, and the query does not tell it one.
+        ("", r#"{"phone":"+1"}"#, (403, "sender_not_named")),
+        (
+            "?device=60a1",
+            r#"{"phone":"+1"}"#,
+            (403, "sender_not_named"),
+        ),
+        ("?device=60b2", r#"{"device":"60a1","phone":"+1"}"#, other),
+    ] {
+        upstream.forget();
+        let answer = posted(&keyside, &format!("/v1/messages{query}"), body);
+        assert_eq!(
+            (answer.status, answer.slug()),
+            seen,
+            "{query} {body}: {}",
+            answer.text()
+        );
+        assert_eq!(
+            upstream.heads(),
+            usize::from(seen.0 == 200),
+            "{query} {body}"
+        );
+    }
+    for (target, status) in [
+        ("/v1/chat/60a1/files/f1/download", 200),
+        ("/v1/chat/60b2/files/f1/download", 403),
+        ("/v1/chat/60a1/files/f1/download?device=60b2", 403),
+    ] {
+        assert_eq!(asked(&keyside, "GET", target).status, status, "{target}");
+    }
+}
