@@ -593,6 +593,7 @@ const CHANNELS: &[(&str, &str, &str, &str)] = &[
     ),
     ("gupshup", "channel=whatsapp", "channel=sms", "sms"),
     ("kaleyra", "&channel=WhatsApp", "", "sms"),
+    ("kaleyra", r#""channel":"whatsapp","#, "", "sms"),
 ];
 
 #[test]

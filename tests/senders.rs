@@ -691,3 +691,34 @@ fn a_device_of_wassenger_is_the_sender_in_path_query_and_body() {
         assert_eq!(asked(&keyside, "GET", target).status, status, "{target}");
     }
 }
+
+/// A text message names its sender in a field of its own, beside the field of WhatsApp's.
+#[test]
+fn both_senders_in_a_message_of_kaleyra_are_the_routes() {
+    let upstream = Upstream::ok();
+    let account = "sid = \"HX1\"\napi_key = \"file:@DIR@/key\"";
+    let lines = "senders = [\"1555\"]\nchannels = [\"*\"]";
+    let keyside = route(&upstream, "kaleyra", account, lines);
+    for (body, status) in [
+        (
+            r#"{"channel":"whatsapp","from":"1555","to":"1","body":"x"}"#,
+            200,
+        ),
+        (
+            r#"{"channel":"whatsapp","from":"1999","to":"1","body":"x"}"#,
+            403,
+        ),
+        (r#"{"sender":"1555","to":"1","body":"x"}"#, 200),
+        (r#"{"sender":"ACME","to":"1","body":"x"}"#, 403),
+        (
+            r#"{"from":"1555","sender":"ACME","to":"1","body":"x"}"#,
+            403,
+        ),
+        ("from=1555&sender=ACME&to=1&body=x", 403),
+    ] {
+        upstream.forget();
+        let answer = posted(&keyside, "/v1/HX1/messages", body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        assert_eq!(upstream.heads(), usize::from(status == 200), "{body}");
+    }
+}

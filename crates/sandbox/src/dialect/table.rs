@@ -824,13 +824,26 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_secret", KeyKind::Text, sign::aisensy),
         ..PLAIN
     },
-    // Third-party code with the key in a form, and a catalogue with the key in a header: path, both places.
+    // Third-party code with the key in a form, and a catalogue with the key in a header: path, both places. apprise 2.3.0: the
+    // forms of answers and errors.
     Dialect {
         name: "kaleyra",
         host: "api.kaleyra.io",
         parameters: &[("sid", "HXAP0000000000IN")],
         places: &[Place::Header("api-key", ""), Place::Field("/api-key")],
         sends: &["/v1/{sid}/messages"],
+        accepted: json(
+            200,
+            r#"{"id":"{id}","type":"DEFAULT","totalCount":1,"data":[{"message_id":"{id}:0"}],"error":{}}"#,
+        ),
+        refused: json(
+            401,
+            r#"{"code":"401","message":"Unauthorized","data":[],"error":{"error":"Unauthorized"}}"#,
+        ),
+        throttled: json(
+            429,
+            r#"{"code":"429","message":"Too many requests","data":[],"error":{"error":"Too many requests"}}"#,
+        ),
         events: events("webhook_token", KeyKind::Text, sign::webhook_token),
         ..PLAIN
     },
