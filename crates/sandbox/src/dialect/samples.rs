@@ -111,6 +111,20 @@ pub(super) const BIRD: &[&str] = &[
     "GET /workspaces/{workspace}/channels/{sender}/messages/{message}",
     "POST /workspaces/{workspace}/channels/{sender}/presigned-upload",
     "GET /workspaces/{workspace}/channels/{sender}/messages",
+    "GET /workspaces/{workspace}/projects",
+    "GET /workspaces/{workspace}/projects/{project}",
+    "GET /workspaces/{workspace}/projects/{project}/channel-templates",
+    "GET /workspaces/{workspace}/projects/{project}/channel-templates/{template}",
+    "GET POST /workspaces/{workspace}/contacts",
+    "GET /workspaces/{workspace}/contacts/{contact}",
+    "GET /organizations/{organization}/workspaces",
+    "GET /organizations/{organization}/workspaces/{workspace}",
+    "GET /workspaces/{workspace}/channels",
+    "GET /workspaces/{workspace}/channels/{sender}",
+    "GET /workspaces/{workspace}/connectors",
+    "GET /workspaces/{workspace}/connectors/{connector}",
+    "GET /workspaces/{workspace}/available-webhooks",
+    "POST /organizations/{organization}/workspaces/{workspace}/webhook-subscriptions",
 ];
 
 pub(super) const BIRD_PLATFORM: &[&str] = &[
