@@ -329,6 +329,8 @@ pub(super) const RESPOND_IO: &[&str] = &[
     "GET /v2/contact/{contact}/channels",
     "POST /v2/contact/{contact}/lifecycle/update",
     "GET /v2/space/channel/{channel}/template",
+    "GET /v2/space/channel/{channel}/mtm",
+    "GET /v2/space/mtm/{template}",
     "GET POST PUT DELETE /v2/space/{kind}",
     "GET /v2/space/{kind}/{id}",
 ];

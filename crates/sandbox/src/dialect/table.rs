@@ -805,6 +805,10 @@ pub(super) static TABLE: [Dialect; 24] = [
         host: "api.interakt.ai",
         places: &[Place::Header("authorization", "Basic ")],
         sends: &["/v1/public/message/"],
+        samples: &[
+            "POST /v1/public/track/users/",
+            "POST /v1/public/track/events/",
+        ],
         recipient: &["/fullPhoneNumber", "/phoneNumber"],
         throttled: json(
             429,
