@@ -733,7 +733,13 @@ pub(super) static TABLE: [Dialect; 24] = [
         sends: &["/wa/api/v1/msg", "/wa/api/v1/template/msg"],
         sender: &["/source"],
         recipient: &["/destination"],
-        accepted: json(202, PLAIN.accepted.body),
+        // apprise 2.3.0: the forms of answers and errors.
+        accepted: json(202, r#"{"status":"submitted","messageId":"{id}"}"#),
+        refused: json(
+            401,
+            r#"{"status":"error","message":"Authentication Failed"}"#,
+        ),
+        throttled: json(429, r#"{"status":"error","message":"Too Many Requests"}"#),
         events: events("webhook_token", KeyKind::Text, sign::unsigned),
         ..PLAIN
     },
