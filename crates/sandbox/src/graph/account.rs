@@ -1,4 +1,4 @@
-//! Calls about accounts and phone numbers: descriptions, profiles, registration, block lists, voice calls.
+//! Calls about accounts and what belongs to a number: profiles, block lists, payments, voice calls.
 
 use http::Method;
 use hyper::body::Incoming;
@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::call::{Call, read_product_json};
 use super::error::GraphError;
 use super::media;
+use super::number;
 use super::page::Page;
-use crate::ids::{self, ACCOUNT, APP, SENDER};
+use crate::ids::{self, ACCOUNT};
 use crate::json::{GraphJson, Selected};
 use crate::store::token::MESSAGING;
 
@@ -31,28 +32,26 @@ pub(crate) fn read(call: &Call<'_>, id: &str) -> Result<GraphJson, GraphError> {
             "id",
         )));
     }
-    if is_number(call, id) {
-        return Ok(GraphJson::new(&Selected::new(
-            Number::new(call, id),
-            fields,
-            "id",
-        )));
+    number::read(call, id).ok_or_else(|| call.unknown(id))
+}
+
+/// `POST /{id}` of an account or a number.
+pub(crate) async fn change(
+    call: &Call<'_>,
+    id: &str,
+    body: Incoming,
+) -> Result<GraphJson, GraphError> {
+    let given = call.given(body).await?;
+    if id == ACCOUNT {
+        return Ok(GraphJson::success());
     }
-    Err(call.unknown(id))
+    number::change(call, id, given).ok_or_else(|| call.unknown(id))
 }
 
 /// Returns true for the known account, and for any id if a requested field exists only for accounts.
 fn is_account(id: &str, fields: Option<&[&str]>) -> bool {
     let names = fields.unwrap_or_default();
     id == ACCOUNT || names.iter().any(|name| ACCOUNT_FIELDS.contains(name))
-}
-
-/// Returns true for a sender. If any number may send, an id with fields counts as a number: templates, files and
-/// accounts have been ruled out before.
-fn is_number(call: &Call<'_>, id: &str) -> bool {
-    let is_certain =
-        !call.state.rules.senders.is_empty() || id == SENDER || call.query.fields().is_some();
-    is_certain && call.state.is_sender(id)
 }
 
 #[derive(Serialize)]
@@ -76,126 +75,6 @@ impl<'a> Account<'a> {
             account_review_status: "APPROVED",
         }
     }
-}
-
-#[derive(Serialize)]
-struct Number<'a> {
-    verified_name: &'a str,
-    code_verification_status: &'a str,
-    display_phone_number: &'a str,
-    quality_rating: &'a str,
-    platform_type: &'a str,
-    throughput: Throughput<'a>,
-    account_mode: &'a str,
-    status: &'a str,
-    name_status: &'a str,
-    new_name_status: &'a str,
-    is_official_business_account: bool,
-    is_pin_enabled: bool,
-    search_visibility: &'a str,
-    messaging_limit_tier: &'a str,
-    whatsapp_business_manager_messaging_limit: &'a str,
-    is_on_biz_app: bool,
-    health_status: Health<'a>,
-    webhook_configuration: Callbacks,
-    id: &'a str,
-}
-
-/// The obstacles to messages: <https://developers.facebook.com/docs/whatsapp/cloud-api/health-status>.
-#[derive(Serialize)]
-struct Health<'a> {
-    can_send_message: &'a str,
-    entities: Vec<Value>,
-}
-
-impl<'a> Health<'a> {
-    fn new(state: &'a str, number: &str) -> Self {
-        let is_well = state == "AVAILABLE";
-        let errors = json!([{
-            "error_code": 141006,
-            "error_description": "There is an error with the payment method. This will block business initiated conversations.",
-            "possible_solution": "There was an error with your payment method. Please add a new payment method to the account.",
-        }]);
-        let account = if is_well {
-            json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state})
-        } else {
-            json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state, "errors": errors})
-        };
-        let number =
-            json!({"entity_type": "PHONE_NUMBER", "id": number, "can_send_message": "AVAILABLE"});
-        Self {
-            can_send_message: state,
-            entities: vec![number, account],
-        }
-    }
-}
-
-/// The callback URLs of a number, of its account and of the app. A level without one is left out.
-#[derive(Serialize)]
-struct Callbacks {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    phone_number: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    whatsapp_business_account: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    application: Option<String>,
-}
-
-/// Returns the callback URL of the first subscribed app.
-fn app_callback(call: &Call<'_>) -> Option<String> {
-    let apps = call.state.webhooks.apps();
-    apps.into_iter().next().map(|(_, callback)| callback)
-}
-
-#[derive(Serialize)]
-struct Throughput<'a> {
-    level: &'a str,
-}
-
-impl<'a> Number<'a> {
-    fn new(call: &Call<'a>, id: &'a str) -> Self {
-        let standing = &call.state.rules.standing;
-        Self {
-            verified_name: "Test Number",
-            code_verification_status: "NOT_VERIFIED",
-            display_phone_number: "+1 555-093-4873",
-            quality_rating: &standing.quality,
-            platform_type: "CLOUD_API",
-            throughput: Throughput { level: "STANDARD" },
-            account_mode: "SANDBOX",
-            status: &standing.number_status,
-            name_status: "AVAILABLE_WITHOUT_REVIEW",
-            new_name_status: "NONE",
-            is_official_business_account: false,
-            is_pin_enabled: true,
-            search_visibility: "NON_VISIBLE",
-            messaging_limit_tier: &standing.tier,
-            whatsapp_business_manager_messaging_limit: &standing.tier,
-            is_on_biz_app: false,
-            health_status: Health::new(&standing.health, id),
-            webhook_configuration: Callbacks {
-                phone_number: standing.number_callback.clone(),
-                whatsapp_business_account: standing.account_callback.clone(),
-                application: app_callback(call),
-            },
-            id,
-        }
-    }
-}
-
-/// `GET /{account}/phone_numbers`.
-pub(crate) fn numbers(call: &Call<'_>) -> GraphJson {
-    let senders = &call.state.rules.senders;
-    let ids: Vec<&str> = if senders.is_empty() {
-        vec![SENDER]
-    } else {
-        senders.iter().map(String::as_str).collect()
-    };
-    let fields = call.query.fields();
-    let items = ids
-        .into_iter()
-        .map(|id| Selected::new(Number::new(call, id), fields.as_deref(), "id"));
-    GraphJson::new(&Page::new(call, items.collect()))
 }
 
 /// `/{number}/whatsapp_business_profile`.
@@ -252,71 +131,6 @@ impl Profile {
             messaging_product: "whatsapp",
         }
     }
-}
-
-/// `POST /{number}/register`.
-pub(crate) async fn register(
-    call: &Call<'_>,
-    id: &str,
-    body: Incoming,
-) -> Result<GraphJson, GraphError> {
-    call.require_sender(id)?;
-    let body = read_product_json(body).await?;
-    if body.get("pin").is_none() {
-        return Err(GraphError::required("pin"));
-    }
-    Ok(GraphJson::success())
-}
-
-/// `/{account}/subscribed_apps`.
-pub(crate) fn subscribed_apps(call: &Call<'_>) -> GraphJson {
-    if call.method != Method::GET {
-        return GraphJson::success();
-    }
-    let standing = &call.state.rules.standing;
-    if !standing.subscribed {
-        return GraphJson::new(&json!({"data": []}));
-    }
-    let app = SubscribedApp {
-        override_callback_uri: standing.account_callback.clone(),
-        whatsapp_business_api_data: AppData {
-            link: format!("https://www.facebook.com/games/?app_id={APP}"),
-            name: "Sandbox",
-            id: APP,
-        },
-    };
-    GraphJson::new(&Data { data: [app] })
-}
-
-#[derive(Serialize)]
-struct SubscribedApp {
-    whatsapp_business_api_data: AppData,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    override_callback_uri: Option<String>,
-}
-
-/// `GET /{app}/subscriptions`: the webhook of the app, for the app's own token.
-pub(crate) fn subscriptions(call: &Call<'_>, id: &str) -> Result<GraphJson, GraphError> {
-    if id != APP {
-        return Err(call.unknown(id));
-    }
-    let subscription = app_callback(call).map(|callback| {
-        json!({
-            "object": "whatsapp_business_account",
-            "callback_url": callback,
-            "active": true,
-            "fields": [{"name": "messages", "version": "v26.0"}],
-        })
-    });
-    let all: Vec<_> = subscription.into_iter().collect();
-    Ok(GraphJson::new(&json!({ "data": all })))
-}
-
-#[derive(Serialize)]
-struct AppData {
-    link: String,
-    name: &'static str,
-    id: &'static str,
 }
 
 /// `/{number}/block_users`.

@@ -136,6 +136,12 @@ pub(crate) async fn edge(
         ("DELETE", "invite_link") => Ok(GraphJson::new(
             &json!({"messaging_product": "whatsapp", "success": "true"}),
         )),
+        ("GET", "participants") => {
+            let members = group.participants.iter().map(|user| person(user));
+            Ok(GraphJson::new(
+                &json!({"data": members.collect::<Vec<_>>()}),
+            ))
+        }
         ("POST" | "DELETE", "participants") => {
             let users = named(&body, "participants");
             let is_added = call.method == http::Method::POST;

@@ -37,26 +37,19 @@ pub(crate) async fn flows(
     )))
 }
 
-/// `/{flow}`; `None` for an object that is no flow.
+/// `/{flow}`.
 pub(crate) async fn flow(
     call: &Call<'_>,
     id: &str,
+    list: &str,
     body: Incoming,
-) -> Result<Option<GraphJson>, GraphError> {
-    let Some(list) = call
-        .state
-        .kept
-        .list_with(id)
-        .filter(|list| is_of_flows(list))
-    else {
-        return Ok(None);
-    };
+) -> Result<GraphJson, GraphError> {
     let changes = match call.method.as_str() {
         "GET" => Map::new(),
         "DELETE" => {
-            call.state.kept.remove(&list, id);
+            call.state.kept.remove(list, id);
             call.state.objects.remove(id);
-            return Ok(Some(GraphJson::success()));
+            return Ok(GraphJson::success());
         }
         _ => {
             let body = read_json(body).await?;
@@ -65,12 +58,17 @@ pub(crate) async fn flow(
             known.into_iter().flatten().collect()
         }
     };
-    let flow = call.state.kept.change(&list, id, &changes);
+    let flow = call.state.kept.change(list, id, &changes);
+    let flow = flow.ok_or_else(|| call.unknown(id))?;
     if call.method != Method::GET {
-        return Ok(flow.map(|_| GraphJson::success()));
+        return Ok(GraphJson::success());
     }
     let fields = call.query.fields();
-    Ok(flow.map(|flow| GraphJson::new(&Selected::new(flow, fields.as_deref(), "id"))))
+    Ok(GraphJson::new(&Selected::new(
+        flow,
+        fields.as_deref(),
+        "id",
+    )))
 }
 
 /// `POST /{flow}/publish` and `/deprecate`.
@@ -97,6 +95,11 @@ pub(crate) async fn codes(
         return Ok(listed(call, &list, "code"));
     }
     let body = read_json(body).await?;
+    if call.method == Method::DELETE {
+        let code = required(call, &body, "code")?;
+        call.state.kept.remove(&list, &code);
+        return Ok(Some(GraphJson::success()));
+    }
     let message = required(call, &body, "prefilled_message")?;
     let changed = fields_of(json!({ "prefilled_message": message }));
     let code = match parameter(call, &body, "code") {
@@ -115,7 +118,12 @@ pub(crate) async fn codes(
 }
 
 /// `/{number}/message_qrdls/{code}`.
-pub(crate) fn code(call: &Call<'_>, number: &str, code: &str) -> Result<GraphJson, GraphError> {
+pub(crate) async fn code(
+    call: &Call<'_>,
+    number: &str,
+    code: &str,
+    body: Incoming,
+) -> Result<GraphJson, GraphError> {
     let list = format!("{number}/message_qrdls");
     let kept = &call.state.kept;
     if kept.is_deleted(&list, code) {
@@ -125,8 +133,13 @@ pub(crate) fn code(call: &Call<'_>, number: &str, code: &str) -> Result<GraphJso
         kept.remove(&list, code);
         return Ok(GraphJson::success());
     }
+    let mut changes = Map::new();
+    if call.method == Method::POST {
+        let message = required(call, &read_json(body).await?, "prefilled_message")?;
+        changes.insert("prefilled_message".to_owned(), json!(message));
+    }
     let found = kept
-        .change(&list, code, &Map::new())
+        .change(&list, code, &changes)
         .unwrap_or_else(|| Value::Object(described(code, "Hello")));
     let fields = call.query.fields();
     let found = Selected::new(found, fields.as_deref(), "code");
@@ -147,7 +160,8 @@ fn listed(call: &Call<'_>, list: &str, key: &str) -> Option<GraphJson> {
     Some(GraphJson::new(&Page::new(call, items.collect())))
 }
 
-fn is_of_flows(list: &str) -> bool {
+/// True for the list of an account's flows.
+pub(crate) fn is_of_flows(list: &str) -> bool {
     list.ends_with("/flows")
 }
 

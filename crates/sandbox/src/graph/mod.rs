@@ -2,18 +2,22 @@
 
 mod account;
 mod answer;
+mod app;
 mod auth;
 mod call;
 pub(crate) mod download;
 mod error;
 mod group;
+mod list;
 mod made;
 mod media;
 mod message;
+mod number;
 mod oauth;
 mod page;
 mod sample;
 mod send;
+mod setting;
 mod target;
 mod template;
 mod upload;
@@ -35,6 +39,7 @@ use auth::PresentedToken;
 use call::Call;
 use error::GraphError;
 use send::Handled;
+use setting::Setting;
 use target::Target;
 
 /// Answers a request to the Graph host.
@@ -157,6 +162,12 @@ async fn special(
     segments: &[&str],
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
+    if let ["signups", id] = segments
+        && call.state.objects.has(id)
+    {
+        call.caller.require(MANAGEMENT)?;
+        return object(call, id, body).await;
+    }
     if let Some(answer) = sample::fixed(call, segments) {
         return call.caller.require(MANAGEMENT).map(|()| answer);
     }
@@ -176,7 +187,11 @@ async fn special(
         }
         (_, [id, "message_qrdls", code]) if is_object_id(id) => {
             call.caller.require(MANAGEMENT)?;
-            made::code(call, id, code)
+            made::code(call, id, code, body).await
+        }
+        ("GET" | "POST", [id, "payment_configuration", name]) if is_object_id(id) => {
+            call.caller.require(MANAGEMENT)?;
+            list::payment_configuration(call, id, name, body).await
         }
         ("GET", [id, "payments", _, reference]) if is_object_id(id) => {
             call.caller.require(MESSAGING)?;
@@ -194,28 +209,37 @@ async fn edge_call(
     edge: &str,
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
+    if let Some(setting) = Setting::at(edge) {
+        return setting.call(call, id, body).await;
+    }
     match (call.method.as_str(), edge) {
         ("POST", "media") => media::upload(call, id, body).await,
         ("GET" | "POST" | "DELETE", "message_templates") => template::handle(call, id, body).await,
-        ("GET", "phone_numbers") => Ok(account::numbers(call)),
-        ("GET" | "POST", "whatsapp_business_profile") => account::profile(call, id, body).await,
-        ("POST", "register") => account::register(call, id, body).await,
-        ("POST", "deregister" | "request_code" | "verify_code") => {
-            call.require_sender(id).map(|()| GraphJson::success())
+        ("POST", "upsert_message_templates") => template::upsert(call, id, body).await,
+        ("GET", "phone_numbers") => Ok(number::list(call, id)),
+        ("POST", "register" | "deregister" | "request_code" | "verify_code") => {
+            number::registration(call, id, edge, body).await
         }
-        ("GET", "subscriptions") => account::subscriptions(call, id),
-        ("GET" | "POST" | "DELETE", "subscribed_apps") => Ok(account::subscribed_apps(call)),
+        ("GET" | "POST", "whatsapp_business_profile") => account::profile(call, id, body).await,
+        ("GET" | "POST" | "DELETE", "subscriptions") => app::subscriptions(call, id, body).await,
+        ("GET" | "POST" | "DELETE", "subscribed_apps") => app::subscribed(call, id, body).await,
+        ("GET", "access_token") | ("POST", "system_user_access_tokens" | "access_tokens") => {
+            Ok(app::token(call))
+        }
         ("GET" | "POST" | "DELETE", "block_users") => account::block_users(call, id, body).await,
         ("POST", "calls") => account::calls(call, id, body).await,
         ("POST", "uploads") => upload::open(call),
         ("GET" | "POST", "groups") => group::of_sender(call, id, body).await,
         ("GET" | "POST", "flows") => or_sample(call, id, edge, made::flows(call, id, body).await?),
-        ("GET" | "POST", "message_qrdls") => {
+        ("GET" | "POST" | "DELETE", "message_qrdls") => {
             or_sample(call, id, edge, made::codes(call, id, body).await?)
         }
         ("POST", "publish" | "deprecate") => Ok(made::flow_status(call, id, edge)),
-        ("POST", "upsert_message_templates") => template::upsert(call, id, body).await,
-        _ => or_sample(call, id, edge, None),
+        _ => {
+            let answer = list::answer(call, id, edge, body).await?;
+            let answer = answer.or_else(|| list::partner_answer(call, id, edge));
+            or_sample(call, id, edge, answer)
+        }
     }
 }
 
@@ -241,8 +265,12 @@ async fn object(call: &Call<'_>, id: &str, body: Incoming) -> Result<GraphJson, 
         MANAGEMENT
     })?;
     if call.state.objects.has(id) {
-        if let Some(answer) = made::flow(call, id, body).await? {
-            return Ok(answer);
+        match call.state.kept.list_with(id) {
+            Some(list) if made::is_of_flows(&list) => {
+                return made::flow(call, id, &list, body).await;
+            }
+            Some(list) => return list::made(call, id, &list, body).await,
+            None => {}
         }
     } else if call.method == Method::POST && call.state.templates.get(id).is_some() {
         return template::edit(call, id, body).await;
@@ -259,7 +287,7 @@ async fn object(call: &Call<'_>, id: &str, body: Incoming) -> Result<GraphJson, 
         }),
         ("GET", _) => account::read(call, id),
         ("DELETE", Some(file)) => media::delete(call, &file),
-        ("POST", None) => account::read(call, id).map(|_| GraphJson::success()),
+        ("POST", None) => account::change(call, id, body).await,
         _ => Err(call.unknown(id)),
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn fixed(call: &Call<'_>, segments: &[&str]) -> Option<GraphJson> {
         ("GET", ["message_template_library"]) => {
             r#"{"data":[{"name":"group_invite_link_1","language":"en","category":"UTILITY","topic":"GROUP_INVITE_LINK","usecase":"GROUP_INVITE_LINK","industry":["E_COMMERCE"],"body":"Join {{1}}","body_params":["Lucky Shrub"],"id":"7147013345418927"}]}"#
         }
+        ("GET", ["me", "application_details"]) => r#"{"id":"634974688087057","name":"Sandbox"}"#,
         ("GET", ["signups", _]) => {
             r#"{"id":"7938475610293853","name":"Sandbox","status":"ACTIVE"}"#
         }
@@ -53,10 +54,11 @@ fn written(text: &str) -> GraphJson {
 
 const SUCCESS: &str = r#"{"success":true}"#;
 const EMPTY_LIST: &str = r#"{"data":[]}"#;
+const NEW_ID: &str = r#"{"id":"@NEW@"}"#;
 
 /// Methods, edge, answer. `@ID@` is the object of the call, `@NEW@` a new id.
 #[rustfmt::skip]
-const SAMPLES: [(&str, &str, &str); 61] = [
+const SAMPLES: [(&str, &str, &str); 50] = [
     ("GET", "compare", r#"{"data":[{"metric":"BLOCK_RATE","type":"RELATIVE","order_by_relative_metric":["@ID@"]},{"metric":"MESSAGE_SENDS","type":"NUMBER_VALUES","number_values":[{"key":"@ID@","value":1273}]},{"metric":"TOP_BLOCK_REASON","type":"STRING_VALUES","string_values":[{"key":"@ID@","value":"UNKNOWN_BLOCK_REASON"}]}]}"#),
     ("POST", "unpause", r#"{"success":true,"reason":"UNPAUSED"}"#),
     ("POST", "migrate_message_templates", r#"{"migrated_templates":["@NEW@"],"failed_templates":[]}"#),
@@ -73,36 +75,11 @@ const SAMPLES: [(&str, &str, &str); 61] = [
     ("POST", "migrate_flows", r#"{"migrated_flows":[{"source_id":"1098765432109876","source_name":"sandbox","migrated_id":"@NEW@"}],"failed_flows":[]}"#),
     ("GET", "message_qrdls", r#"{"data":[{"code":"4O4YGZEG3RIVE1","prefilled_message":"Hello","deep_link_url":"https://wa.me/message/4O4YGZEG3RIVE1"}]}"#),
     ("POST", "message_qrdls", r#"{"code":"4O4YGZEG3RIVE1","prefilled_message":"Hello","deep_link_url":"https://wa.me/message/4O4YGZEG3RIVE1"}"#),
-    ("GET", "whatsapp_commerce_settings", r#"{"data":[{"is_cart_enabled":true,"is_catalog_visible":true,"id":"@NEW@"}]}"#),
-    ("POST", "whatsapp_commerce_settings", SUCCESS),
-    ("GET", "product_catalogs", EMPTY_LIST),
-    ("POST", "conversational_automation", SUCCESS),
-    ("GET", "business_compliance_info", EMPTY_LIST),
-    ("POST", "business_compliance_info", SUCCESS),
-    ("GET", "official_business_account", r#"{"oba_status":"NOT_STARTED","id":"@ID@"}"#),
-    ("POST", "official_business_account", SUCCESS),
-    ("GET", "username", r#"{"username":"sandbox","status":"approved"}"#),
-    ("POST", "username", r#"{"status":"reserved"}"#),
-    ("DELETE", "username", SUCCESS),
     ("GET", "username_suggestions", r#"{"data":[{"username_suggestions":["sandbox","sandbox.shop"]}]}"#),
-    ("GET", "welcome_message_sequences", EMPTY_LIST),
-    ("POST", "welcome_message_sequences", r#"{"sequence_id":"@NEW@"}"#),
-    ("DELETE", "welcome_message_sequences", SUCCESS),
-    ("GET", "settings", r#"{"calling":{"status":"DISABLED"},"storage_configuration":{"status":"DEFAULT"}}"#),
-    ("POST", "settings", SUCCESS),
-    ("GET", "whatsapp_business_encryption", r#"{"data":[{"business_public_key":"-----BEGIN PUBLIC KEY-----","business_public_key_signature_status":"VALID"}]}"#),
-    ("POST", "whatsapp_business_encryption", SUCCESS),
-    ("POST", "phone_numbers", r#"{"id":"@NEW@"}"#),
     ("GET", "call_permissions", r#"{"messaging_product":"whatsapp","permission":{"status":"temporary","expiration_time":1999999999},"actions":[{"action_name":"send_call_permission_request","can_perform_action":true,"limits":[{"time_period":"PT24H","max_allowed":1,"current_usage":0}]},{"action_name":"start_call","can_perform_action":true,"limits":[{"time_period":"PT24H","max_allowed":5,"current_usage":0}]}]}"#),
     ("POST", "payments_refund", r#"{"refund_id":"@NEW@","status":"pending"}"#),
-    ("GET", "payment_configurations", r#"{"data":[{"payment_configurations":[]}]}"#),
-    ("POST", "payment_configuration", SUCCESS),
-    ("DELETE", "payment_configuration", SUCCESS),
     ("POST", "generate_payment_configuration_oauth_link", r#"{"oauth_url":"https://www.facebook.com/sandbox","expiration":1999999999}"#),
     ("GET", "activities", EMPTY_LIST),
-    ("GET POST DELETE", "assigned_users", SUCCESS),
-    ("GET", "schedules", EMPTY_LIST),
-    ("POST", "schedules", SUCCESS),
     ("GET", "solutions", EMPTY_LIST),
     ("GET", "owned_whatsapp_business_accounts", r#"{"data":[{"id":"114503234599312","name":"Sandbox","currency":"USD","timezone_id":"1","message_template_namespace":"4c3a0a3e_9e3c_4e38_9b5e_6f0a3f5d9c11"}]}"#),
     ("GET", "client_whatsapp_business_accounts", EMPTY_LIST),
@@ -111,13 +88,27 @@ const SAMPLES: [(&str, &str, &str); 61] = [
     ("GET", "system_users", EMPTY_LIST),
     ("POST", "smb_app_data", r#"{"messaging_product":"whatsapp","request_id":"@NEW@"}"#),
     ("GET", "signups", r#"{"data":[{"id":"7938475610293853","name":"Sandbox","status":"ACTIVE"}]}"#),
-    ("POST", "signups", r#"{"id":"7938475610293853"}"#),
     ("GET", "connected_client_businesses", EMPTY_LIST),
-    ("POST", "add_phone_numbers", r#"{"id":"@NEW@"}"#),
+    ("GET", "in_progress_onbehalf_request", EMPTY_LIST),
+    ("GET", "payment_configurations", r#"{"data":[{"payment_configurations":[]}]}"#),
+    ("GET", "product_catalogs", EMPTY_LIST),
+    ("GET", "welcome_message_sequences", EMPTY_LIST),
+    ("GET", "assigned_users", EMPTY_LIST),
+    ("GET", "schedules", EMPTY_LIST),
     ("GET", "preverified_numbers", EMPTY_LIST),
     ("GET", "partners", EMPTY_LIST),
     ("GET", "whatsapp_business_solutions", EMPTY_LIST),
-    ("GET", "in_progress_onbehalf_request", EMPTY_LIST),
+    ("GET", "whatsapp_business_accounts", EMPTY_LIST),
+    ("GET", "owning_credit_allocation_configs", EMPTY_LIST),
+    ("GET", "self_certified_whatsapp_business_submissions", EMPTY_LIST),
+    ("POST", "events", r#"{"events_received":1}"#),
+    ("POST", "onboard_partners_to_mm_lite", SUCCESS),
+    ("POST", "migration_intent", NEW_ID),
+    ("POST", "set_solution_migration_intent", SUCCESS),
+    ("POST", "obo_mobility_intent", SUCCESS),
+    ("POST", "set_obo_mobility_intent", SUCCESS),
+    ("POST", "whatsapp_credit_sharing", SUCCESS),
+    ("POST", "whatsapp_credit_attach", SUCCESS),
 ];
 
 /// Returns true for an edge that the sandbox answers with a sample and that belongs to sending.

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{Options, SENDER, Sandbox, ask, authorized, sandbox};
 
-const ACCOUNT: &str = "114503234599312";
+pub(super) const ACCOUNT: &str = "114503234599312";
 
 /// A call of the newest version, with its answer.
-async fn call(sandbox: &Sandbox, method: &str, path: &str, body: &Value) -> Value {
+pub(super) async fn call(sandbox: &Sandbox, method: &str, path: &str, body: &Value) -> Value {
     let head = authorized(&format!("{method} /v26.0{path}"));
     let body = match body {
         Value::Null => Vec::new(),
@@ -19,7 +19,7 @@ async fn call(sandbox: &Sandbox, method: &str, path: &str, body: &Value) -> Valu
     answer
 }
 
-async fn get(sandbox: &Sandbox, path: &str) -> Value {
+pub(super) async fn get(sandbox: &Sandbox, path: &str) -> Value {
     call(sandbox, "GET", path, &Value::Null).await
 }
 

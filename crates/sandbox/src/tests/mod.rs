@@ -4,6 +4,7 @@ mod kept;
 mod made;
 mod providers;
 mod refused;
+mod settled;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
