@@ -3,15 +3,18 @@
 //! `tests/presets/NAME.txt` has input and expected output, byte for byte. Every secret contains CANARY.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use keyside::provider::Meaning;
+use keyside::provider::{Meaning, RequestPattern};
 use serde_json::json;
 
 use crate::support::base64;
 use crate::support::client::Answer;
 use crate::support::key::SigningKey;
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::keyside::{Keyside, Setup, finish};
 use crate::support::upstream::{Request, Upstream, answer};
 
 /// The sections of a file, each with its title.
@@ -686,6 +689,80 @@ fn a_request_about_a_sender_is_for_a_sender_of_the_route() {
             "{name}"
         );
     }
+}
+
+/// Adds a route for each operation of a preset, below the path of the operation's name.
+fn routes_by_operation(golden: &Golden, config: &str) -> String {
+    let preset = keyside::provider::presets::provider(&golden.name).unwrap();
+    let (account, _) = config.split_once("[[route]]").unwrap();
+    let routes = preset.operations.iter().map(|operation| {
+        let (name, operation) = (&golden.name, &operation.name);
+        format!(
+            "[[route]]\ncredential = \"{name}\"\nname = \"{name}-{operation}\"\npath = \"/{name}/{operation}\"\n\
+             operations = [\"{operation}\"]\n"
+        )
+    });
+    format!("{account}{}", routes.collect::<String>())
+}
+
+/// `meta` has a table of its own, in `tests/meta.rs`.
+#[test]
+fn explain_tells_the_operation_of_every_request_of_each_preset() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    for golden in goldens.iter().filter(|golden| golden.name != "meta") {
+        let setup = Setup::new(&provider.upstream);
+        let config = golden.config(&setup, &key.pem(), &provider.further);
+        let routes = routes_by_operation(golden, &config);
+        let listen = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n";
+        let setup = setup.config(&format!("{listen}{routes}"));
+        let config = setup.write_config();
+        let preset = keyside::provider::presets::provider(&golden.name).unwrap();
+        for operation in &preset.operations {
+            for request in &operation.requests {
+                let [method, target] = example(golden, request);
+                let target = format!("/{}/{}{target}", golden.name, operation.name);
+                assert_eq!(
+                    explained(&config, method, &target),
+                    operation.name,
+                    "{method} {target}"
+                );
+            }
+        }
+    }
+}
+
+/// The operation that `keyside explain` tells of a request.
+fn explained(config: &Path, method: &str, target: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args([
+        "explain",
+        method,
+        target,
+        "--admin",
+        "127.0.0.1:1",
+        "--config",
+    ]);
+    let told = finish(command.arg(config), Duration::from_secs(10));
+    let mut lines = told.output.lines().map(str::trim_start);
+    let line = lines.find_map(|line| line.strip_prefix("operation"));
+    let name = line.and_then(|line| line.split_whitespace().next());
+    name.unwrap_or(&told.output).to_owned()
+}
+
+/// The method and the target of a request in a golden that fits a request of the preset.
+fn example<'g>(golden: &'g Golden, request: &RequestPattern) -> [&'g str; 2] {
+    let mut targets = golden
+        .all_of("application sends")
+        .into_iter()
+        .filter_map(|text| text.lines().next())
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(method, rest)| Some([method, rest.split(' ').next()?]));
+    let fits = |[method, target]: &[&str; 2]| {
+        let path = target.split('?').next().unwrap_or_default();
+        request.methods.iter().any(|own| own == method) && request.path.matches(path).is_some()
+    };
+    targets.find(fits).unwrap()
 }
 
 #[test]
