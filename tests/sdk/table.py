@@ -17,6 +17,8 @@ NO_METHOD = "the SDK has no method for it"
 ABSENT = {
     "pywa": {"status": ONLY_EVENTS},
     "whatsapp-api-js": {"status": ONLY_EVENTS},
+    "@great-detail/whatsapp": {"status": ONLY_EVENTS},
+    "@kapso/whatsapp-cloud-api": {"status": ONLY_EVENTS},
     "twilio (Python)": {},
     "twilio (Node)": {},
     "vonage (Python)": {"status": ONLY_EVENTS},
