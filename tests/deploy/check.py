@@ -7,6 +7,7 @@ one that the schemas know. The plain manifests are validated alike. The values t
 """
 
 import copy
+import json
 import pathlib
 import shutil
 import subprocess
@@ -95,7 +96,78 @@ REFUSED = [
     ({"config": "[ inbound ]\nmax_body = '1MiB'\n"}, "which the chart writes"),
     ({"config": "[inbound.tls]\ncert = 'a'\n"}, "which the chart writes"),
     ({"config": "[inbound]\nlisten = ['127.0.0.1:8081']\n"}, "which the chart writes"),
+    ({"config": "['inbound']\nmax_body = '1MiB'\n"}, "which the chart writes"),
+    ({"config": '"spool".dir = "/a"\n'}, "which the chart writes"),
+    ({"secrets": [{"name": "acme", "secret": "a"}, {"name": "acme", "secret": "b"}]}, "twice"),
+    ({"secrets": [{"name": "acme", "secret": "a..b"}]}, "secrets"),
+    ({"spool": {"enabled": True, "size": "1Gi", "maxSize": "1GiB"}}, "leave room"),
+    ({"spool": {"enabled": True, "size": "900Mi", "maxSize": "1GiB"}}, "leave room"),
+    ({"containers": [{"name": "keyside", "image": "shop:1"}]}, "containers"),
+    ({"volumes": [{"name": "keyside-config", "emptyDir": {}}]}, "volumes"),
+    ({"podLabels": {"app.kubernetes.io/name": "shop"}}, "app.kubernetes.io/name"),
+    ({"podLabels": {"a": True}}, "podLabels"),
+    ({"podAnnotations": {"a": 1}}, "podAnnotations"),
+    ({"nodeSelector": {"a": True}}, "nodeSelector"),
+    ({"service": {"annotations": {"a": True}}}, "annotations"),
+    ({"env": [{"name": "PORT", "value": 1}]}, "env"),
+    ({"podDisruptionBudget": {"enabled": True, "maxUnavailable": "most"}}, "maxUnavailable"),
 ]
+# Names of releases that YAML reads as something else than text.
+RELEASES = ["true", "null", "123", "on", "1e3", "a" * 53]
+# For each value of the schema, another value that shows in what is rendered of `ALL`.
+EFFECTS = {
+    "image.repository": "other.example/keyside",
+    "image.tag": "9.9.9",
+    "image.pullPolicy": "Never",
+    "imagePullSecrets": [{"name": "other"}],
+    "containers": [{"name": "other", "image": "other:1"}],
+    "replicas": 7,
+    "config": "[credential.other]\nprovider = 'meta'\ntoken = 'file:/a'\n[[route]]\ncredential = 'other'\n",
+    "inbound": {"max_body": "3MiB"},
+    "secrets": [{"name": "other", "secret": "other"}],
+    "secretAccess": ["other"],
+    "serviceAccount.create": False,
+    "serviceAccount.name": "other",
+    "serviceAccount.annotations": {"other": "1"},
+    "env": [{"name": "OTHER", "value": "1"}],
+    "spool.enabled": False,
+    "spool.size": "9Gi",
+    "spool.maxSize": "2GiB",
+    "spool.maxAge": "9d",
+    "spool.keep": "9h",
+    "spool.storageClassName": "slow",
+    "state.enabled": False,
+    "state.secret": "other",
+    "service.enabled": False,
+    "service.port": 8443,
+    "service.annotations": {"other": "1"},
+    "metrics.podMonitor.enabled": False,
+    "metrics.podMonitor.interval": "1m30s",
+    "metrics.podMonitor.labels": {"other": "1"},
+    "networkPolicy.enabled": False,
+    "networkPolicy.webhooksFrom": [{"podSelector": {}}],
+    "networkPolicy.metricsFrom": [{"podSelector": {}}],
+    "networkPolicy.extraIngress": [{"ports": [{"protocol": "TCP", "port": 3000}]}],
+    "networkPolicy.extraEgress": [{"ports": [{"protocol": "TCP", "port": 8200}]}],
+    "podDisruptionBudget.enabled": False,
+    "podDisruptionBudget.maxUnavailable": "50%",
+    "terminationGracePeriodSeconds": 99,
+    "resources": {"limits": {"memory": "256Mi"}},
+    "podSecurityContext": {"fsGroup": 1234},
+    "podAnnotations": {"other": "1"},
+    "podLabels": {"other": "1"},
+    "volumes": [{"name": "other", "emptyDir": {}}],
+    "nodeSelector": {"other": "1"},
+    "tolerations": [{"key": "other", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}}
+    ]}},
+    "topologySpreadConstraints": [
+        {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    ],
+}
+# Values of Helm itself, which no template reads.
+WITHOUT_EFFECT = {"global"}
 
 
 # The pod of a chart that lists this one as a dependency.
@@ -215,16 +287,63 @@ def check_dependency():
     print(f"chart, as a dependency: {len(rendered)} objects")
 
 
+def rendered_with(values, release="shop"):
+    """The documents that the chart makes of some values, which the schema takes."""
+    chart = Chart.load(str(CHART))
+    chart.validate_schema(values)
+    rendered = []
+    for path, text in chart.render(copy.deepcopy(values), name=release, namespace="default").items():
+        if not path.endswith("NOTES.txt"):
+            rendered += documents(text)
+    return rendered
+
+
+def values_of_schema(schema, path=""):
+    """The paths of the values that are set one by one."""
+    for name, inner in schema["properties"].items():
+        if "properties" in inner:
+            yield from values_of_schema(inner, f"{path}{name}.")
+        else:
+            yield f"{path}{name}"
+
+
+def check_values(keyside):
+    """Each value of the schema has an effect, with which the documents are still valid."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(values_of_schema(schema)) == EFFECTS.keys() | WITHOUT_EFFECT
+    before = rendered_with(ALL)
+    for path, value in EFFECTS.items():
+        values = copy.deepcopy(ALL)
+        *folders, name = path.split(".")
+        place = values
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = value
+        rendered = rendered_with(values)
+        assert rendered != before, f"{path} has no effect"
+        for document in rendered:
+            validate(document, VERSIONS[0])
+        check_selectors(rendered)
+        check_pod(pod_of(rendered))
+        (config,) = [document for document in rendered if document["kind"] == "ConfigMap"]
+        check_configuration(keyside, config["data"]["proxy.toml"])
+        if path == "serviceAccount.create":
+            account = pod_of(rendered)["serviceAccountName"]
+            assert account == "default", f"the pod wants the account {account}, which nobody makes"
+    print(f"chart: each of {len(EFFECTS)} values has its effect")
+    for release in RELEASES:
+        for document in rendered_with(ALL, release):
+            for version in VERSIONS:
+                validate(document, version)
+    print(f"chart: {len(RELEASES)} odd names of releases are names")
+
+
 def check_chart(keyside):
     for name, values, kinds in CASES:
         report = lint(str(CHART), values, strict=True, kube_version="v1.29.0")
         bad = [message for message in report["messages"] if message["severity"] >= 2]
         assert not bad and not report["errors"], f"{name}: {report}"
-        chart = Chart.load(str(CHART))
-        rendered = []
-        for path, text in chart.render(copy.deepcopy(values), name="shop", namespace="default").items():
-            if not path.endswith("NOTES.txt"):
-                rendered += documents(text)
+        rendered = rendered_with(values)
         assert sorted(document["kind"] for document in rendered) == kinds, name
         for version in VERSIONS:
             for document in rendered:
@@ -286,6 +405,7 @@ def main():
     (keyside,) = sys.argv[1:]
     check_package()
     check_chart(keyside)
+    check_values(keyside)
     check_dependency()
     check_manifests(keyside)
 

@@ -3,13 +3,14 @@
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* Without an account of the chart's own, a pod has the account that each namespace has. */}}
 {{- define "keyside.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (include "keyside.name" .) -}}
+{{- .Values.serviceAccount.name | default (ternary (include "keyside.name" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
 {{- define "keyside.selector" -}}
 app.kubernetes.io/name: keyside
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "keyside.labels" -}}
@@ -19,10 +20,34 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
+{{/* A size such as 4Gi or 1GiB in KiB. */}}
+{{- define "keyside.kibibytes" -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- $unit := regexFind "[KMGT]" . -}}
+{{- mul $number (get (dict "K" 1 "M" 1024 "G" 1048576 "T" 1073741824) $unit | int64) -}}
+{{- end -}}
+
+{{/* Refuses values that contradict each other; the schema looks at each value alone. */}}
+{{- define "keyside.checked" -}}
+{{- $names := list -}}
+{{- range .Values.secrets }}
+{{- if has .name $names }}
+{{- fail (printf "secrets has the name %s twice: each is a folder of its own" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end -}}
+{{- with .Values.spool }}
+{{- if and .enabled (ge (include "keyside.kibibytes" .maxSize | int64) (include "keyside.kibibytes" .size | int64)) }}
+{{- fail (printf "spool.maxSize (%s) fills the volume of spool.size (%s): leave room for the file to grow" .maxSize .size) }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
 {{/* The whole proxy.toml: the values' text, and the tables that the chart itself decides. */}}
 {{- define "keyside.config" -}}
+{{- include "keyside.checked" . -}}
 {{- range $table := list "inbound" "metrics" "spool" "state" }}
-{{- if regexMatch (printf "(?m)^\\s*(\\[\\s*%[1]s\\s*[].]|%[1]s\\s*[.=])" $table) $.Values.config }}
+{{- if regexMatch (printf "(?m)^\\s*(\\[\\s*[\"']?%[1]s[\"']?\\s*[].]|[\"']?%[1]s[\"']?\\s*[.=])" $table) $.Values.config }}
 {{- fail (printf "config has [%s], which the chart writes: set it with the values of the chart" $table) }}
 {{- end }}
 {{- end -}}

@@ -58,7 +58,7 @@
 {{- define "keyside.volumes" -}}
 {{- with (.Subcharts).keyside | default . -}}
 - name: keyside-config
-  configMap: { name: {{ include "keyside.name" . }}-keyside }
+  configMap: { name: "{{ include "keyside.name" . }}-keyside" }
 {{- range .Values.secrets }}
 - name: keyside-secret-{{ .name }}
   projected:
