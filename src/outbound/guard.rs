@@ -162,13 +162,11 @@ fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
     Ok(())
 }
 
-/// True for a header that decides what Keyside or every provider does with a message. Any other header whose value has
-/// bytes that are not ASCII is left out of the request: servers differ about such bytes.
+/// True for a header that decides if and in which form a message arrives: about its framing, the form of its body, the
+/// condition for its effect, or a repetition. Any other header whose value has bytes that are not ASCII is left out of the
+/// request: servers differ about such bytes, and the message means the same without the header, or Keyside's defaults hold.
 fn must_be_read(name: &HeaderName) -> bool {
-    let read_as = read_as(name);
-    let is_preference = *read_as == header::USER_AGENT || read_as.as_str().starts_with("accept");
-    let is_framing = matches!(*read_as, header::CONNECTION | header::TRANSFER_ENCODING);
-    is_framing || (!is_preference && is_end_to_end(name.as_str().as_bytes()))
+    MUST_BE_READ.contains(&read_as(name).as_str())
 }
 
 fn not_ascii(name: &HeaderName) -> OutboundError {
@@ -178,17 +176,16 @@ fn not_ascii(name: &HeaderName) -> OutboundError {
     }
 }
 
-/// True for the name, in a `Connection` header, of a header that means something to Keyside or to every provider.
-/// Without the header the message would mean something else than what was checked. A private header may be named, and
-/// ends here; so do headers that Keyside removes or writes itself, such as `Host` and `Content-Length`.
+/// True for the name, in a `Connection` header, of a header that is for the provider or for all on the way: RFC 9110, section
+/// 7.6.1, forbids such names. Without the header the message would mean something else than what was checked. A private
+/// header may be named, and ends here.
 fn is_end_to_end(named: &[u8]) -> bool {
     let Ok(name) = HeaderName::from_bytes(named) else {
         return false;
     };
     let name = read_as(&name);
-    let describes_content =
-        name.as_str().starts_with("content-") && *name != header::CONTENT_LENGTH;
-    describes_content || name.as_str().starts_with("accept") || END_TO_END.contains(&name.as_str())
+    let name = name.as_str();
+    END_TO_END_BEGIN.iter().any(|begin| name.starts_with(begin)) || END_TO_END.contains(&name)
 }
 
 /// Refuses a user without access to a route. Over TCP, users are unknown; the configuration warns about TCP.
@@ -262,22 +259,46 @@ const STRIPPED: [&str; 12] = [
     "x-fb-access-token",
 ];
 
-/// Headers that change what Keyside or a provider does with a message; see [`is_end_to_end`].
-const END_TO_END: [&str; 14] = [
+/// The beginnings of names of headers that are for more than the next hop; see [`is_end_to_end`].
+const END_TO_END_BEGIN: [&str; 5] = ["accept", "content-", "if-", "keyside-", "sec-fetch-"];
+/// Further names of headers that are for more than the next hop.
+const END_TO_END: [&str; 20] = [
+    "authorization",
+    "baggage",
+    "cache-control",
+    "cookie",
     "date",
     "expect",
+    "forwarded",
+    "from",
+    "host",
     "idempotency-key",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-unmodified-since",
-    "keyside-settle",
     "origin",
+    "pragma",
     "prefer",
     "priority",
     "range",
-    "sec-fetch-site",
+    "referer",
+    "traceparent",
+    "tracestate",
     "user-agent",
+    "via",
+];
+
+/// Headers without which a message would have another body, another effect, or go out twice; see [`must_be_read`].
+const MUST_BE_READ: [&str; 12] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "expect",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "if-unmodified-since",
+    "keyside-settle",
+    "transfer-encoding",
 ];
 
 /// Parameters that Graph takes from a query, a form or a JSON object, and that change the request.
@@ -335,6 +356,13 @@ mod tests {
             "user-agent",
             "accept",
             "idempotency-key",
+            "host",
+            "Content-Length",
+            "cookie",
+            "authorization",
+            "cache-control",
+            "if-match",
+            "keyside-settle",
         ] {
             assert!(is_end_to_end(name.as_bytes()), "{name}");
         }
@@ -346,9 +374,7 @@ mod tests {
             "http2-settings",
             "proxy-connection",
             "transfer-encoding",
-            "content-length",
-            "host",
-            "authorization",
+            "proxy-authorization",
             "x-private",
             "\u{e9}",
         ] {
@@ -365,7 +391,21 @@ mod tests {
             ("connection", true),
             ("transfer-encoding", true),
             ("idempotency-key", true),
-            ("prefer", true),
+            ("Idempotency_Key", true),
+            ("content-range", true),
+            ("if-match", true),
+            ("if-none-match", true),
+            ("keyside-settle", true),
+            ("prefer", false),
+            ("priority", false),
+            ("range", false),
+            ("if-range", false),
+            ("if-modified-since", false),
+            ("content-language", false),
+            ("content-disposition", false),
+            ("content-location", false),
+            ("date", false),
+            ("referer", false),
             ("x-private", false),
             ("user-agent", false),
             ("accept-language", false),
@@ -373,7 +413,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             let value = HeaderValue::from_bytes(b"caf\xe9").unwrap();
-            headers.insert(HeaderName::from_static(name), value);
+            headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
             assert_eq!(check_headers(&headers).is_err(), must_be_read, "{name}");
         }
     }
