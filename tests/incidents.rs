@@ -9,16 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::authority::Authority;
+use crate::support::client::get;
 use crate::support::keyside::{Keyside, Setup, finish, free_port};
 use crate::support::upstream::{Upstream, answer, json};
 use crate::support::webhook::{self, genuine, message};
 use crate::support::{APP_SECRET, MESSAGES, eventually};
 
-/// The traces of an incident: words of the status and of the page, words of the log, and a metric with labels and a value.
+/// The traces of an incident: words of the status and of the page, words of the log, a metric with labels and a value, and
+/// what those hear who ask about one thing.
 struct Told<'t> {
     status: &'t [&'t str],
     log: &'t [&'t str],
     metric: (&'t str, &'t [&'t str], fn(f64) -> bool),
+    /// The query of `/readyz` for what the incident is about, and words of the answer.
+    ready: (&'t str, &'t [&'t str]),
+    /// Words of `keyside explain` for a message; none where no message is concerned.
+    explain: &'t [&'t str],
 }
 
 impl Told<'_> {
@@ -55,11 +61,38 @@ impl Told<'_> {
             "{name} {labels:?}: {}",
             value()
         );
+        let (query, words) = self.ready;
+        let readiness = || {
+            let asked = format!("/readyz{query}");
+            keyside.ask_admin(&get(&asked)).text()
+        };
+        assert!(
+            eventually(Duration::from_secs(8), || has_all(&readiness(), words)),
+            "{words:?} in /readyz{query}: {}",
+            readiness()
+        );
+        let explained = explain(keyside);
+        assert!(
+            has_all(&explained, self.explain),
+            "{:?} in {explained}",
+            self.explain
+        );
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
         command.args(["status", "--check", "--admin", &keyside.admin().to_string()]);
         let done = finish(&mut command, Duration::from_secs(10));
         assert_eq!(done.code, Some(1), "a script sees it too: {}", done.output);
     }
+}
+
+/// What `keyside explain` says of a message.
+fn explain(keyside: &Keyside) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    let config = keyside.dir().join("proxy.toml");
+    command
+        .args(["explain", "POST", MESSAGES, "--config"])
+        .arg(config)
+        .env("KEYSIDE_TEST_REDIS", "redis://127.0.0.1:1");
+    finish(&mut command, Duration::from_secs(20)).output
 }
 
 /// True for words of a status that a page shows. There, a subject in front of the words stands apart, without a colon.
@@ -172,6 +205,11 @@ fn a_revoked_token_an_ended_token_and_a_reset_app_secret_are_told_apart() {
                 &["credential=\"acme\""],
                 is_zero,
             ),
+            ready: (
+                "?route=acme",
+                &["route acme: the provider refuses credential acme", reason],
+            ),
+            explain: &[reason],
         }
         .must_be_seen(&keyside);
     }
@@ -201,6 +239,8 @@ fn a_restricted_account_is_told_with_the_providers_code_and_the_place_to_go() {
                 &["class=\"policy\"", &label],
                 is_counted,
             ),
+            ready: ("?route=acme", &["route acme: ", words, &code]),
+            explain: &[words, &code],
         }
         .must_be_seen(&keyside);
     }
@@ -233,6 +273,8 @@ fn throttled_sending_is_told_with_the_pause() {
             &["route=\"acme\"", "limit=\"sender\""],
             is_counted,
         ),
+        ready: ("?route=acme", &["route acme: ", "Rate limit hit", "130429"]),
+        explain: &["Rate limit hit", "130429"],
     }
     .must_be_seen(&keyside);
 }
@@ -253,6 +295,14 @@ fn a_shared_server_that_is_down_is_told_with_the_rule_that_holds() {
         ],
         log: &["ERROR", "shared", "on_failure"],
         metric: ("keyside_redis_up", &[], is_zero),
+        ready: (
+            "?route=acme",
+            &["ready", "route acme: ", "Connection refused"],
+        ),
+        explain: &[
+            "the shared server does not answer",
+            "this sidecar counts alone",
+        ],
     }
     .must_be_seen(&keyside);
     assert!(keyside.metrics().contains("keyside_redis_up{} 0"));
@@ -296,6 +346,15 @@ fn a_secret_manager_that_is_down_is_told_with_its_address() {
             &["credential=\"acme\""],
             is_zero,
         ),
+        ready: (
+            "?route=acme",
+            &["vault:secret/acme#token", "Connection refused"],
+        ),
+        explain: &[
+            "refused with 503",
+            "vault:secret/acme#token",
+            "Connection refused",
+        ],
     }
     .must_be_seen(&keyside);
 }
@@ -321,6 +380,11 @@ fn an_application_that_is_down_is_told_with_its_address() {
             &["class=\"unreachable\""],
             is_counted,
         ),
+        ready: (
+            "?webhook=acme",
+            &["webhook acme: ", &place, "Connection refused"],
+        ),
+        explain: &[],
     }
     .must_be_seen(&keyside);
 }
@@ -342,6 +406,11 @@ fn a_name_that_cannot_be_resolved_is_told() {
             &["class=\"upstream_unreachable\""],
             is_counted,
         ),
+        ready: (
+            "?route=acme",
+            &["route acme: ", "nowhere.invalid", "cannot be resolved"],
+        ),
+        explain: &["nowhere.invalid", "cannot be resolved"],
     }
     .must_be_seen(&keyside);
 }
@@ -370,6 +439,11 @@ fn a_certificate_of_a_listener_that_ends_while_it_is_used_is_told() {
             &["listener=\"outbound\""],
             |ends_soon| ends_soon > 0.5,
         ),
+        ready: (
+            "",
+            &["ready", "outbound.tls: ", "the certificate has expired"],
+        ),
+        explain: &[],
     }
     .must_be_seen(&keyside);
 }

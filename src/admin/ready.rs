@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::spool::{SpoolAlarm, SpoolSubject, alarms};
 use super::traffic;
-use crate::config::EventWay;
-use crate::credential::Credential;
+use crate::config::{EventWay, OnFailure};
+use crate::credential::{Credential, Verdict};
 use crate::inbound::{Onward, WebhookEndpoint};
 use crate::outbound::policy::Route;
 use crate::provider::Ca;
@@ -161,8 +161,9 @@ fn state_of_route(route: &Route, live: &Live) -> Readiness {
     }
     if credential.acceptance().is_refused() {
         obstacles.push(format!(
-            "{subject}: the provider refuses credential {}",
-            credential.name
+            "{subject}: the provider refuses credential {}{}",
+            credential.name,
+            reason_of_refusal(credential)
         ));
     } else if credential.has_ended() {
         obstacles.push(format!(
@@ -173,7 +174,14 @@ fn state_of_route(route: &Route, live: &Live) -> Readiness {
     let failures = traffic::problems(&route.traffic)
         .into_iter()
         .map(|problem| format!("{subject}: {problem}"));
+    let mut failures: Vec<_> = failures.collect();
     let mut concerns = concerns_of(credential, &subject, live);
+    if let Some((line, rule)) = lost_server(route, &subject, live) {
+        match rule {
+            OnFailure::Closed => failures.push(line),
+            OnFailure::Local | OnFailure::Open => concerns.push(line),
+        }
+    }
     let ca = match &credential.provider.ca {
         Ca::File(path) => Some(path),
         Ca::Bundled | Ca::System => None,
@@ -191,9 +199,32 @@ fn state_of_route(route: &Route, live: &Live) -> Readiness {
     concerns.extend(state_faults(&subject, live));
     Readiness {
         obstacles,
-        failures: failures.collect(),
+        failures,
         concerns,
     }
+}
+
+/// Returns the reason that the provider gave when it was asked about a refused secret, behind a colon.
+fn reason_of_refusal(credential: &Credential) -> String {
+    let verification = credential.verification();
+    match verification.as_ref().map(|found| &found.verdict) {
+        Some(Verdict::Refused(refusal)) => format!(": {}", refusal.reason),
+        _ => String::new(),
+    }
+}
+
+/// Returns a line about the loss of the server that shares the limits of a route, and the rule that holds meanwhile.
+fn lost_server(route: &Route, subject: &str, live: &Live) -> Option<(String, OnFailure)> {
+    route.limiter.sharing.as_ref()?;
+    let limits = live.config.limits.as_ref()?;
+    let problem = live.shared()?.status().problem?;
+    let rule = limits.on_failure;
+    let line = format!(
+        "{subject}: the limits are not shared: {}: {problem}; on_failure = \"{}\" applies",
+        limits.redis,
+        rule.as_str()
+    );
+    Some((line, rule))
 }
 
 /// Returns a line for each of the wanted unusable inputs.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::ask;
-use crate::admin::problems::of_routes;
+use crate::admin::problems::{ProblemLine, of_checked, of_routes};
 use crate::admin::status::route_settings;
 use crate::json::words::{list, rate, text};
 use crate::limit::PauseReason;
@@ -83,12 +83,31 @@ fn now(permit: &Permit<'_>, subject: &LimitSubject<'_>, status: &Value, admin: &
     let is_counted = *subject != LimitSubject::Unlimited && permit.route.limiter.sharing.is_some();
     let lost = alone(&status["shared_limits"]).filter(|_| is_counted);
     let problems = of_routes(&Value::Array(vec![route.clone()]));
-    let problems = problems.into_iter().map(|problem| problem.text);
+    let problems = problems
+        .into_iter()
+        .chain(of_unusable_credential(permit, status))
+        .map(|problem| problem.text);
+    // A refusal has its reasons, and a way out its obstacles.
+    let joint = if outcome.starts_with(REFUSED) {
+        "; "
+    } else {
+        "; but "
+    };
     std::iter::once(outcome)
         .chain(lost)
         .chain(problems)
         .collect::<Vec<_>>()
-        .join("; but ")
+        .join(joint)
+}
+
+/// Returns the problems of a credential that cannot be used, or that the provider refuses.
+fn of_unusable_credential(permit: &Permit<'_>, status: &Value) -> Vec<ProblemLine> {
+    let mut credentials = list(&status["credentials"]);
+    let own = credentials.find(|one| one["name"] == *permit.route.credential.name);
+    let is_wrong = |one: &&Value| one["usable"] == false || one["refused_by_provider"] == true;
+    own.filter(is_wrong)
+        .map(|one| of_checked(&Value::Array(vec![one.clone()])))
+        .unwrap_or_default()
 }
 
 /// Returns the rule for a sidecar without its shared server.
@@ -142,7 +161,7 @@ fn are_different(own: &str, in_sidecar: &str) -> bool {
 /// Returns the reasons for a delay or a refusal now, from the limits of the route in `/status`.
 fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> String {
     if !permit.passes_callers_credential() && permit.route.credential.fingerprint().is_none() {
-        return "refused with 503: the credential has no usable secret".to_owned();
+        return format!("{REFUSED} with 503: the credential has no usable secret");
     }
     let limits: Vec<_> = counted_limits(permit, subject)
         .iter()
@@ -261,6 +280,9 @@ fn obstacle(limit_status: &Value, subject: &str) -> Option<String> {
 fn pause(subject: &str, seconds: f64, why: &str) -> String {
     format!("{subject} is paused for {seconds:.1} s: {why}")
 }
+
+/// The begin of the fate of a request that does not go.
+const REFUSED: &str = "refused";
 
 #[cfg(test)]
 mod tests {
