@@ -242,7 +242,8 @@ impl<H> ConnectionRequests<H> {
             .proxies
             .load()
             .client(link.peer(), request.headers());
-        link.request_begins(client, request.version());
+        let length = request.body().size_hint().exact();
+        link.request_begins(client, request.version(), length);
         let share = self.admit(client);
         let has_body = !request.is_end_stream();
         let is_safe = request.method().is_safe();

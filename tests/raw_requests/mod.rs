@@ -7,6 +7,7 @@ mod credentials;
 mod framing;
 mod heads;
 mod listeners;
+mod pipelines;
 mod targets;
 
 use crate::support::client::{Answer, NoAnswer};
