@@ -13,6 +13,7 @@ use azure_security_keyvault_secrets::SecretClient;
 use azure_security_keyvault_secrets::models::{self, SetSecretParameters};
 use tokio::sync::Mutex;
 
+use super::asked::key_vault;
 use super::document::SecretDocument;
 use super::edit::{EditStep, compare};
 use super::error::{SourceError, causes};
@@ -109,12 +110,7 @@ impl Azure {
         if let Some(client) = clients.get(vault) {
             return Ok(Arc::clone(client));
         }
-        let endpoint = if vault.contains('.') {
-            format!("https://{vault}")
-        } else {
-            format!("https://{vault}.vault.azure.net")
-        };
-        let client = Arc::new(SecretClient::new(&endpoint, credential()?, None)?);
+        let client = Arc::new(SecretClient::new(&key_vault(vault), credential()?, None)?);
         clients.insert(vault.to_owned(), Arc::clone(&client));
         Ok(client)
     }

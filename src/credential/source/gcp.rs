@@ -5,6 +5,7 @@ use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_secretmanager_v1::model::SecretPayload;
 use tokio::sync::OnceCell;
 
+use super::asked::GCP_ENDPOINT;
 use super::document::SecretDocument;
 use super::edit::{EditStep, compare};
 use super::error::{SourceError, causes};
@@ -137,7 +138,7 @@ fn problem(error: &Error) -> String {
 
 async fn connect() -> Result<SecretManagerService, SourceError> {
     let default = SecretManagerService::builder();
-    let builder = match std::env::var(ENDPOINT) {
+    let builder = match std::env::var(GCP_ENDPOINT) {
         Ok(endpoint) if !endpoint.is_empty() => default.with_endpoint(endpoint),
         _ => default,
     };
@@ -151,7 +152,5 @@ fn no_value(problem: &str) -> SourceError {
     SourceError::Manager(format!("Google Secret Manager gave no value: {problem}"))
 }
 
-/// The variable by which Google's own tools take a different endpoint, for example a regional or a private one.
-const ENDPOINT: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
 /// The right that a write needs.
 const ADD: &str = "secretmanager.versions.add";

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::asked::{asked, named};
 use super::document::SecretDocument;
 use super::edit::value;
 use super::error::SourceError;
@@ -138,9 +139,13 @@ impl Managers {
                     .map(ManagedContent::Document),
             }
         };
-        timeout(READ_TIMEOUT, reading)
+        let read = timeout(READ_TIMEOUT, reading)
             .await
-            .unwrap_or(Err(SourceError::TimedOut(READ_TIMEOUT)))
+            .unwrap_or(Err(SourceError::TimedOut(READ_TIMEOUT)));
+        read.map_err(|error| {
+            let asked = asked(document, |name| std::env::var(name).ok());
+            named(error, asked.as_deref())
+        })
     }
 
     async fn document(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+mod asked;
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "azure")]

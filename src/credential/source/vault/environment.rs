@@ -17,7 +17,7 @@ pub(super) fn variable(name: &str) -> Option<Zeroizing<String>> {
 }
 
 /// Returns the address of the server for people: scheme, host and port alone.
-pub(super) fn shown_address() -> String {
+pub(in crate::credential::source) fn shown_address() -> String {
     let address = variable("ADDR");
     let address = address
         .as_ref()

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 mod client;
-mod environment;
+pub(super) mod environment;
 mod error;
 mod kv;
 mod session;
