@@ -18,6 +18,7 @@ mod egress_status;
 mod events;
 mod file_metrics;
 mod limit_status;
+mod memory_status;
 mod metrics;
 mod metrics_format;
 mod page;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::memory_status::memory_problem;
 use crate::json::words::{counted, list, moment, seconds, text};
 
 /// A line about a problem, with the remedy.
@@ -90,6 +91,7 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
         .chain(way_out_problem(&status["egress"]))
         .chain(list(status.pointer("/state/problems").unwrap_or(&Value::Null)).map(text))
         .map(ProblemLine::wrong)
+        .chain(memory_problem(&status["memory"]).map(ProblemLine::notice))
         .chain(of_certificates(status))
         .chain(of_webhooks(status))
         .collect()

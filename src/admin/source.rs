@@ -54,6 +54,8 @@ impl StatusSource {
             query,
             audit: self.reloader.audit().status(),
             overdue: self.reloader.sends().overdue(),
+            memory: self.reloader.memory().report(),
+            kept_answers: self.reloader.sends().kept_answers(),
             spool: self.spool.clone(),
             deliveries: self.reloader.delivery_metrics(),
         }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::egress_status::egress_status;
 use super::limit_status::limit_status;
+use super::memory_status::memory_status;
 use super::spool::stats;
 use super::status_query::StatusQuery;
 use super::traffic;
@@ -23,9 +24,10 @@ use crate::credential::{
 };
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::inbound::metrics::WebhookMetrics;
+use crate::memory::MemoryReport;
 use crate::outbound::policy::Route;
 use crate::reload::{AGE_WARNING_SHARE, InPlace, LastReload, Live, concerns, overlap_concerns};
-use crate::sends::Overdue;
+use crate::sends::{KeptAnswers, Overdue};
 use crate::shared::SharedServer;
 use crate::spool::Spool;
 use crate::state::State;
@@ -41,6 +43,8 @@ pub(super) struct Status {
     pub(super) audit: Option<AuditStatus>,
     /// The sent messages of which no status has told for too long.
     pub(super) overdue: Vec<Overdue>,
+    pub(super) memory: MemoryReport,
+    pub(super) kept_answers: KeptAnswers,
     pub(super) spool: Option<Arc<Spool>>,
     /// The health of the destinations of events.
     pub(super) deliveries: DeliveryMetrics,
@@ -75,6 +79,7 @@ impl Status {
             "egress": egress_status(live),
             "certificates": certificates(live, SystemTime::now()),
             "unusable_files": unusable_files(live),
+            "memory": memory_status(&self.memory, &self.kept_answers, Instant::now()),
             "sends_without_status": overdue_status(&self.overdue),
         })
     }
@@ -466,7 +471,7 @@ fn overdue_status(all: &[Overdue]) -> Vec<Value> {
 }
 
 /// The keys of the answer, in order.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "version",
     "uptime_seconds",
     "draining",
@@ -482,6 +487,7 @@ const ORDER: [&str; 16] = [
     "unusable_files",
     "routes",
     "webhooks",
+    "memory",
     "sends_without_status",
 ];
 

@@ -1,8 +1,8 @@
-//! The memory budget for all bodies that are held: of requests, of events and of answers.
+//! The memory budget for all bodies that are held, of requests, of events and of answers, and for kept answers.
 //!
 //! # The memory of the process
 //!
-//! Everything that peers can make grow has a bound, and the sum of all bounds, reached at once, is below 96 MiB, three
+//! Everything that peers can make grow has a bound, and the sum of all bounds, reached at once, is 96 MiB, three
 //! quarters of the limit that `deploy/kubernetes/keyside.yaml` sets:
 //!
 //! | for | MiB | bound |
@@ -15,12 +15,14 @@
 //! | large requests, heads and answers, streams on the way; small sends beyond their own room | 12 | [`ROOM_FOR_SENDS`] |
 //! | small bodies of events and of sends | 4 | `ROOM_FOR_SMALL`, twice |
 //! | copies of bodies that are worked on: an answer of 8 MiB, an event of 4 MiB | 12 | `workers::TURNS`, `Inbound::turn` |
-//! | together | 95 | |
+//! | answers kept under an `Idempotency-Key`, while bodies need all other room | 1 | `ROOM_FOR_KEPT` |
+//! | together | 96 | |
 //!
 //! A connection at work has hyper's state and two buffers (23 KiB), the task of the request, and the connection on the far
 //! side; measured with 1,000 requests that wait for an answer. An idle connection has 5 KiB.
 //!
-//! Answers kept under an `Idempotency-Key` take up to 16 MiB more (`sends::local::MAX_BYTES`). With `[spool]`, events on their way
+//! Kept answers may take up to 16 MiB of the room that large bodies leave (`MAX_KEPT`); the oldest are forgotten at once where a
+//! body needs the room. With `[spool]`, events on their way
 //! from the disk take up to 8 MiB (`delivery::room::SHARED`) and one event for each destination, and the engine's cache 24 MiB
 //! (`spool::file::CACHE`); events on their way to the disk are counted above. TLS on a listener takes some
 //! 10 KiB for each connection. The kernel's buffers of the sockets need the rest of the limit.
@@ -32,6 +34,12 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 
+mod kept;
+#[cfg(test)]
+mod tests;
+
+use kept::KeptBytes;
+
 /// The memory that bodies take now, and the bounds.
 ///
 /// The numbers are capacities of buffers and not lengths of bodies: the process needs the capacity.
@@ -42,6 +50,7 @@ use tokio::sync::{Mutex, Notify};
 pub struct MemoryBudget {
     events: TakenBytes,
     sends: TakenBytes,
+    kept: KeptBytes,
     max_events: AtomicU64,
     /// The turn of the answers that wait for room: the first of them holds the lock.
     turn: Mutex<()>,
@@ -75,6 +84,19 @@ pub enum Holder {
     Send,
 }
 
+/// The bytes in memory at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Of events.
+    pub events: u64,
+    /// Of requests and answers.
+    pub sends: u64,
+    /// Of answers kept under an `Idempotency-Key`.
+    pub kept_answers: u64,
+    /// The bound on kept answers at this moment.
+    pub room_for_kept: u64,
+}
+
 /// The bytes of a body together with their reservation.
 struct HeldBytes {
     bytes: Bytes,
@@ -88,6 +110,7 @@ impl MemoryBudget {
         Self {
             events: TakenBytes::default(),
             sends: TakenBytes::default(),
+            kept: KeptBytes::default(),
             max_events: AtomicU64::new(max_events),
             turn: Mutex::default(),
             passing_turn: Mutex::default(),
@@ -138,6 +161,50 @@ impl MemoryBudget {
                 return reservation;
             }
             freed.await;
+        }
+    }
+
+    /// Lets answers be kept in what room bodies leave. `give_back` forgets the oldest answers beyond a number of bytes; it must
+    /// not reserve.
+    pub fn keep_answers(&self, give_back: impl Fn(u64) + Send + Sync + 'static) {
+        self.kept.register(give_back);
+    }
+
+    /// Notes the bytes of all kept answers.
+    pub fn set_kept(&self, bytes: u64) {
+        self.kept.set(bytes);
+    }
+
+    /// Returns the bytes that kept answers may take now: room of their own, and what bodies leave of the room for large ones.
+    #[must_use]
+    pub fn room_for_kept(&self) -> u64 {
+        let taken = self.events.sizes().shared() + self.sends.sizes().shared();
+        let max_events = self.max_events.load(Ordering::Relaxed);
+        let left = max_events
+            .saturating_add(ROOM_FOR_SENDS)
+            .saturating_sub(taken);
+        MAX_KEPT.min(ROOM_FOR_KEPT.saturating_add(left))
+    }
+
+    /// Returns the bytes in memory, for operators.
+    #[must_use]
+    pub fn report(&self) -> MemoryReport {
+        let all = |taken: &TakenBytes| {
+            let sizes = taken.sizes();
+            sizes.large.saturating_add(sizes.small)
+        };
+        MemoryReport {
+            events: all(&self.events),
+            sends: all(&self.sends),
+            kept_answers: self.kept.bytes(),
+            room_for_kept: self.room_for_kept(),
+        }
+    }
+
+    /// Has the oldest answers forgotten that take what a body needs now.
+    fn make_room(&self) {
+        if self.kept.bytes() > ROOM_FOR_KEPT {
+            self.kept.shrink_to(self.room_for_kept());
         }
     }
 
@@ -283,6 +350,9 @@ impl Reservation {
         taken.of_size(bytes).fetch_add(bytes, Ordering::Relaxed);
         let before = std::mem::replace(&mut self.bytes, bytes);
         taken.of_size(before).fetch_sub(before, Ordering::Relaxed);
+        if bytes > before {
+            self.budget.make_room();
+        }
     }
 }
 
@@ -334,154 +404,8 @@ pub const LARGEST_ANSWER: u64 = 8 << 20;
 pub const ROOM_FOR_SENDS: u64 = 12 << 20;
 /// The bytes that small bodies of events have of their own, and those of sends as well: a thousand of 2 KiB.
 const ROOM_FOR_SMALL: u64 = 2 << 20;
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    const MIB: u64 = 1 << 20;
-
-    fn held(budget: &Arc<MemoryBudget>, holder: Holder, bytes: u64) -> Option<Reservation> {
-        let mut reservation = budget.reserve(holder);
-        reservation.grow_to(bytes).then_some(reservation)
-    }
-
-    /// Takes reservations of `bytes` until there is no more room, and returns them.
-    fn fill(budget: &Arc<MemoryBudget>, holder: Holder, bytes: u64) -> Vec<Reservation> {
-        std::iter::from_fn(|| held(budget, holder, bytes)).collect()
-    }
-
-    fn all(budget: &MemoryBudget) -> u64 {
-        let events = budget.events.sizes();
-        let sends = budget.sends.sizes();
-        events.large + events.small + sends.large + sends.small
-    }
-
-    #[test]
-    fn a_dropped_reservation_gives_its_bytes_back() {
-        let budget = Arc::new(MemoryBudget::new(4 * MIB));
-        let mut reservations: Vec<_> = (0..4).map(|_| budget.reserve(Holder::Event)).collect();
-        for reservation in &mut reservations {
-            assert!(reservation.grow_to(1000));
-            assert!(reservation.grow_to(MIB));
-            assert!(reservation.grow_to(1), "a smaller number changes nothing");
-        }
-        assert!(held(&budget, Holder::Event, MIB).is_none());
-        reservations[0].shrink_to(1000);
-        assert_eq!(all(&budget), 3 * MIB + 1000);
-        drop(reservations);
-        assert!(held(&budget, Holder::Event, 4 * MIB).is_some());
-        assert_eq!(all(&budget), 0);
-    }
-
-    #[test]
-    fn neither_events_nor_sends_nor_large_bodies_take_all_room() {
-        const EVENTS: u64 = 6 * MIB;
-        const PIECE: u64 = 12 * 1024;
-        let event = Holder::Event;
-        let send = Holder::Send;
-        for order in [
-            [(event, MIB), (event, PIECE), (send, MIB), (send, PIECE)],
-            [(send, PIECE), (send, MIB), (event, PIECE), (event, MIB)],
-            [(send, MIB), (send, PIECE), (event, MIB), (event, PIECE)],
-            [(event, PIECE), (send, PIECE), (event, MIB), (send, MIB)],
-        ] {
-            let budget = Arc::new(MemoryBudget::new(EVENTS));
-            let mut taken = [0; 4];
-            let mut reservations = Vec::new();
-            for (place, (holder, bytes)) in order.into_iter().enumerate() {
-                let filled = fill(&budget, holder, bytes);
-                taken[place] = filled.len() as u64 * bytes;
-                reservations.extend(filled);
-                if bytes == PIECE {
-                    let least = ROOM_FOR_SMALL - PIECE;
-                    assert!(taken[place] >= least, "{holder:?}: {taken:?}");
-                }
-            }
-            assert!(
-                all(&budget) <= EVENTS + ROOM_FOR_SENDS + 2 * ROOM_FOR_SMALL,
-                "{order:?}: {taken:?}"
-            );
-        }
-        // Events of any size leave room for large sends, and small sends leave room for an answer of 8 MiB.
-        let budget = Arc::new(MemoryBudget::new(EVENTS));
-        let _events = [fill(&budget, event, MIB), fill(&budget, event, PIECE)];
-        assert!(held(&budget, send, ROOM_FOR_SENDS).is_some());
-        let _sends = fill(&budget, send, PIECE);
-        assert!(held(&budget, send, 8 * MIB).is_some());
-        budget.set_max_events(EVENTS + MIB);
-        assert!(
-            held(&budget, event, MIB).is_some(),
-            "a reload makes more room"
-        );
-    }
-
-    #[test]
-    fn bytes_keep_their_reservation_until_the_last_copy_is_dropped() {
-        let budget = Arc::new(MemoryBudget::new(0));
-        let bytes = budget.count(Bytes::from(vec![b'x'; SMALL + 1]));
-        let copy = bytes.slice(1..2);
-        drop(bytes);
-        assert_eq!(all(&budget), SMALL as u64 + 1);
-        drop(copy);
-        assert_eq!(all(&budget), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_that_pass_through_leave_room_for_one_that_is_read_whole() {
-        let budget = Arc::new(MemoryBudget::new(0));
-        let mut passing = Vec::new();
-        let within = Duration::from_secs(1);
-        while let Ok(one) = timeout(within, budget.wait_to_pass(MIB)).await {
-            passing.push(one);
-        }
-        assert_eq!(all(&budget), ROOM_FOR_SENDS - LARGEST_ANSWER);
-        let waiting = tokio::spawn({
-            let budget = Arc::clone(&budget);
-            async move { budget.wait_to_pass(MIB).await }
-        });
-        let whole = timeout(within, budget.wait_for(LARGEST_ANSWER))
-            .await
-            .expect("room for an answer");
-        passing.pop();
-        tokio::time::sleep(within).await;
-        assert!(!waiting.is_finished(), "no room is left beside the answer");
-        drop(whole);
-        timeout(within, waiting).await.unwrap().unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_wait_for_room_in_the_order_of_their_arrival() {
-        let budget = Arc::new(MemoryBudget::new(0));
-        let first = budget.wait_for(ROOM_FOR_SENDS).await;
-        let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
-        let waiting: Vec<_> = [ROOM_FOR_SENDS, MIB, MIB]
-            .into_iter()
-            .enumerate()
-            .map(|(number, bytes)| {
-                let budget = Arc::clone(&budget);
-                let order = Arc::clone(&order);
-                tokio::spawn(async move {
-                    let reservation = budget.wait_for(bytes).await;
-                    order.lock().push(number);
-                    drop(reservation);
-                })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(order.lock().is_empty());
-        drop(first);
-        for task in waiting {
-            timeout(Duration::from_secs(1), task)
-                .await
-                .unwrap()
-                .unwrap();
-        }
-        assert_eq!(*order.lock(), [0, 1, 2]);
-        assert_eq!(all(&budget), 0);
-    }
-}
+/// The bytes that kept answers have of their own, so that no crowd of bodies makes Keyside forget the messages of the last
+/// minutes: an application repeats a message within seconds.
+const ROOM_FOR_KEPT: u64 = 1 << 20;
+/// The most bytes of kept answers: a message a second for half a day.
+const MAX_KEPT: u64 = 16 << 20;

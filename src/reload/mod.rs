@@ -167,6 +167,7 @@ impl Reloader {
         metrics.begin_rotations(&live.config);
         metrics.published();
         let (requests, queue) = mpsc::channel(MAX_REQUESTS);
+        let memory = Arc::new(MemoryBudget::new(live.config.inbound.max_in_flight));
         let reloader = Self {
             file,
             metrics,
@@ -176,11 +177,11 @@ impl Reloader {
             server_tls: ServerTlsCells::new(&live.server_tls),
             proxies: Arc::new(ArcSwap::from_pointee(proxies(&live))),
             refusals: Arc::new(ArcSwap::from(refusals(&live))),
-            memory: Arc::new(MemoryBudget::new(live.config.inbound.max_in_flight)),
             live: ArcSwap::from(live),
             overlaps,
             deliveries,
-            sends: Arc::default(),
+            sends: Sends::new(&memory),
+            memory,
             nonces: Arc::default(),
             tracer,
             refused_load: Mutex::default(),

@@ -1,7 +1,7 @@
 //! The messages with a key that this sidecar knows.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -27,6 +27,23 @@ pub(super) struct LocalSends {
     unanswered: VecDeque<(Instant, Digest16)>,
     /// The memory of all answers, in bytes.
     bytes: usize,
+    /// The answers that were forgotten before their time, for lack of room.
+    forgotten_early: u64,
+    /// The time at which an answer was forgotten early last, and the age of the answer.
+    last_early: Option<(Instant, Duration)>,
+}
+
+/// The kept answers, for operators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptAnswers {
+    /// The messages with a key that are known.
+    pub messages: usize,
+    /// The bytes of the messages and their answers.
+    pub bytes: usize,
+    /// The answers that were forgotten before their time, for lack of room.
+    pub forgotten_early: u64,
+    /// The time at which an answer was forgotten early last, and the age of the answer.
+    pub last_early: Option<(Instant, Duration)>,
 }
 
 #[derive(Debug)]
@@ -50,14 +67,24 @@ impl LocalSends {
         !self.by_callback_key.is_empty()
     }
 
-    /// Returns true if no further message can be recorded.
-    pub(super) fn is_full(&self) -> bool {
-        self.sends.len() >= MAX_SENDS
+    /// Returns true if no further message can be recorded, within `room` bytes: all that could be forgotten was.
+    pub(super) fn is_full(&self, room: u64) -> bool {
+        self.sends.len() >= MAX_SENDS || self.memory() as u64 > room
     }
 
     /// Returns the memory of the table, in bytes.
-    fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.bytes + self.sends.len() * BYTES_OF_MESSAGE
+    }
+
+    /// Returns what is kept.
+    pub(super) fn report(&self) -> KeptAnswers {
+        KeptAnswers {
+            messages: self.sends.len(),
+            bytes: self.memory(),
+            forgotten_early: self.forgotten_early,
+            last_early: self.last_early,
+        }
     }
 
     /// Records that a message is under way.
@@ -151,12 +178,13 @@ impl LocalSends {
         }
     }
 
-    /// Forgets the messages older than [`KEPT`], and the oldest answers above the bounds.
-    pub(super) fn forget_old(&mut self) {
+    /// Forgets the messages older than [`KEPT`], and the oldest answers above the bound on messages and above `room` bytes.
+    pub(super) fn forget_old(&mut self, room: u64) {
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         let now = Instant::now();
         self.forget_old_unanswered(now);
         while let Some((began, key)) = self.by_age.front().copied() {
-            let is_over_bounds = self.sends.len() >= MAX_SENDS || self.memory() > MAX_BYTES;
+            let is_over_bounds = self.sends.len() >= MAX_SENDS || self.memory() > room;
             let is_current = self.is_current(&key, began);
             if is_current && !is_over_bounds && !is_old(began, now) {
                 break;
@@ -166,6 +194,10 @@ impl LocalSends {
             if is_current && !is_answered && !is_old(began, now) {
                 self.unanswered.push_back((began, key));
             } else {
+                if is_current && !is_old(began, now) {
+                    self.forgotten_early += 1;
+                    self.last_early = Some((now, now.saturating_duration_since(began)));
+                }
                 self.remove_if_current(&key, began);
             }
         }
@@ -225,12 +257,15 @@ fn is_old(began: Instant, now: Instant) -> bool {
     now.saturating_duration_since(began) >= KEPT
 }
 
-/// The bound on the memory of the table, in bytes; `memory.rs` has the sum of all bounds.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// The bytes that a message takes besides its answer, in three tables that grow by doubling.
-const BYTES_OF_MESSAGE: usize = 256;
+/// The bytes that a message takes besides its answer, in three tables: an entry of each, at a load of three quarters, which is
+/// the mean of tables that grow by doubling.
+const BYTES_OF_MESSAGE: usize = (size_of::<(Digest16, LocalSend)>()
+    + size_of::<(Digest16, Option<Digest16>)>()
+    + size_of::<(Instant, Digest16)>())
+    * 4
+    / 3;
 /// The bound on messages in the table. Messages without an answer are never forgotten, so this many of them must find
-/// room within [`MAX_BYTES`] beside an answer of the largest size.
+/// room in memory.
 const MAX_SENDS: usize = 40_000;
 /// The number of dead entries in `by_age`, beyond twice the number of messages, at which they are
 /// swept out: a sweep goes through the whole queue, so it must be rare.
@@ -242,6 +277,9 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
+
+    /// Room for all messages.
+    const ROOM: u64 = 32 << 20;
 
     fn key(number: usize) -> Digest16 {
         u128::try_from(number).unwrap().to_le_bytes()
@@ -263,8 +301,8 @@ mod tests {
     fn above_the_bounds_the_oldest_answers_are_forgotten_and_unanswered_messages_stay() {
         let mut local = LocalSends::default();
         for number in 0..MAX_SENDS + 1000 {
-            local.forget_old();
-            assert!(!local.is_full());
+            local.forget_old(ROOM);
+            assert!(!local.is_full(ROOM));
             local.begin(key(number), key(1), None);
             match number {
                 0..10 => local.mark_unknown(&key(number)),
@@ -280,8 +318,8 @@ mod tests {
         for number in 0..MAX_SENDS {
             local.answer(&key(number), key(1), answer(10));
         }
-        local.forget_old();
-        assert!(local.memory() <= MAX_BYTES && local.sends.len() <= MAX_SENDS);
+        local.forget_old(ROOM);
+        assert!(local.memory() as u64 <= ROOM && local.sends.len() <= MAX_SENDS);
         for _ in 0..100 {
             local.answer(&key(5), key(1), answer(1024 * 1024));
             local.answer(&key(6), key(1), answer(1));
@@ -297,28 +335,50 @@ mod tests {
     }
 
     #[test]
+    fn less_room_costs_the_oldest_answers_and_is_told() {
+        let mut local = LocalSends::default();
+        for number in 0..100 {
+            local.begin(key(number), key(1), None);
+            local.answer(&key(number), key(1), answer(10_000));
+        }
+        assert_eq!(local.report().forgotten_early, 0);
+        local.forget_old(500_000);
+        let kept = local.report();
+        assert!(kept.bytes <= 500_000 && kept.messages > 40, "{kept:?}");
+        assert_eq!(kept.forgotten_early as usize, 100 - kept.messages);
+        assert!(!is_answered(&local, 0) && is_answered(&local, 99));
+        local.forget_old(0);
+        assert_eq!(local.report().messages, 0);
+        assert!(!local.is_full(0));
+        local.begin(key(1), key(1), None);
+        local.mark_unknown(&key(1));
+        local.forget_old(0);
+        assert!(local.is_full(0), "an unknown outcome is not forgotten");
+    }
+
+    #[test]
     fn a_table_full_of_unknown_outcomes_takes_no_further_message() {
         let mut local = LocalSends::default();
         for number in 0..MAX_SENDS {
             local.begin(key(number), key(1), None);
             local.mark_unknown(&key(number));
         }
-        local.forget_old();
-        assert!(local.is_full());
+        local.forget_old(ROOM);
+        assert!(local.is_full(ROOM));
         local.forget_unknown(&key(7), &key(2));
         assert!(
-            local.is_full(),
+            local.is_full(ROOM),
             "a different request under the key must not settle it"
         );
         local.forget_unknown(&key(7), &key(1));
-        assert!(!local.is_full());
+        assert!(!local.is_full(ROOM));
     }
 
     #[test]
     fn forgotten_messages_leave_neither_queue_entries_nor_callback_keys() {
         let mut local = LocalSends::default();
         for _ in 0..100_000 {
-            local.forget_old();
+            local.forget_old(ROOM);
             local.begin(key(1), key(1), Some(key(2)));
             local.forget(&key(1));
         }

@@ -21,20 +21,23 @@ mod state;
 pub use answer::StoredAnswer;
 pub use awaited::Overdue;
 pub use digest::{Digest16, callback_key, digest16};
+pub use local::KeptAnswers;
 
 use awaited::Awaited;
 use local::LocalSends;
 use shared::{BeginIntent, SharedSend};
 use state::SendState;
 
+use crate::memory::MemoryBudget;
 use crate::shared::SharedServer;
 
 /// The messages sent under a key. A restart forgets all messages except those in a shared
 /// server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sends {
     local: Mutex<LocalSends>,
     awaited: Mutex<Awaited>,
+    memory: Arc<MemoryBudget>,
 }
 
 /// A message to be sent under a key.
@@ -95,6 +98,41 @@ pub struct PendingSend<'s> {
 }
 
 impl Sends {
+    /// Returns an empty table, whose answers take what room the budget has for them.
+    #[must_use]
+    pub fn new(memory: &Arc<MemoryBudget>) -> Arc<Self> {
+        let sends = Arc::new(Self {
+            local: Mutex::default(),
+            awaited: Mutex::default(),
+            memory: Arc::clone(memory),
+        });
+        let table = Arc::downgrade(&sends);
+        memory.keep_answers(move |room| {
+            if let Some(sends) = table.upgrade() {
+                sends.forget_beyond(room);
+            }
+        });
+        sends
+    }
+
+    /// Returns the kept answers, for operators.
+    #[must_use]
+    pub fn kept_answers(&self) -> KeptAnswers {
+        self.local.lock().report()
+    }
+
+    /// Forgets old messages, and the oldest answers beyond the room that bodies leave now.
+    fn forget_beyond_room(&self) {
+        self.forget_beyond(self.memory.room_for_kept());
+    }
+
+    /// Forgets old messages, and the oldest answers beyond the room.
+    fn forget_beyond(&self, room: u64) {
+        let mut local = self.local.lock();
+        local.forget_old(room);
+        self.memory.set_kept(local.memory() as u64);
+    }
+
     /// Decides whether a message may be sent, from the knowledge of this sidecar and of the shared
     /// server. The sender sets `written` when the first byte goes out to the provider.
     pub async fn begin<'s>(
@@ -163,6 +201,7 @@ impl Sends {
         self.local
             .lock()
             .settle_by_event(&callback_key, sent_at, answer);
+        self.forget_beyond_room();
         if let Some(server) = server {
             shared::settle_by_event(server, account, callback_key, sent_at, answer).await;
         }
@@ -195,13 +234,14 @@ impl Sends {
         message: &Message<'_>,
         key: &Digest16,
     ) -> Option<SendDecision<'static>> {
+        let room = self.memory.room_for_kept();
+        self.forget_beyond(room);
         let mut local = self.local.lock();
-        local.forget_old();
         if message.settle_not_sent {
             local.forget_unknown(key, &message.request);
         }
         match local.get(key) {
-            None if local.is_full() => Some(SendDecision::Full),
+            None if local.is_full(room) => Some(SendDecision::Full),
             None => {
                 local.begin(*key, message.request, message.callback_key);
                 None
@@ -229,6 +269,7 @@ impl Sends {
         self.local
             .lock()
             .answer(&key, message.request, answer.clone());
+        self.forget_beyond_room();
         Some(answer)
     }
 }
@@ -250,6 +291,7 @@ impl<'s> PendingSend<'s> {
             .local
             .lock()
             .answer(&self.key, request, answer.clone());
+        self.sends.forget_beyond_room();
         if let Some(shared) = self.shared.take() {
             shared.store_answer(&answer).await;
         }
