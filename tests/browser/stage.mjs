@@ -56,6 +56,7 @@ export async function start(keyside, { incidents = INCIDENTS, wrapper = [] } = {
     send: (name, recipient) => send(outbound, `/t${names.indexOf(name)}`, recipient),
     event: (name, id, secret = APP_SECRET) => event(inbound, `/hooks/t${names.indexOf(name)}`, id, secret),
     stop: async () => {
+      if (child.exitCode === null) await noConnections(admin);
       const ended = new Promise((done) => (child.exitCode === null ? child.once("exit", done) : done()));
       child.kill("SIGTERM");
       await ended;
@@ -200,6 +201,30 @@ export function status(url) {
       resolve(answer.statusCode);
     }).on("error", () => resolve(0));
   });
+}
+
+/** Waits until every connection has ended with its client; the browser has ended before. */
+async function noConnections(port) {
+  agent.destroy();
+  http.globalAgent.destroy();
+  let open = "";
+  await eventually(async () => {
+    open = (await connections(port)).filter(([listener, count]) => count > (listener === "admin" ? 1 : 0));
+    return open.length === 0;
+  }, () => `connections outlive their clients: ${open}`);
+}
+
+/** The listeners with the numbers of their connections, that of the question among them. */
+async function connections(port) {
+  const text = await new Promise((resolve, reject) => {
+    http.get({ host: "127.0.0.1", port, path: "/metrics", agent: false }, (answer) => {
+      let body = "";
+      answer.setEncoding("utf8");
+      answer.on("data", (piece) => (body += piece));
+      answer.on("end", () => resolve(body));
+    }).on("error", reject);
+  });
+  return [...text.matchAll(/^keyside_connections\{listener="(.*)"\} (\d+)$/gm)].map(([, listener, count]) => [listener, Number(count)]);
 }
 
 async function serve(handler) {

@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -121,7 +122,27 @@ def main(keyside, provider, command):
 
         environment = dict(os.environ, KEYSIDE_URL=f"http://127.0.0.1:{ports['outbound']}", KEYSIDE_ADMIN=admin,
                            SANDBOX_URL=f"https://127.0.0.1:{ports['graph']}", SANDBOX_CA=str(sandbox / "ca.pem"), **own)
-        return subprocess.run(command, env=environment).returncode
+        status = subprocess.run(command, env=environment).returncode
+        must_have_no_connections(admin)
+        return status
+
+
+def must_have_no_connections(admin):
+    """Fails unless every connection ends with its client. COMMAND has ended, so no client is left."""
+    wait_for("the end of all connections", lambda: not open_connections(admin), lambda: open_connections(admin))
+
+
+def open_connections(admin):
+    """The open connections of each listener that has some, without that of the question."""
+    request = urllib.request.Request(f"{admin}/metrics", headers={"Accept": "text/plain"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    counts = dict(re.fullmatch(r'keyside_connections\{listener="(.*)"\} (\d+)', line).groups()
+                  for line in lines if line.startswith("keyside_connections{"))
+    if not counts:
+        raise SystemExit("the metrics tell no connections")
+    return {listener: int(count) - (listener == "admin") for listener, count in counts.items()
+            if int(count) > (listener == "admin")}
 
 
 def configuration_in(said):
@@ -182,11 +203,11 @@ def free_ports(count):
     return ports
 
 
-def wait_for(what, ready):
+def wait_for(what, ready, state=lambda: ""):
     end = time.monotonic() + START_SECONDS
     while not ready():
         if time.monotonic() > end:
-            raise SystemExit(f"{what} did not come up within {START_SECONDS} s")
+            raise SystemExit(f"{what} did not come within {START_SECONDS} s: {state()}")
         time.sleep(0.05)
 
 

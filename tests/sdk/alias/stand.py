@@ -17,7 +17,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent.parent))
-from stand import about_account, answers, configuration_in, connects, program, wait_for, with_route  # noqa: E402
+from stand import about_account, answers, configuration_in, connects, must_have_no_connections, program, wait_for, with_route  # noqa: E402
 
 SANDBOX, KEYSIDE, MEDIA = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 LISTEN = f"""\
@@ -91,7 +91,9 @@ def main(keyside, provider, variable, command):
         environment[variable] = value_of(variable, made.stdout)
         hosts = write_hosts(directory, "application-hosts", dict.fromkeys(HOSTS[provider], KEYSIDE))
         inner = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, *command]
-        return subprocess.run(inner, env=environment).returncode
+        status = subprocess.run(inner, env=environment).returncode
+        must_have_no_connections("http://127.0.0.1:9900")
+        return status
 
 
 def value_of(variable, said):
