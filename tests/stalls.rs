@@ -262,6 +262,7 @@ fn worst_cases(keyside: &Keyside) -> Vec<WorstCase> {
         ("a forgery", inbound, forgery, 401),
     ]
     .into_iter()
+    .chain(unsigned_forms(inbound))
     .map(|(name, address, request, status)| WorstCase {
         name,
         address,
@@ -270,6 +271,82 @@ fn worst_cases(keyside: &Keyside) -> Vec<WorstCase> {
     })
     .collect()
 }
+
+/// Forms without a valid signature at webhooks of Twilio and Plivo, whose signatures are over the fields.
+fn unsigned_forms(
+    inbound: SocketAddr,
+) -> impl Iterator<Item = (&'static str, SocketAddr, Vec<u8>, u16)> {
+    let unsigned = |path: &str, body: &[u8]| {
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             X-Twilio-Signature: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\nX-Plivo-Signature-V3: AAAA\r\nX-Plivo-Signature-V3-Nonce: 1\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        [head.as_bytes(), body].concat()
+    };
+    let fields = b"a=%41&".repeat(1000);
+    let names: String = (0..1000)
+        .map(|number| format!("a{number}=%41{number}&"))
+        .collect();
+    let long = [b"a=".as_slice(), &b"%41".repeat(40_000)].concat();
+    let rows = [
+        (
+            "4 MiB of fields for Twilio",
+            TWILIO,
+            b"a&".repeat(2 * MIB),
+            413,
+        ),
+        ("equal fields for Twilio", TWILIO, fields.clone(), 401),
+        ("fields for Twilio", TWILIO, names.clone().into_bytes(), 401),
+        ("a long field for Twilio", TWILIO, long.clone(), 401),
+        (
+            "more fields than a form has for Twilio",
+            TWILIO,
+            b"a&".repeat(60_000),
+            401,
+        ),
+        (
+            "4 MiB of fields for Plivo",
+            PLIVO,
+            b"a&".repeat(2 * MIB),
+            413,
+        ),
+        ("equal fields for Plivo", PLIVO, fields, 401),
+        ("fields for Plivo", PLIVO, names.into_bytes(), 401),
+        ("a long field for Plivo", PLIVO, long, 401),
+    ];
+    let row = move |(name, path, body, status): (_, &str, Vec<u8>, _)| {
+        (name, inbound, unsigned(path, &body), status)
+    };
+    rows.into_iter().map(row)
+}
+
+/// A sidecar with a route and a webhook of Meta's, and webhooks of providers that sign forms.
+fn with_forms(upstream: &Upstream, application: &Upstream) -> Setup {
+    let webhook = |path: &str, credential: &str| {
+        let url = application.url();
+        format!(
+            "[[webhook]]\npath = \"{path}\"\ncredential = \"{credential}\"\nforward = \"{url}/events\"\n\
+             public_url = \"https://hooks.example.com{path}\"\n"
+        )
+    };
+    let mut setup = beside(upstream, application)
+        .file("auth_token", "0123456789abcdef0123456789abcdef")
+        .route("operations = [\"messages\", \"media\", \"templates\"]")
+        .level("info");
+    let credentials = "[credential.twilio]\nprovider = \"twilio\"\ncheck = \"off\"\nauth_token = \"file:@DIR@/auth_token\"\naccount_sid = \"AC1\"\n\
+                       [credential.plivo]\nprovider = \"plivo\"\ncheck = \"off\"\nauth_token = \"file:@DIR@/auth_token\"\nauth_id = \"MA1\"\n";
+    setup.add_more(&format!(
+        "{credentials}{}{}",
+        webhook(TWILIO, "twilio"),
+        webhook(PLIVO, "plivo")
+    ));
+    setup
+}
+
+const TWILIO: &str = "/webhooks/twilio";
+const PLIVO: &str = "/webhooks/plivo";
 
 impl WorstCase {
     /// Sends the request for a while, and at least once.
@@ -292,30 +369,57 @@ impl WorstCase {
     }
 }
 
+/// The processor time of the thread of requests for one small message, of many one after the other.
+fn time_of_message(keyside: &Keyside) -> Duration {
+    const MESSAGES_SENT: u32 = 300;
+    let mut client = keyside.connect();
+    let message = post(MESSAGES, "{}");
+    assert_eq!(client.ask(&message).unwrap().status, 200);
+    let before = time_of_thread(keyside);
+    for _ in 0..MESSAGES_SENT {
+        assert_eq!(client.ask(&message).unwrap().status, 200);
+    }
+    (time_of_thread(keyside) - before) / MESSAGES_SENT
+}
+
 #[test]
-fn no_input_keeps_the_thread_of_requests_for_more_than_a_moment() {
+fn no_input_keeps_the_thread_of_requests_for_more_than_a_millisecond() {
     let (upstream, application) = (provider(), application());
     let turns = Turns::new();
-    let setup = beside(&upstream, &application)
-        .route("operations = [\"messages\", \"media\", \"templates\"]")
-        .level("info");
-    let keyside = turns.of(setup).start();
+    let keyside = turns.of(with_forms(&upstream, &application)).start();
+    let message = time_of_message(&keyside);
+    // A build for tests is slower by some factor, and a busy machine by another: a small message is slower by both.
+    let shipped = |turn: Duration| turn.mul_f64(SHIPPED_MESSAGE.div_duration_f64(message));
     let longest: Vec<_> = worst_cases(&keyside)
         .iter()
         .map(|case| {
             // The work on the input comes in each round. The system's work on the thread's time, such as giving memory back to
-            // the machine below, comes now and then: 5 to 10 ms were seen, in the optimised program as well.
-            let rounds = (0..3).map(|_| turns.longest(|| case.repeat()));
-            (case.name, rounds.min().unwrap_or_default())
+            // the machine below, comes now and then: 5 to 10 ms were seen, in the optimised program as well. So a round without
+            // it proves the bound.
+            let mut turn = Duration::MAX;
+            for _ in 0..ROUNDS {
+                turn = turn.min(turns.longest(|| case.repeat()));
+                if shipped(turn) < MOMENT {
+                    break;
+                }
+            }
+            (case.name, turn, shipped(turn))
         })
         .collect();
-    let told = format!("{longest:#?}");
+    let told = format!("a message takes {message:?}; turns here and as shipped: {longest:#?}");
     eprintln!("{told}");
-    assert!(longest.iter().all(|(_, turn)| *turn < MOMENT), "{told}");
+    assert!(
+        longest.iter().all(|(_, _, shipped)| *shipped < MOMENT),
+        "{told}"
+    );
 }
 
-/// The longest turn in a build for tests, which is up to ten times slower than the program that is shipped: there, a turn
-/// takes a millisecond at most.
-const MOMENT: Duration = Duration::from_millis(10);
+/// The most rounds of an input.
+const ROUNDS: usize = 5;
+/// The longest turn of the thread of requests in the program that is shipped.
+const MOMENT: Duration = Duration::from_millis(1);
+/// The processor time of the thread of requests for a small message in the program that is shipped, of messages one after
+/// the other. 96 µs were measured with this test on a busy machine of two processors (`KEYSIDE_TEST_PROGRAM`).
+const SHIPPED_MESSAGE: Duration = Duration::from_micros(100);
 /// The length of a body that is worked on at once.
 const SHORT: usize = 8 * 1024 - 100;
