@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::footing::MadeUp;
 use super::record::RecordError;
 
 /// A failed step of the store. Whatever failed, the transaction counts as a whole or not at all.
@@ -150,6 +151,13 @@ pub enum SpoolError {
         /// The cause.
         error: std::io::Error,
     },
+    /// The folder lies in a file system that keeps nothing.
+    MadeUp {
+        /// The folder.
+        path: PathBuf,
+        /// The file system.
+        found: MadeUp,
+    },
     /// The file cannot be opened.
     File {
         /// The file.
@@ -200,6 +208,14 @@ impl fmt::Display for SpoolError {
                     path.display()
                 )
             }
+            Self::MadeUp { path, found } => write!(
+                f,
+                "`{}` cannot be used as `[spool] dir`: the kernel makes up the files of {} ({}), and keeps none: name a folder \
+                 on a disk",
+                path.display(),
+                found.point.display(),
+                found.kind
+            ),
             Self::File { path, error } => write!(
                 f,
                 "`{}` cannot be opened: {error}: {}",

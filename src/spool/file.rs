@@ -31,6 +31,7 @@ impl Medium {
             path: folder.to_owned(),
             error,
         };
+        must_keep_files(folder)?;
         match make_folder(folder) {
             // A full disk has no room for a folder, and the store is opened later.
             Err(error) if !is_lasting(&error) => {}
@@ -180,6 +181,7 @@ impl Medium {
 /// # Errors
 /// If the folder or the file in it is not for this user, or a newer version of Keyside wrote the file.
 pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
+    must_keep_files(folder)?;
     let path = folder.join(FILE);
     match OpenOptions::new().read(true).write(true).open(&path) {
         // An existing file needs no rights on the folder.
@@ -199,6 +201,14 @@ pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
     is_usable.map_err(|error| SpoolError::Folder {
         path: folder.to_owned(),
         error,
+    })
+}
+
+/// Checks that a folder lies, or would lie, in a file system that keeps files.
+fn must_keep_files(folder: &Path) -> Result<(), SpoolError> {
+    footing::made_up(folder).map_or(Ok(()), |found| {
+        let path = folder.to_owned();
+        Err(SpoolError::MadeUp { path, found })
     })
 }
 

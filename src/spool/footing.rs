@@ -23,6 +23,24 @@ pub(super) fn below(folder: &Path) -> Footing {
     judge(kind, &mounts, &folder)
 }
 
+/// A file system whose files the kernel makes up: nothing of a program stays there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeUp {
+    /// The name of its kind.
+    pub kind: String,
+    /// The place where it begins.
+    pub point: PathBuf,
+}
+
+/// Returns the file system at a folder, or at the next folder above that exists, if the kernel makes up its files.
+pub(super) fn made_up(folder: &Path) -> Option<MadeUp> {
+    let there = folder
+        .ancestors()
+        .find_map(|path| path.canonicalize().ok())?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    judge_kind(&mounts, &there)
+}
+
 /// The space of the disk below the spool, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DiskSpace {
@@ -89,7 +107,7 @@ impl DiskRoom {
 
 fn judge(kind: u64, mounts: &str, folder: &Path) -> Footing {
     // An `emptyDir` lies on the disk of the node or in memory: either way the folder ends with the pod.
-    if source_of(mounts, folder).is_some_and(|source| source.contains(EMPTY_DIR)) {
+    if mount_above(mounts, folder).is_some_and(|mount| mount.root.contains(EMPTY_DIR)) {
         return Footing::Pod;
     }
     match kind {
@@ -99,18 +117,45 @@ fn judge(kind: u64, mounts: &str, folder: &Path) -> Footing {
     }
 }
 
-/// Returns the root of the mount above `folder` inside the mounted file system, from the list of the kernel
-/// (proc(5), `mountinfo`): `ID PARENT DEVICE ROOT POINT ...`.
-fn source_of<'m>(mounts: &'m str, folder: &Path) -> Option<&'m str> {
-    let points = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(3);
-        Some((words.next()?, PathBuf::from(unescaped(words.next()?))))
-    });
+fn judge_kind(mounts: &str, folder: &Path) -> Option<MadeUp> {
+    let mount = mount_above(mounts, folder)?;
+    // The devices of a container lie on a tmpfs.
+    let is_made_up = MADE_UP.contains(&mount.kind) || mount.point == Path::new(DEVICES);
+    is_made_up.then(|| MadeUp {
+        kind: mount.kind.to_owned(),
+        point: mount.point,
+    })
+}
+
+/// A mount, from the list of the kernel (proc(5), `mountinfo`): `ID PARENT DEVICE ROOT POINT OPTIONS [TAGS] - KIND ...`.
+struct MountLine<'m> {
+    /// The root of the mount inside the mounted file system.
+    root: &'m str,
+    point: PathBuf,
+    /// The name of the kind of the file system.
+    kind: &'m str,
+}
+
+impl<'m> MountLine<'m> {
+    fn read(line: &'m str) -> Option<Self> {
+        let (head, tail) = line.split_once(" - ")?;
+        let mut words = head.split(' ').skip(3);
+        Some(Self {
+            root: words.next()?,
+            point: PathBuf::from(unescaped(words.next()?)),
+            kind: tail.split(' ').next()?,
+        })
+    }
+}
+
+/// Returns the mount above `folder`.
+fn mount_above<'m>(mounts: &'m str, folder: &Path) -> Option<MountLine<'m>> {
     // The later of two mounts at a point is seen.
-    points
-        .filter(|(_, point)| folder.starts_with(point))
-        .max_by_key(|(_, point)| point.as_os_str().len())
-        .map(|(source, _)| source)
+    mounts
+        .lines()
+        .filter_map(MountLine::read)
+        .filter(|mount| folder.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len())
 }
 
 /// Undoes the form of blanks in `mountinfo`.
@@ -127,6 +172,33 @@ const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
 /// The number of overlayfs in statfs(2): the layers of a container.
 const OVERLAY: u64 = 0x794c_7630;
+/// The kinds of file systems whose files the kernel makes up (filesystems(5)). A folder in some of them can even be made, and
+/// a file in none keeps what is written.
+const MADE_UP: [&str; 21] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
+];
+/// The place of devices.
+const DEVICES: &str = "/dev";
 /// The part of the path of an `emptyDir` on the node.
 const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
@@ -157,6 +229,45 @@ mod tests {
         ] {
             assert_eq!(judge(kind, MOUNTS, Path::new(folder)), expected, "{folder}");
         }
+    }
+
+    #[test]
+    fn a_file_system_that_the_kernel_makes_up_is_told_from_a_disk() {
+        const SYSTEM: &str = "\
+22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
+23 22 0:22 / /proc rw,relatime shared:5 - proc proc rw
+24 22 0:6 / /dev rw - devtmpfs devtmpfs rw
+25 24 0:23 / /dev/shm rw - tmpfs tmpfs rw
+26 22 0:7 / /sys rw - sysfs sysfs rw
+27 26 0:31 / /sys/fs/cgroup rw - cgroup2 cgroup rw
+28 22 0:8 / /run rw - tmpfs tmpfs rw
+";
+        const CONTAINER: &str = "\
+22 1 0:21 / / rw - overlay overlay rw
+24 22 0:6 / /dev rw - tmpfs tmpfs rw
+";
+        for (mounts, folder, kind) in [
+            (SYSTEM, "/proc", Some("proc")),
+            (SYSTEM, "/proc/1/task", Some("proc")),
+            (SYSTEM, "/sys/kernel", Some("sysfs")),
+            (SYSTEM, "/sys/fs/cgroup/unified", Some("cgroup2")),
+            (SYSTEM, "/dev", Some("devtmpfs")),
+            (CONTAINER, "/dev", Some("tmpfs")),
+            // Memory is no disk either, and the alarm about memory says so.
+            (SYSTEM, "/dev/shm", None),
+            (SYSTEM, "/run", None),
+            (SYSTEM, "/var/lib", None),
+            (SYSTEM, "/process", None),
+            (CONTAINER, "/var/lib", None),
+        ] {
+            let found = judge_kind(mounts, Path::new(folder));
+            let found = found.as_ref().map(|found| found.kind.as_str());
+            assert_eq!(found, kind, "{folder}");
+        }
+        assert_eq!(
+            made_up(Path::new("/proc/there/is/none")).map(|found| found.kind),
+            Some("proc".to_owned())
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub use clock::SpoolClock;
 pub use destination::{Destination, SpoolDestination};
 pub use error::{SpoolError, SpoolRefusal, StoreError};
 pub use file::check_usable;
-pub use footing::Footing;
+pub use footing::{Footing, MadeUp};
 pub use health::{HealthChange, Trouble, TroubleKind};
 pub use items::{Class, EventContents, Item};
 pub use lanes::Setback;

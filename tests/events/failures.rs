@@ -267,6 +267,20 @@ fn a_spool_that_cannot_be_opened_stops_the_start_with_what_to_do() {
     );
 }
 
+#[test]
+fn a_folder_that_keeps_nothing_is_refused_by_check_and_run() {
+    let application = application();
+    for folder in ["/proc/spool", "/sys/kernel/spool", "/dev/spool"] {
+        for command in ["check", "run"] {
+            let spool = format!("{}\n[spool]\ndir = \"{folder}\"\n", forward(&application));
+            let refused = configured(&spool, "").finish(command);
+            assert_eq!(refused.code, Some(78), "{folder}: {}", refused.output);
+            let told = format!("`{folder}` cannot be used as `[spool] dir`: the kernel makes up");
+            assert!(refused.output.contains(&told), "{}", refused.output);
+        }
+    }
+}
+
 /// A sidecar that has delivered an event and was stopped, and the file of its spool.
 fn stopped_with_a_spool(application: &Upstream) -> (Keyside, PathBuf) {
     let mut keyside = spooled(&forward(application)).start();
