@@ -55,7 +55,7 @@ pub use lanes::Setback;
 pub use ledger::EventReceipt;
 pub use opening::Alarm;
 pub use operate::{Erased, Replay};
-pub use query::{EventAtDestination, Filter, Listed, Page};
+pub use query::{EventAtDestination, Filter, Listed, Page, UnreadEvent};
 pub use record::{EventHead, RecordError, Request};
 pub use schedule::{AttemptEnd, AttemptOutcome, AttemptVerdict, Attempts};
 pub use seal::{Seal, Sealing};

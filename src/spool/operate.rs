@@ -12,7 +12,7 @@ use super::error::{SpoolRefusal, StoreError};
 use super::ids::{item_ids, lane_ids, user_id};
 use super::items::{Class, EventContents};
 use super::ledger::{LedgerPlace, LedgerStep};
-use super::query::{self, Filter, Listed, Page};
+use super::query::{self, Filter, Listed, Page, UnreadEvent};
 use super::record::{EventHead, Request};
 use super::tables::{DESTINATIONS, DestinationId, LaneId, Seq};
 
@@ -32,8 +32,19 @@ pub struct Erased {
     pub events: u64,
     /// The forgotten items.
     pub items: u64,
-    /// The unreadable events. Each may be meant, and stays.
+    /// The number of unreadable events. Each may be meant, and stays.
     pub unreadable: u64,
+    /// The first of the unreadable events.
+    pub unread: Vec<UnreadEvent>,
+}
+
+impl Erased {
+    /// Takes note of events that cannot be read.
+    pub fn add_unread(&mut self, unread: Vec<UnreadEvent>) {
+        self.unreadable += u64::try_from(unread.len()).unwrap_or(u64::MAX);
+        let room = MAX_TOLD.saturating_sub(self.unread.len());
+        self.unread.extend(unread.into_iter().take(room));
+    }
 }
 
 impl std::ops::AddAssign for Erased {
@@ -41,6 +52,8 @@ impl std::ops::AddAssign for Erased {
         self.events += other.events;
         self.items += other.items;
         self.unreadable += other.unreadable;
+        let room = MAX_TOLD.saturating_sub(self.unread.len());
+        self.unread.extend(other.unread.into_iter().take(room));
     }
 }
 
@@ -219,8 +232,7 @@ impl Spool {
                     let items = item_ids(&salt, &event.head.webhook, &contents).into_iter();
                     items.map(|(item, _)| item).collect()
                 }
-                Ok(None) => continue,
-                Err(_) => Vec::new(),
+                Ok(None) | Err(_) => Vec::new(),
             };
             found.push((*seq, items));
         }
@@ -237,7 +249,7 @@ impl Spool {
         let count = Erased {
             events: u64::try_from(erased.len()).unwrap_or(u64::MAX),
             items: erased.iter().map(|event| event.items).sum(),
-            unreadable: 0,
+            ..Erased::default()
         };
         for (place, lanes) in erased.into_iter().flat_map(|event| event.waited) {
             // An event that is under way ends with its outcome.
@@ -250,7 +262,7 @@ impl Spool {
         Ok(count)
     }
 
-    /// Erases all unreadable events: the key that sealed the events is lost. Returns the number of events.
+    /// Erases all events that cannot be read as a whole: damaged, or sealed with a lost key. Returns the number of events.
     ///
     /// # Errors
     /// If the store fails, or a configured key is missing now: the key could open the events.
@@ -260,10 +272,12 @@ impl Spool {
         }
         let (mut events, mut from) = (0, Some(0));
         while let Some(at) = from {
-            let page = self.list(&Filter::default(), at, PAGE)?;
-            for seqs in page.unreadable.chunks(PAGE) {
-                events += self.erase(seqs).await?.events;
-            }
+            let page = self
+                .store
+                .read(|read| query::unreadable_page(read, &self.records, at, PAGE))
+                .map_err(|error| unreadable(&error))?;
+            let seqs: Vec<_> = page.unreadable.iter().map(|event| event.seq).collect();
+            events += self.erase(&seqs).await?.events;
             from = page.next;
         }
         Ok(events)
@@ -284,7 +298,7 @@ impl Spool {
             let page = self.list(&filter, at, PAGE)?;
             let seqs: Vec<_> = page.events.iter().map(|event| event.seq).collect();
             erased += self.erase(&seqs).await?;
-            erased.unreadable += u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
+            erased.add_unread(page.unreadable);
             from = page.next;
         }
         erased.items += self.forget(user).await?;
@@ -419,6 +433,8 @@ fn unreadable(error: &StoreError) -> SpoolRefusal {
 pub(super) const TOO_OLD: &str = "older than `[spool] max_age`";
 /// The events of a page, or of a transaction: either takes milliseconds, and new events come in between.
 const PAGE: usize = 256;
+/// The bound on unreadable events that an erasure names.
+const MAX_TOLD: usize = 20;
 /// The time for which items are known: providers repeat an event for 7 days.
 const ITEM_TIME: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The time for which dead letters stay: a month, for a person to look.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::error::StoreError;
-use super::record::{EventHead, Records, Request};
+use super::record::{EventHead, RecordError, Records, Request};
 use super::tables::{
     BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, KnownItems, QUEUE, REPEATS, Row, Seq,
     StoredState, known_name,
@@ -65,10 +65,35 @@ pub struct EventAtDestination {
 pub struct Page {
     /// The events of the page, the oldest first.
     pub events: Vec<Listed>,
-    /// The numbers of events that cannot be read: damaged, or sealed with another key.
-    pub unreadable: Vec<Seq>,
+    /// The events that cannot be read: damaged, or sealed with another key.
+    pub unreadable: Vec<UnreadEvent>,
     /// The number at which the list goes on; `None` at the end of the list.
     pub next: Option<Seq>,
+}
+
+/// An event that cannot be read as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadEvent {
+    /// The number of the event.
+    pub seq: Seq,
+    /// The id; `None` if the head cannot be read either.
+    pub id: Option<String>,
+    /// The arrival in milliseconds since 1970, if known.
+    pub received_ms: Option<u64>,
+    /// The reason.
+    pub why: RecordError,
+}
+
+impl UnreadEvent {
+    fn new(records: &Records, seq: Seq, row: Option<&EventRow>, why: RecordError) -> Self {
+        let head = row.and_then(|row| records.open_head(&row.head).ok());
+        Self {
+            seq,
+            id: head.map(|head| head.id),
+            received_ms: row.map(|row| row.received_ms),
+            why,
+        }
+    }
 }
 
 impl Listed {
@@ -115,8 +140,11 @@ pub(super) fn page(
             page.next = Some(seq);
             break;
         }
-        let Some(row) = EventRow::decode(value.value()) else {
-            page.unreadable.push(seq);
+        let row = EventRow::decode(value.value());
+        let Some(row) = &row else {
+            let why = RecordError::Form;
+            let unread = UnreadEvent::new(records, seq, None, why);
+            page.unreadable.push(unread);
             continue;
         };
         let is_asked_for = |(to, state): &(DestinationId, StoredState)| {
@@ -127,21 +155,63 @@ pub(super) fn page(
         {
             continue;
         }
-        let Ok(head) = records.open_head(&row.head) else {
-            page.unreadable.push(seq);
-            continue;
-        };
-        if !matches(filter, &head) {
-            continue;
-        }
-        match is_in_body(read, records, filter, &head, seq) {
-            Ok(true) => page.events.push(listed(read, seq, head, &row)?),
-            Ok(false) => {}
-            Err(StoreError::Record(_)) => page.unreadable.push(seq),
+        match matching(read, records, filter, seq, row) {
+            Ok(found) => page.events.extend(found),
+            Err(StoreError::Record(why)) => {
+                let unread = UnreadEvent::new(records, seq, Some(row), why);
+                page.unreadable.push(unread);
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(page)
+}
+
+/// Reads a page of the events that cannot be read as a whole, from a number on.
+pub(super) fn unreadable_page(
+    read: &ReadTransaction,
+    records: &Records,
+    from: Seq,
+    most: usize,
+) -> Result<Page, StoreError> {
+    let rows = Rows::open(read)?;
+    let mut page = Page::default();
+    let mut bytes = 0;
+    for (looked_at, found) in rows.events.range(from..)?.enumerate() {
+        let (key, value) = found?;
+        let seq = key.value();
+        let is_long = looked_at >= MAX_LOOKED_AT || bytes >= MAX_READ;
+        if is_long || page.unreadable.len() >= most {
+            page.next = Some(seq);
+            break;
+        }
+        match rows.event(records, seq) {
+            Ok(Some((_, request))) => bytes += request.body.len(),
+            Ok(None) => {}
+            Err(StoreError::Record(why)) => {
+                let row = EventRow::decode(value.value());
+                let unread = UnreadEvent::new(records, seq, row.as_ref(), why);
+                page.unreadable.push(unread);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(page)
+}
+
+/// Reads an event of a list; `None` if it does not match.
+fn matching(
+    read: &ReadTransaction,
+    records: &Records,
+    filter: &Filter,
+    seq: Seq,
+    row: &EventRow,
+) -> Result<Option<Listed>, StoreError> {
+    let head = records.open_head(&row.head)?;
+    if !matches(filter, &head) || !is_in_body(read, records, filter, &head, seq)? {
+        return Ok(None);
+    }
+    Ok(Some(listed(read, seq, head, row)?))
 }
 
 /// Reads an event as a whole.
@@ -188,13 +258,9 @@ impl Rows {
         let Some(row) = self.events.get(seq)? else {
             return Ok(None);
         };
-        let Some(row) = EventRow::decode(row.value()) else {
-            return Ok(None);
-        };
+        let row = EventRow::decode(row.value()).ok_or(RecordError::Form)?;
         let head = records.open_head(&row.head)?;
-        let Some(body) = self.bodies.get(seq)? else {
-            return Ok(None);
-        };
+        let body = self.bodies.get(seq)?.ok_or(RecordError::Damaged)?;
         let request = records.open_request(body.value())?;
         let repeats = self.repeats.get(seq)?;
         let listed = Listed {
@@ -369,6 +435,8 @@ fn listed(
 const OWN_NUMBER: [&[u8]; 2] = [b"\"display_phone_number\"", b"\"phone_number_id\""];
 /// The bound on events that a page looks at: a page takes milliseconds.
 const MAX_LOOKED_AT: usize = 4096;
+/// The bound on bytes of bodies that a page of unreadable events goes through.
+const MAX_READ: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests {

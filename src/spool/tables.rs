@@ -257,6 +257,22 @@ impl EventRow {
         })
     }
 
+    /// A row whose record cannot be read, with the states that other tables tell.
+    pub(super) fn unread(states: Vec<(DestinationId, StoredState)>) -> Self {
+        Self {
+            states,
+            received_ms: 0,
+            head: Vec::new(),
+            size: 0,
+        }
+    }
+
+    /// Reads the time of arrival alone.
+    pub(super) fn received_ms(bytes: &[u8]) -> Option<u64> {
+        let (_, bytes) = bytes.split_first_chunk::<8>()?;
+        bytes.first_chunk().copied().map(u64::from_le_bytes)
+    }
+
     /// True if no destination waits for the event, and none has it as a dead letter.
     pub(super) fn is_done(&self) -> bool {
         self.states

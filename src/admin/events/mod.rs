@@ -22,10 +22,10 @@ use super::{NOT_FOUND, wrong_method};
 use crate::audit::Audit;
 use crate::listener::{Link, Peer};
 use crate::response::{BAD_REQUEST, JSON, Refusal, RefusalKind};
-use crate::spool::{Spool, SpoolRefusal};
+use crate::spool::{Spool, SpoolRefusal, StoreError, UnreadEvent};
 use orders::{Pace, drop_events, replay};
 use question::{EventPart, PARAMETERS, Question, Unclear};
-use shown::{listed, request};
+use shown::{listed, request, unread};
 
 /// The answers under `/events`.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ fn page(spool: &Spool, question: &Question) -> Result<Value, EventsError> {
     let mut events = Vec::new();
     let mut bytes = 0;
     let mut next = found.next;
-    let mut unreadable = found.unreadable;
+    let mut unreadable: Vec<_> = found.unreadable.iter().map(unread).collect();
     for event in &found.events {
         if bytes > MAX_BYTES {
             next = Some(event.seq);
@@ -177,10 +177,18 @@ fn page(spool: &Spool, question: &Question) -> Result<Value, EventsError> {
                 }
                 // Gone since the list was read.
                 Ok(None) => continue,
-                Err(error) => {
-                    tracing::debug!(%error, number = event.seq, "an event cannot be read");
-                    unreadable.push(event.seq);
+                Err(StoreError::Record(why)) => {
+                    unreadable.push(unread(&UnreadEvent {
+                        seq: event.seq,
+                        id: Some(event.head.id.clone()),
+                        received_ms: Some(event.head.received_ms),
+                        why,
+                    }));
                     continue;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, number = event.seq, "the store cannot be read");
+                    return Err(EventsError::Refused(SpoolRefusal::Broken));
                 }
             }
         }

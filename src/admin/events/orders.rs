@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::EventsError;
 use super::question::{Effect, Names, Question, Readable};
-use super::shown::{moment, shown};
+use super::shown::{moment, shown, unread};
 use crate::audit::Audit;
 use crate::spool::{DestinationId, Erased, Filter, Listed, Seq, Spool, StoredState};
 use crate::units::{Quota, Rate};
@@ -182,7 +182,9 @@ pub(super) async fn drop_events(
         events,
         items,
         unreadable,
+        unread: first_unread,
     } = erased;
+    let first_unread: Vec<_> = first_unread.iter().map(unread).collect();
     let user = question.filter.user.as_deref();
     audit.record(
         "events_dropped",
@@ -201,7 +203,13 @@ pub(super) async fn drop_events(
         of_a_person = user.is_some(),
         "events erased"
     );
-    Ok(json!({ "events": events, "items": items, "unknown": unknown, "unreadable": unreadable }))
+    Ok(json!({
+        "events": events,
+        "items": items,
+        "unknown": unknown,
+        "unreadable": unreadable,
+        "first_unreadable": first_unread,
+    }))
 }
 
 /// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids. Unreadable events count
@@ -219,11 +227,12 @@ async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(Erased, usize), Ev
         if !seqs.is_empty() {
             erased += spool.erase(&seqs).await?;
         }
-        erased.unreadable += page.unreadable.len() as u64;
+        erased.add_unread(page.unreadable);
         from = page.next;
     }
     if unknown.is_empty() {
         erased.unreadable = 0;
+        erased.unread.clear();
     }
     Ok((erased, unknown.len()))
 }

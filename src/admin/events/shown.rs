@@ -6,7 +6,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::question::Names;
-use crate::spool::{Class, DestinationId, EventAtDestination, Listed, Request, StoredState};
+use crate::spool::{
+    Class, DestinationId, EventAtDestination, Listed, Request, StoredState, UnreadEvent,
+};
 
 /// The names of destinations: number, webhook, name.
 pub(super) type DestinationNames = [(DestinationId, String, String)];
@@ -39,6 +41,16 @@ pub(super) fn listed(event: &Listed, destinations: &DestinationNames, names: Nam
         "repeats": event.repeats,
         "length": head.length,
         "at": at,
+    })
+}
+
+/// Returns an event that cannot be read.
+pub(super) fn unread(event: &UnreadEvent) -> Value {
+    json!({
+        "number": event.seq,
+        "id": event.id,
+        "received": event.received_ms.map(moment),
+        "why": event.why.to_string(),
     })
 }
 

@@ -3,10 +3,12 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use super::client::{Query, complain_of};
+use serde_json::Value;
+
+use super::client::Query;
 use super::selection::{event_id, person};
 use super::{AdminArgs, EventsFailure};
-use crate::json::words::counted;
+use crate::json::words::{counted, list, text};
 
 /// The options of `keyside events drop`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +20,7 @@ pub(super) struct DropArgs {
     /// event that has messages of others as well goes as a whole
     #[arg(long, value_name = "NUMBER", value_parser = person)]
     user: Option<String>,
-    /// Erase every event that cannot be read because the key that sealed it is lost
+    /// Erase every event that cannot be read: damaged, or sealed with a key that is lost
     #[arg(long, conflicts_with = "user")]
     unreadable: bool,
     /// Do not ask for confirmation
@@ -46,6 +48,7 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
     let mut items = 0;
     let mut unknown = 0;
     let mut unreadable = 0;
+    let mut first_unreadable = Vec::new();
     let few = args.ids.chunks(IDS_AT_ONCE).map(|ids| {
         let query = Query::default();
         ids.iter().fold(query, |query, id| query.with("id", id))
@@ -65,6 +68,9 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
         unknown += count("unknown");
         // Each answer counts the same events.
         unreadable = unreadable.max(count("unreadable"));
+        if first_unreadable.is_empty() {
+            first_unreadable.extend(list(&answer["first_unreadable"]).cloned());
+        }
     }
     if args.json {
         let answer = serde_json::json!({
@@ -72,6 +78,7 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
             "items": items,
             "unknown": unknown,
             "unreadable": unreadable,
+            "first_unreadable": first_unreadable,
         });
         say!("{answer}");
     } else {
@@ -84,11 +91,41 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
     if unknown > 0 {
         complain!("keyside: no event has {} of the ids named", unknown);
     }
-    complain_of(usize::try_from(unreadable).unwrap_or(usize::MAX));
+    complain_of_unread(args, unreadable, &first_unreadable);
     Ok(match unknown + unreadable {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Names the events that cannot be read, and says how they go: each may be meant.
+fn complain_of_unread(args: &DropArgs, count: u64, first: &[Value]) {
+    if count == 0 {
+        return;
+    }
+    let whose = match args.user {
+        Some(_) => "may be the person's",
+        None => "may have an id that was not found",
+    };
+    complain!(
+        "keyside: {} cannot be read and stay in the spool; any of them {whose}:",
+        counted(count, "event")
+    );
+    for event in first {
+        let name = match event["id"].as_str() {
+            Some(id) => id.to_owned(),
+            None => format!("number {}", event["number"]),
+        };
+        let received = event["received"].as_str().unwrap_or("at an unknown time");
+        complain!("  {name}, arrived {received}: {}", text(&event["why"]));
+    }
+    let told = u64::try_from(first.len()).unwrap_or(u64::MAX);
+    if let Some(rest) = count.checked_sub(told).filter(|rest| *rest > 0) {
+        complain!("  and {rest} more");
+    }
+    complain!(
+        "`keyside events drop ID` erases an event with an id, `keyside events drop --unreadable` all that cannot be read"
+    );
 }
 
 /// Asks the person at the terminal. Without a terminal, `--yes` must be there.
@@ -100,7 +137,7 @@ fn is_confirmed(args: &DropArgs) -> Result<bool, EventsFailure> {
     }
     let what = match args.user {
         Some(_) => "All events of this person, whatever their state,".to_owned(),
-        None if args.unreadable => "All events whose key is not there".to_owned(),
+        None if args.unreadable => "All events that cannot be read".to_owned(),
         None => counted(u64::try_from(args.ids.len()).unwrap_or(u64::MAX), "event"),
     };
     let mut stderr = std::io::stderr();

@@ -28,6 +28,16 @@ impl Ledger<'_> {
         Ok(ids)
     }
 
+    /// The numbers of all destinations that have a name.
+    pub(super) fn all_destinations(&self) -> Result<Vec<DestinationId>, StoreError> {
+        let table = self.transaction.open_table(DESTINATIONS)?;
+        let mut ids = Vec::new();
+        for row in table.iter()? {
+            ids.push(row?.1.value());
+        }
+        Ok(ids)
+    }
+
     /// Gives a destination its number for good.
     pub(in crate::spool) fn name_destination(
         &mut self,

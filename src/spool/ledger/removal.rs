@@ -25,21 +25,33 @@ impl Ledger<'_> {
         seq: Seq,
         items: &[[u8; 16]],
     ) -> Result<Option<ErasedEvent>, StoreError> {
-        let Some(row) = self.event(seq)? else {
+        let Some(row) = self
+            .events
+            .get(seq)?
+            .map(|row| EventRow::decode(row.value()))
+        else {
             return Ok(None);
         };
+        // A row that cannot be read may name any destination.
+        let destinations = match &row {
+            Some(row) => row.states.iter().map(|(id, _)| *id).collect(),
+            None => self.all_destinations()?,
+        };
         let mut waited = Vec::new();
-        for (destination, _) in &row.states {
+        let mut dead = Vec::new();
+        for destination in destinations {
             // The class stands in the head, which perhaps cannot be read.
             for class in Class::ALL {
                 let place = LedgerPlace {
-                    destination: *destination,
+                    destination,
                     class,
                     seq,
                 };
                 waited.extend(self.dequeue(place)?.map(|lanes| (place, lanes)));
             }
-            self.dead.remove((*destination, seq))?;
+            if self.dead.remove((destination, seq))?.is_some() {
+                dead.push((destination, StoredState::Dead));
+            }
         }
         let mut count = 0;
         for (_, table) in &mut self.known {
@@ -47,6 +59,12 @@ impl Ledger<'_> {
                 count += u64::from(table.remove(item)?.is_some());
             }
         }
+        let row = row.unwrap_or_else(|| {
+            let waiting = waited
+                .iter()
+                .map(|(place, _)| (place.destination, StoredState::Waiting));
+            EventRow::unread(waiting.chain(dead).collect())
+        });
         self.remove(seq, &row)?;
         Ok(Some(ErasedEvent {
             waited,

@@ -1,7 +1,7 @@
 //! Events whose sealing key is not there.
 
 use super::*;
-use crate::spool::{Erased, SpoolRefusal, StoredState};
+use crate::spool::{RecordError, SpoolRefusal, StoredState};
 
 fn sealed_with(disk: &Disk, keys: &[[u8; 32]], config: SpoolConfig, clock: SpoolClock) -> Spool {
     let seal = Seal::new(keys).map_or(Sealing::Off, Sealing::On);
@@ -17,7 +17,7 @@ async fn with_a_lost_key(
     config: SpoolConfig,
     clock: SpoolClock,
 ) -> (Spool, Arc<Destination>) {
-    let before = sealed_with(disk, &[LOST], config.clone(), clock);
+    let before = sealed_with(disk, &[LOST], config.clone(), clock.clone());
     to_app(&before).await;
     accept(&before, "a").await;
     accept(&before, "b").await;
@@ -97,13 +97,15 @@ async fn events_whose_key_is_lost_are_erased_by_an_order_and_no_others() {
 async fn an_erasure_of_a_person_counts_the_events_that_it_cannot_read() {
     let disk = Disk::default();
     let (spool, _to) = with_a_lost_key(&disk, config(), clock()).await;
-    let erased = |events, items| Erased {
-        events,
-        items,
-        unreadable: 2,
-    };
-    assert_eq!(spool.erase_user("2").await, Ok(erased(1, 1)));
-    assert_eq!(spool.erase_user("1").await, Ok(erased(0, 2)));
+    for (user, events, items) in [("2", 1, 1), ("1", 0, 2)] {
+        let erased = spool.erase_user(user).await.unwrap();
+        assert_eq!((erased.events, erased.items), (events, items));
+        assert_eq!(erased.unreadable, 2);
+        let seqs: Vec<_> = erased.unread.iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, [0, 1]);
+        let why = erased.unread.iter().map(|event| event.why);
+        assert!(why.into_iter().all(|why| why == RecordError::NoKey));
+    }
     assert_eq!(spool.survey().locked, 2, "they stay");
 }
 
@@ -113,4 +115,66 @@ async fn nothing_is_erased_while_a_configured_key_cannot_be_had() {
     let (spool, _to) = with_a_lost_key(&disk, config(), clock()).await;
     spool.configure(&config(), Sealing::KeyMissing);
     assert_eq!(spool.erase_unreadable().await, Err(SpoolRefusal::NoKey));
+}
+
+#[tokio::test]
+async fn an_event_with_a_damaged_body_is_named_by_an_erasure_and_goes_with_the_unreadable() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    to_app(&spool).await;
+    // The head names the person of a message, and the body alone the person of a call.
+    let call = r#"{"field":"calls","value":{"calls":[{"id":"XXbXX","from":"4915112"}]}}"#;
+    let new = event("b", &[call.to_owned()]);
+    spool.accept(new).await.unwrap();
+    let new = event("a", &[message("XXaXX", "4915112")]);
+    spool.accept(new).await.unwrap();
+    accept(&spool, "c").await;
+    spool.close();
+    disk.damage(|bytes| {
+        for text in [b"XXaXX", b"XXbXX"] {
+            let places: Vec<_> = memchr::memmem::find_iter(bytes, text).collect();
+            assert!(!places.is_empty());
+            places.into_iter().for_each(|at| bytes[at] = b'Y');
+        }
+    });
+    let spool = on(&disk);
+    to_app(&spool).await;
+    let erased = spool.erase_user("4915112").await.unwrap();
+    assert_eq!((erased.events, erased.unreadable), (1, 1));
+    let unread = &erased.unread[0];
+    assert_eq!(unread.id.as_deref(), Some("b"));
+    assert_eq!(unread.why, RecordError::Damaged);
+    assert!(unread.received_ms.is_some());
+    assert_eq!(spool.erase_unreadable().await, Ok(1));
+    let erased = spool.erase_user("4915112").await.unwrap();
+    assert_eq!((erased.events, erased.unreadable), (0, 0));
+    assert_counted(&spool);
+    assert_eq!(all(&spool).len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_whose_row_cannot_be_read_is_erased_from_every_queue() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    to_app(&spool).await;
+    accept(&spool, "broken").await;
+    accept(&spool, "b").await;
+    spool.close();
+    drop(spool);
+    // Ahead of the head stand a kind, a sum of 8 bytes, and the states behind their number.
+    let head = br#"{"webhook":"acme","id":"broken""#;
+    disk.damage(|bytes| {
+        let places: Vec<_> = memchr::memmem::find_iter(bytes, head).collect();
+        assert!(!places.is_empty());
+        for at in places {
+            let count = at - 9 - 5 - 2;
+            bytes[count..count + 2].fill(0xFF);
+        }
+    });
+    let spool = on(&disk);
+    to_app(&spool).await;
+    assert_eq!(spool.erase_user("2").await.unwrap().unreadable, 1);
+    assert_eq!(spool.erase_unreadable().await, Ok(1));
+    assert_eq!(spool.erase_user("2").await.unwrap().unreadable, 0);
+    assert_counted(&spool);
 }

@@ -148,7 +148,7 @@ fn matching(spool: &Spool, filter: &Filter) -> Vec<Listed> {
     let mut from = Some(0);
     while let Some(at) = from {
         let page = spool.list(filter, at, 100).unwrap();
-        assert_eq!(page.unreadable, [] as [u64; 0]);
+        assert_eq!(page.unreadable, []);
         events.extend(page.events);
         from = page.next;
     }

@@ -436,7 +436,7 @@ async fn the_events_of_a_person_are_erased_everywhere() {
         Ok(Erased {
             events: 3,
             items: 3,
-            unreadable: 0
+            ..Erased::default()
         })
     );
     assert_counted(&spool);
@@ -477,7 +477,7 @@ async fn the_items_of_a_person_are_forgotten_after_the_event_is_gone() {
         Ok(Erased {
             events: 0,
             items: 1,
-            unreadable: 0
+            ..Erased::default()
         })
     );
     for (id, user, is_known) in [("a", "491", false), ("b", "492", true)] {
