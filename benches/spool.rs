@@ -241,7 +241,7 @@ fn open(dir: &Path) -> Arc<Spool> {
         max_age: Duration::from_secs(7 * 86_400),
         keep: Duration::ZERO,
     };
-    let clock = SpoolClock::start(tokio::time::Instant::now(), SystemTime::now());
+    let clock = SpoolClock::start(tokio::time::Instant::now(), SystemTime::now(), None);
     Arc::new(Spool::open(config, Sealing::Off, clock).expect("a spool"))
 }
 

@@ -63,6 +63,7 @@
 //! | place | the right to one of a bounded number: of connections to a listener or to an upstream, of waiters in a queue |
 //! | seat | the use of one connection of a listener, by which the one to leave is chosen where a place is needed |
 //! | beat | the common time of periodic work: an idle process wakes once for all of it |
+//! | boot time | the time since the machine started: it tells a stop of the process from a step of the wall clock |
 //! | budget | a bound on memory or time that many requests share |
 //! | drain | the end of serving: no new request is accepted, requests under way are finished |
 //!
@@ -159,7 +160,7 @@
 //! | events on their way to destinations | [`delivery`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`egress`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`], `telemetry` |
 //! | the configuration, checked | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`beat`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`named`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
+//! | the ground | [`audit`], [`beat`], [`boot`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`named`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
@@ -176,6 +177,7 @@ pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod beat;
+pub mod boot;
 pub mod ca;
 pub mod cli;
 pub mod config;

@@ -32,6 +32,7 @@ use way::Way;
 use worker::{DeadLetters, DestinationWorker};
 
 use crate::beat::next_beat_of_traffic;
+use crate::boot::BootTime;
 use crate::config::SpoolConfig;
 use crate::spool::{
     Destination, Sealing, Spool, SpoolClock, SpoolDestination, SpoolError, SpoolRefusal,
@@ -90,7 +91,7 @@ impl Deliveries {
         metrics: DeliveryMetrics,
         tracer: Tracer,
     ) -> Result<Arc<Self>, SpoolError> {
-        let clock = SpoolClock::start(Instant::now(), SystemTime::now());
+        let clock = SpoolClock::start(Instant::now(), SystemTime::now(), BootTime::now());
         let path = config.dir.clone();
         // A store that was not closed is verified, which takes seconds.
         let opened = tokio::task::spawn_blocking(move || Spool::open(config, sealing, clock)).await;
@@ -252,6 +253,7 @@ async fn expire(spool: Arc<Spool>, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => return,
             () = next_beat_of_traffic(EXPIRE_INTERVAL) => {}
         }
+        spool.compare_clock(SystemTime::now());
         if let Err(error) = spool.expire().await {
             tracing::debug!(%error, "old events stay a while longer");
         }

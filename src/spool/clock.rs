@@ -5,26 +5,36 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::lanes::Now;
+use crate::boot::BootTime;
 
 /// The wall clock's time at the start, and the time since then by the monotonic clock. A wall clock that
 /// is set meanwhile neither ends what is kept too early nor keeps it for ever.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SpoolClock {
     start: Instant,
     start_ms: u64,
+    /// The time since the machine started, at the start.
+    boot: Option<BootTime>,
 }
 
 impl SpoolClock {
     /// Starts a clock.
     #[must_use]
-    pub fn start(start: Instant, wall: SystemTime) -> Self {
+    pub fn start(start: Instant, wall: SystemTime, boot: Option<BootTime>) -> Self {
         let since = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         Self {
             start,
             start_ms: millis(since),
+            boot,
         }
+    }
+
+    /// The time since the machine started, at a moment of this run.
+    pub(super) fn boot(&self, at: Instant) -> Option<BootTime> {
+        let boot = self.boot.as_ref()?;
+        Some(boot.after(at.saturating_duration_since(self.start)))
     }
 
     pub(super) fn now(&self) -> Now {

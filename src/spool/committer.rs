@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -30,6 +31,8 @@ pub(super) struct Store {
     /// The counts after the last commit.
     counts: Mutex<Counts>,
     salt: Mutex<[u8; 16]>,
+    /// The time by which the clock is ahead of the wall clock, in milliseconds.
+    ahead_ms: AtomicU64,
     alarm: Mutex<Alarm>,
     destinations: Arc<Destinations>,
     /// True from the first opening of the store on, or after the end.
@@ -115,6 +118,7 @@ impl Store {
             bell: Condvar::new(),
             counts: Mutex::new(counts),
             salt: Mutex::new(salt),
+            ahead_ms: AtomicU64::new(0),
             alarm: Mutex::new(alarm),
             destinations,
         });
@@ -197,8 +201,16 @@ impl Store {
 
     /// The time of arrival, in milliseconds since 1970, of events with an age of `age`.
     pub(super) fn before(&self, age: Duration) -> u64 {
-        let now_ms = self.clock.now().wall_ms;
+        let ahead = self.ahead_ms.load(Ordering::Relaxed);
+        let now_ms = self.clock.now().wall_ms.saturating_sub(ahead);
         self.counts.lock().leaps.before(now_ms, age)
+    }
+
+    /// Compares the clock with the wall clock. A wall clock that was ahead at the start, and is set right, would let events
+    /// be too old for as long as the process runs.
+    pub(super) fn compare_clock(&self, wall_ms: u64) {
+        let ahead = self.clock.now().wall_ms.saturating_sub(wall_ms);
+        self.ahead_ms.store(ahead, Ordering::Relaxed);
     }
 
     /// The salt of the hashes of items, lanes and users.
@@ -347,7 +359,7 @@ impl Store {
             for order in batch {
                 answers.push((order.apply)(&mut ledger)?);
             }
-            let (counts, touched) = ledger.close(self.clock.now().wall_ms)?;
+            let (counts, touched) = ledger.close(&self.clock)?;
             transaction.commit()?;
             Ok((answers, counts, touched))
         });

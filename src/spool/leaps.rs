@@ -1,4 +1,8 @@
-//! Leaps of the wall clock between two runs: a leap ages no event, because a wrong clock and a long stop look alike.
+//! Leaps of the wall clock between two runs: a leap ages no event.
+//!
+//! Within one run of the machine, the time since its start tells how long a stop was, and the rest of a step of the wall clock
+//! is a leap. Across a start of the machine, a wrong clock and a long stop look alike: a step longer than `max_age` is a leap
+//! for good, and a shorter one for some minutes, in which a clock that was wrong at the start is usually set.
 
 use std::time::Duration;
 
@@ -6,7 +10,11 @@ use super::clock::millis;
 
 /// The leaps of the wall clock, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ClockLeaps(Vec<ClockLeap>);
+pub(super) struct ClockLeaps {
+    leaps: Vec<ClockLeap>,
+    /// The last step, while nothing tells a stop from a wrong clock. No part of the record on disk.
+    doubtful: Option<ClockLeap>,
+}
 
 /// A leap of the wall clock, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,26 +25,47 @@ struct ClockLeap {
     to_ms: u64,
 }
 
+/// The step of the wall clock from the last time of a run to the first of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClockStep {
+    pub(super) last_ms: u64,
+    pub(super) now_ms: u64,
+    /// The time between the two, if the machine has not started meanwhile.
+    pub(super) stopped: Option<Duration>,
+}
+
 impl ClockLeaps {
-    /// Takes the time of a start, and the last time of the run before: a step of more than `most` is a leap. A leap beyond
-    /// the present time was a wrong clock's, and is forgotten.
-    pub(super) fn start(&mut self, last_ms: u64, now_ms: u64, most: Duration) {
-        self.0.retain(|leap| leap.to_ms <= now_ms);
-        if now_ms.saturating_sub(last_ms) > millis(most) {
-            self.0.push(ClockLeap {
-                from_ms: last_ms,
-                to_ms: now_ms,
-            });
+    /// Takes the step of a start. A leap beyond the present time was a wrong clock's, and is forgotten.
+    pub(super) fn start(&mut self, step: ClockStep, max_age: Duration) {
+        let ClockStep {
+            last_ms, now_ms, ..
+        } = step;
+        self.leaps.retain(|leap| leap.to_ms <= now_ms);
+        self.doubtful = None;
+        // A stop longer than `max_age` ages nothing either.
+        let stopped = step.stopped.filter(|stopped| *stopped <= max_age);
+        let from_ms = last_ms.saturating_add(stopped.map_or(0, millis));
+        let leap = ClockLeap {
+            from_ms,
+            to_ms: now_ms,
+        };
+        let length = Duration::from_millis(now_ms.saturating_sub(from_ms));
+        if length > stopped.map_or(max_age, |_| SLEW) {
+            self.leaps.push(leap);
+        } else if stopped.is_none() && !length.is_zero() {
+            self.doubtful = Some(leap);
         }
-        let old = self.0.len().saturating_sub(MAX_LEAPS);
-        self.0.drain(..old);
+        let old = self.leaps.len().saturating_sub(MAX_LEAPS);
+        self.leaps.drain(..old);
     }
 
     /// Returns the time of arrival of events with an age of `age`, leaps left out.
     pub(super) fn before(&self, now_ms: u64, age: Duration) -> u64 {
         let mut left = millis(age);
         let mut at_ms = now_ms;
-        for leap in self.0.iter().rev() {
+        let is_in_doubt = |leap: &&ClockLeap| now_ms.saturating_sub(leap.to_ms) < millis(DOUBT);
+        let doubtful = self.doubtful.as_ref().filter(is_in_doubt);
+        for leap in doubtful.into_iter().chain(self.leaps.iter().rev()) {
             let since = at_ms.saturating_sub(leap.to_ms);
             if since >= left {
                 break;
@@ -48,7 +77,10 @@ impl ClockLeaps {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let times = self.0.iter().flat_map(|leap| [leap.from_ms, leap.to_ms]);
+        let times = self
+            .leaps
+            .iter()
+            .flat_map(|leap| [leap.from_ms, leap.to_ms]);
         times.flat_map(u64::to_le_bytes).collect()
     }
 
@@ -60,10 +92,17 @@ impl ClockLeaps {
             from_ms: *from_ms,
             to_ms: *to_ms,
         });
-        Self(leaps.collect())
+        Self {
+            leaps: leaps.collect(),
+            doubtful: None,
+        }
     }
 }
 
+/// The time after a start of the machine in which the clock may still be set: programs that keep time take a minute or two.
+const DOUBT: Duration = Duration::from_secs(10 * 60);
+/// The difference of two clocks that is no leap: clocks that keep time are set by seconds, at a leap of a day by as much.
+const SLEW: Duration = Duration::from_secs(60);
 /// The bound on leaps in the store.
 const MAX_LEAPS: usize = 32;
 
@@ -74,12 +113,18 @@ mod tests {
     const DAY: u64 = 24 * 60 * 60 * 1000;
     const WEEK: Duration = Duration::from_millis(7 * DAY);
 
-    fn started(starts: &[(u64, u64)]) -> ClockLeaps {
+    fn started(starts: &[(u64, u64, Option<u64>)]) -> ClockLeaps {
         let mut leaps = ClockLeaps::default();
-        for (last, now) in starts {
-            leaps.start(last * DAY, now * DAY, WEEK);
+        for (last, now, stopped) in starts {
+            let step = ClockStep {
+                last_ms: last * DAY,
+                now_ms: now * DAY,
+                stopped: stopped.map(|days| Duration::from_millis(days * DAY)),
+            };
+            leaps.start(step, WEEK);
         }
-        assert_eq!(ClockLeaps::decode(&leaps.encode()), leaps);
+        let stored = ClockLeaps::decode(&leaps.encode());
+        assert_eq!(stored.leaps, leaps.leaps);
         leaps
     }
 
@@ -88,17 +133,27 @@ mod tests {
         for (starts, now, before) in [
             // Stops within `max_age` count.
             (&[][..], 100, 93),
-            (&[(90, 97)], 100, 93),
-            (&[(95, 90)], 100, 93),
+            (&[(90, 97, None)], 100, 93),
+            (&[(95, 90, None)], 100, 93),
             // A leap is left out, whether a year or eight days.
-            (&[(100, 500)], 500, 93),
-            (&[(100, 500)], 502, 95),
-            (&[(100, 500)], 507, 500),
-            (&[(100, 500)], 510, 503),
-            (&[(92, 100)], 103, 88),
-            (&[(100, 500), (501, 900)], 902, 96),
+            (&[(100, 500, None)], 500, 93),
+            (&[(100, 500, None)], 502, 95),
+            (&[(100, 500, None)], 507, 500),
+            (&[(100, 500, None)], 510, 503),
+            (&[(92, 100, None)], 103, 88),
+            (&[(100, 500, None), (501, 900, None)], 902, 96),
             // A clock that is set right has made no leap.
-            (&[(100, 500), (500, 101)], 101, 94),
+            (&[(100, 500, None), (500, 101, None)], 101, 94),
+            // In doubt, the last step ages nothing; the step before did.
+            (&[(94, 100, None)], 100, 87),
+            (&[(88, 94, None), (94, 100, None)], 100, 87),
+            // Within one run of the machine a wrong clock is told from a stop, however small the step.
+            (&[(94, 100, Some(0))], 100, 87),
+            (&[(94, 100, Some(0))], 101, 88),
+            (&[(94, 100, Some(6))], 101, 94),
+            (&[(94, 100, Some(4))], 101, 92),
+            (&[(94, 100, Some(0)), (100, 96, Some(2))], 96, 89),
+            (&[(90, 100, Some(10))], 101, 84),
         ] {
             let leaps = started(starts);
             assert_eq!(
@@ -107,5 +162,13 @@ mod tests {
                 "{starts:?} {now}"
             );
         }
+    }
+
+    #[test]
+    fn a_step_is_in_doubt_for_ten_minutes() {
+        let leaps = started(&[(94, 100, None)]);
+        let minutes = |minutes: u64| 100 * DAY + minutes * 60_000;
+        assert_eq!(leaps.before(minutes(9), WEEK), 87 * DAY + 9 * 60_000);
+        assert_eq!(leaps.before(minutes(10), WEEK), 93 * DAY + 10 * 60_000);
     }
 }

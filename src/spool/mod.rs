@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+mod aging;
 mod answer;
 mod clock;
 mod committer;
@@ -62,6 +63,7 @@ pub use seal::{Seal, Sealing};
 pub use survey::{Numbers, Pending, Survey, Surveyed};
 pub use tables::{DestinationId, Seq, StoredState};
 
+use aging::Passed;
 use clock::day;
 use committer::Store;
 use destination::{Destinations, Wait};
@@ -83,6 +85,7 @@ pub struct Spool {
     records: Arc<Records>,
     destinations: Arc<Destinations>,
     config: RwLock<SpoolConfig>,
+    passed: Passed,
     /// The turns of looks for events.
     looks: tokio::sync::Semaphore,
     /// The turn of changes of the destinations.
@@ -147,6 +150,7 @@ impl Spool {
             records: Arc::new(Records::new(seal)),
             destinations,
             config: RwLock::new(config),
+            passed: Passed::default(),
             looks: tokio::sync::Semaphore::new(LOOKS),
             setting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(writer)),

@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use super::clock::SpoolClock;
 use super::error::StoreError;
 use super::file::{Medium, StoreCheck};
-use super::leaps::ClockLeaps;
-use super::ledger::{Counts, LAST, Ledger, Rules};
+use super::leaps::{ClockLeaps, ClockStep};
+use super::ledger::{BOOT, Counts, LAST, Ledger, Rules, note_time};
 use super::record::RecordError;
 use super::tables::{
     BYTES, COUNTS, DESTINATIONS, DestinationId, EVENTS, EventRow, KEPT_BYTES, META, SEALS,
     StoredState, known_day,
 };
+use crate::boot::BootTime;
 
 /// The faults of the store, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,11 +127,18 @@ fn begin(
 ) -> Result<Begun, StoreError> {
     let read = AssertUnwindSafe(|| {
         let mut counts = read_counts(&database)?;
-        let now_ms = clock.now().wall_ms;
+        let now = clock.now();
+        let boot = clock.boot(now.at);
         if counts.last_ms > 0 {
-            counts.leaps.start(counts.last_ms, now_ms, rules.max_age);
+            let since = boot.as_ref().zip(counts.last_boot.as_ref());
+            let step = ClockStep {
+                last_ms: counts.last_ms,
+                now_ms: now.wall_ms,
+                stopped: since.and_then(|(now, last)| now.since(last)),
+            };
+            counts.leaps.start(step, rules.max_age);
         }
-        counts.last_ms = now_ms;
+        counts.last_ms = now.wall_ms;
         let mut salt = [0; 16];
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| RecordError::Cipher)?;
         let mut transaction = database.begin_write()?;
@@ -138,9 +146,9 @@ fn begin(
         transaction.set_quick_repair(medium.length() > QUICK_REPAIR);
         {
             let ledger = Ledger::open(&transaction, counts.clone(), rules)?;
-            ledger.close(now_ms)?;
+            ledger.close(clock)?;
             let mut meta = transaction.open_table(META)?;
-            meta.insert(LAST, now_ms.to_le_bytes().as_slice())?;
+            note_time(&mut meta, now.wall_ms, boot.as_ref())?;
             meta.insert(LEAPS, counts.leaps.encode().as_slice())?;
             let known = meta
                 .get(SALT)?
@@ -215,6 +223,9 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
     };
     counts.next_seq = number("next")?;
     counts.last_ms = number(LAST)?;
+    if let Some(boot) = meta.get(BOOT)? {
+        counts.last_boot = BootTime::decode(boot.value());
+    }
     if let Some(leaps) = meta.get(LEAPS)? {
         counts.leaps = ClockLeaps::decode(leaps.value());
     }

@@ -1,17 +1,18 @@
 //! Orders of operators and of time: destinations, replay, erasure, expiry.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redb::ReadableTable;
 
 use super::Spool;
+use super::aging::{self, Search};
 use super::clock::{day, millis};
 use super::destination::{Destination, SpoolDestination};
 use super::error::{SpoolRefusal, StoreError};
 use super::ids::{item_ids, lane_ids, user_id};
 use super::items::{Class, EventContents};
-use super::ledger::{LedgerPlace, LedgerStep};
+use super::ledger::LedgerPlace;
 use super::query::{self, Filter, Listed, Page, UnreadEvent};
 use super::record::{EventHead, Request};
 use super::tables::{DESTINATIONS, DestinationId, LaneId, Seq};
@@ -26,7 +27,7 @@ pub enum Replay {
 }
 
 /// The numbers of an erasure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// The erased events.
     pub events: u64,
@@ -325,6 +326,12 @@ impl Spool {
         Ok(count)
     }
 
+    /// Takes the wall clock's time of now. Events age by it if it was set back since the start: it was wrong at the start.
+    pub fn compare_clock(&self, wall: SystemTime) {
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH);
+        self.store.compare_clock(millis(since.unwrap_or_default()));
+    }
+
     /// Does what time asks for: old waiting events become dead letters, delivered events, old dead letters
     /// and old items go. To be called every few seconds.
     ///
@@ -356,43 +363,80 @@ impl Spool {
                 .await?
                 == PAGE
             {}
-            while self.expire_waiting(id, waiting_from).await? == PAGE {}
+            self.expire_waiting(id, waiting_from).await?;
         }
         Ok(())
     }
 
-    /// Makes dead letters of a destination's events with a wait since before `before_ms`; returns how many. Destinations
-    /// that are not configured any more are no exception.
-    async fn expire_waiting(
-        &self,
-        id: DestinationId,
-        before_ms: u64,
-    ) -> Result<usize, SpoolRefusal> {
-        let now_ms = self.store.clock.now().wall_ms;
-        let old = self
-            .store
-            .run(0, move |ledger| ledger.waiting_since(id, before_ms, PAGE))
-            .await?;
+    /// Makes dead letters of a destination's events with a wait since before `before_ms`. Destinations that are not configured
+    /// any more are no exception. The search reads beside the writer, which gets the events found alone.
+    async fn expire_waiting(&self, id: DestinationId, before_ms: u64) -> Result<(), SpoolRefusal> {
         let destination = self.destinations.get(id);
-        let mut count = 0;
-        for (place, row) in old {
-            let is_out = |to: &Arc<Destination>| to.is_under_way(place.seq);
-            if destination.as_ref().is_some_and(is_out) {
-                continue;
-            }
-            count += 1;
-            let step = LedgerStep::Dead {
-                attempts: row.attempts.counted,
-                why: TOO_OLD.to_owned(),
-            };
-            self.store
-                .run(0, move |ledger| ledger.settle(place, &step, now_ms))
-                .await?;
-            if let Some(destination) = &destination {
-                self.let_go(destination, place, &row.lanes);
+        for class in Class::ALL {
+            let first = self.first_to_expire(id, class, before_ms);
+            let mut from = Some(first.map_err(|error| unreadable(&error))?);
+            while let Some(at) = from {
+                let mut found = self
+                    .store
+                    .read(|read| aging::old_events(read, id, class, at, before_ms, PAGE))
+                    .map_err(|error| unreadable(&error))?;
+                from = found.next;
+                if let Some(to) = &destination {
+                    found
+                        .events
+                        .retain(|event| !to.is_under_way(event.place.seq));
+                }
+                if found.events.is_empty() {
+                    continue;
+                }
+                let now_ms = self.store.clock.now().wall_ms;
+                let expired = self
+                    .store
+                    .run(0, move |ledger| {
+                        ledger.expire_waiting(found.events, before_ms, now_ms)
+                    })
+                    .await?;
+                if let Some(destination) = &destination {
+                    for event in expired {
+                        self.let_go(destination, event.place, &event.row.lanes);
+                    }
+                }
             }
         }
-        Ok(count)
+        Ok(())
+    }
+
+    /// Returns the number from which a search for old events begins: past events with an order, unless one of these is old.
+    fn first_to_expire(
+        &self,
+        id: DestinationId,
+        class: Class,
+        before_ms: u64,
+    ) -> Result<Seq, StoreError> {
+        let oldest = self.store.read(|read| aging::oldest_order(read, id))?;
+        if oldest.is_some_and(|oldest| oldest < before_ms) {
+            return Ok(0);
+        }
+        self.first_without_order(id, class)?;
+        Ok(self.passed.from(id, class))
+    }
+
+    /// Returns the first waiting event of a class without an order.
+    pub(super) fn first_without_order(
+        &self,
+        id: DestinationId,
+        class: Class,
+    ) -> Result<Option<Seq>, StoreError> {
+        loop {
+            match self
+                .store
+                .read(|read| self.passed.search(read, id, class))?
+            {
+                Search::First(seq) => return Ok(Some(seq)),
+                Search::None => return Ok(None),
+                Search::Unfinished => {}
+            }
+        }
     }
 
     /// The destinations of all webhooks, in the order in which they became known.
@@ -429,8 +473,6 @@ fn unreadable(error: &StoreError) -> SpoolRefusal {
     SpoolRefusal::Broken
 }
 
-/// The cause of a dead letter that no destination has got in time.
-pub(super) const TOO_OLD: &str = "older than `[spool] max_age`";
 /// The events of a page, or of a transaction: either takes milliseconds, and new events come in between.
 const PAGE: usize = 256;
 /// The bound on unreadable events that an erasure names.

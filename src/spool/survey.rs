@@ -7,6 +7,7 @@ use std::time::Duration;
 use redb::{ReadTransaction, ReadableTable};
 
 use super::Spool;
+use super::aging;
 use super::destination::Destination;
 use super::error::StoreError;
 use super::footing::{self, Footing};
@@ -15,9 +16,7 @@ use super::items::Class;
 use super::lanes::Setback;
 use super::opening::Alarm;
 use super::record::RecordError;
-use super::tables::{
-    DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Row, Seq, StoredState, since_ms,
-};
+use super::tables::{DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Seq, StoredState};
 
 /// The numbers of the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +134,7 @@ impl Spool {
     /// # Errors
     /// If the store cannot be read.
     pub fn oldest(&self, to: &Destination) -> Result<Option<Pending>, StoreError> {
-        let (pending, _) = self.store.read(|read| self.first(read, to.id))?;
+        let (pending, _) = self.first(to.id)?;
         Ok(pending)
     }
 
@@ -151,7 +150,7 @@ impl Spool {
             let live = self.destinations.get(id);
             let count = |state| (state, numbers.events.get(&(id, state)).copied());
             let counts = StoredState::ALL.map(count).into_iter();
-            let first = self.store.read(|read| self.first(read, id)).ok();
+            let first = self.first(id).ok();
             let (pending, unreadable) = first.unwrap_or_default();
             // While the store is closed no delivery is tried, and an earlier answer of a destination is no sign.
             let trouble = live
@@ -232,37 +231,35 @@ impl Spool {
         })
     }
 
-    /// The oldest of the first events of each class, and the reason, if such an event cannot be read. Events with an order
-    /// stand ahead of events with perhaps a longer wait.
+    /// The oldest waiting event, and the reason, if a first event of a class cannot be read.
     fn first(
         &self,
-        read: &ReadTransaction,
         to: DestinationId,
     ) -> Result<(Option<Pending>, Option<RecordError>), StoreError> {
         let now_ms = self.store.clock.now().wall_ms;
-        let queue = read.open_table(QUEUE)?;
-        let events = read.open_table(EVENTS)?;
-        let (mut oldest, mut unreadable): (Option<u64>, _) = (None, None);
+        let mut oldest = self.store.read(|read| aging::oldest_order(read, to))?;
+        let mut unreadable = None;
         for class in Class::ALL {
-            let keys = (to, class as u8, 0)..=(to, class as u8, Seq::MAX);
-            for found in queue.range(keys)?.take(MAX_ORDERED) {
-                let (key, place) = found?;
-                let ordered_ms = Row::decode(place.value()).and_then(|place| place.ordered_ms);
-                let row = events.get(key.value().2)?;
-                let Some(row) = row.and_then(|row| EventRow::decode(row.value())) else {
-                    unreadable = Some(RecordError::Damaged);
-                    break;
-                };
-                let waits_since = since_ms(ordered_ms, row.received_ms);
-                oldest = Some(oldest.map_or(waits_since, |at| at.min(waits_since)));
-                if let Err(error) = self.records.open_head(&row.head) {
-                    unreadable = Some(error);
+            let without_order = self.first_without_order(to, class)?;
+            self.store.read(|read| {
+                let first = first_in_queue(read, to, class)?;
+                let events = read.open_table(EVENTS)?;
+                for seq in first.into_iter().chain(without_order) {
+                    let Some(row) = events.get(seq)? else {
+                        continue;
+                    };
+                    let row = EventRow::decode(row.value());
+                    if without_order == Some(seq) {
+                        let received_ms = row.as_ref().map(|row| row.received_ms);
+                        oldest = oldest.into_iter().chain(received_ms).min();
+                    }
+                    let head = row.map_or(Err(RecordError::Form), |row| {
+                        self.records.open_head(&row.head)
+                    });
+                    unreadable = head.err().or(unreadable);
                 }
-                // Behind an event without an order, all events came later.
-                if ordered_ms.is_none() {
-                    break;
-                }
-            }
+                Ok(())
+            })?;
         }
         let pending = oldest.map(|since_ms| Pending {
             since_ms,
@@ -272,7 +269,17 @@ impl Spool {
     }
 }
 
-/// The bound on events with an order in the look for the oldest: a survey takes milliseconds.
-const MAX_ORDERED: usize = 256;
+/// Returns the number of the first event of a class in the queue of a destination.
+fn first_in_queue(
+    read: &ReadTransaction,
+    to: DestinationId,
+    class: Class,
+) -> Result<Option<Seq>, StoreError> {
+    let queue = read.open_table(QUEUE)?;
+    let number = class as u8;
+    let mut rows = queue.range((to, number, 0)..=(to, number, Seq::MAX))?;
+    Ok(rows.next().transpose()?.map(|(key, _)| key.value().2))
+}
+
 /// The size of a usual event in the store, in bytes.
 const USUAL_SIZE: u64 = 16 << 10;

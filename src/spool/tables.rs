@@ -25,6 +25,9 @@ pub(super) const REPEATS: TableDefinition<'_, Seq, &str> = TableDefinition::new(
 pub(super) const QUEUE: TableDefinition<'_, QueueKey, &[u8]> = TableDefinition::new("queue");
 /// The waiting events of each lane, with the class.
 pub(super) const LANES: TableDefinition<'_, LaneKey, u8> = TableDefinition::new("lanes");
+/// The number of waiting events for each time of an order, by the time in milliseconds since 1970.
+pub(super) const ORDERS: TableDefinition<'_, (DestinationId, u64), u64> =
+    TableDefinition::new("orders");
 /// The dead letters, with a [`DeadRow`].
 pub(super) const DEAD: TableDefinition<'_, (DestinationId, Seq), &[u8]> =
     TableDefinition::new("dead");

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Delivery;
+use super::aging::TOO_OLD;
 use super::committer::Store;
 use super::destination::{Destination, Wait};
 use super::error::StoreError;
 use super::health::Probe;
 use super::lanes::Due;
 use super::ledger::LedgerPlace;
-use super::operate::TOO_OLD;
 use super::query::{self, Listed};
 use super::record::{RecordError, Records, Request};
 use super::tables::since_ms;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::boot::BootTime;
 use crate::units::millis;
 
 /// A moment by two clocks: the wall clock, which may be wrong, and the time since the machine started, which cannot be
@@ -14,15 +14,7 @@ pub struct Moment {
     /// Milliseconds since 1970, by the wall clock.
     wall_ms: u64,
     /// The time since the machine started, if known.
-    boot: Option<Boot>,
-}
-
-/// The time since the machine started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Boot {
-    /// The kernel's random name of this run of the machine.
-    id: String,
-    up_ms: u64,
+    boot: Option<BootTime>,
 }
 
 /// The rest of a time that began before a restart.
@@ -44,17 +36,9 @@ impl Moment {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let up = clock_gettime(ClockId::Boottime);
-        let up_ms = u64::try_from(up.tv_sec * 1000 + up.tv_nsec / 1_000_000).ok();
-        let id = std::fs::read_to_string(BOOT_ID)
-            .or_else(|_| std::env::var(BOOT_ID_VARIABLE))
-            .ok();
         Self {
             wall_ms: millis(wall),
-            boot: id.zip(up_ms).map(|(id, up_ms)| Boot {
-                id: id.trim().to_owned(),
-                up_ms,
-            }),
+            boot: BootTime::now(),
         }
     }
 
@@ -68,11 +52,9 @@ impl Moment {
             return Left::Nothing;
         }
         let of_one_run = self.boot.as_ref().zip(now.boot.as_ref());
-        let since_boot = of_one_run
-            .filter(|(then, now)| then.id == now.id)
-            .and_then(|(then, now)| now.up_ms.checked_sub(then.up_ms));
+        let since_boot = of_one_run.and_then(|(then, now)| now.since(then));
         if let Some(elapsed) = since_boot {
-            return match left.checked_sub(Duration::from_millis(elapsed)) {
+            return match left.checked_sub(elapsed) {
                 Some(Duration::ZERO) | None => Left::Nothing,
                 Some(left) => Left::Time(left),
             };
@@ -88,11 +70,6 @@ impl Moment {
     }
 }
 
-/// The file with the kernel's random name of this run of the machine.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// The variable with the same name where a service manager hides the file, as systemd does with `ProcSubset=pid`.
-const BOOT_ID_VARIABLE: &str = "KEYSIDE_BOOT_ID";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,10 +80,7 @@ mod tests {
     fn moment(wall_ms: u64, run: &str, up_ms: u64) -> Moment {
         Moment {
             wall_ms,
-            boot: (!run.is_empty()).then(|| Boot {
-                id: run.to_owned(),
-                up_ms,
-            }),
+            boot: (!run.is_empty()).then(|| BootTime::new(run, up_ms)),
         }
     }
 

@@ -30,6 +30,7 @@ const FLOORS: [&[&str]; 9] = [
     &[
         "audit",
         "beat",
+        "boot",
         "document",
         "headers",
         "json",

@@ -1,11 +1,13 @@
-//! The destinations of the store: their numbers, and the events that one gets beside or waits for too long.
+//! The destinations of the store: their numbers, and the events that one gets by an order or waits for too long.
 
 use redb::ReadableTable;
 
-use super::{Ledger, LedgerPlace};
+use super::{Ledger, LedgerPlace, LedgerStep};
+use crate::spool::aging::{TOO_OLD, WaitingEvent};
 use crate::spool::error::StoreError;
-use crate::spool::items::Class;
-use crate::spool::tables::{DESTINATIONS, DestinationId, LaneId, Row, Seq, StoredState};
+use crate::spool::tables::{
+    DESTINATIONS, DestinationId, EventRow, LaneId, ORDERS, Row, StoredState, since_ms,
+};
 
 impl Ledger<'_> {
     /// Returns the numbers of destinations by their names, and true for each that is new. A new number
@@ -68,39 +70,62 @@ impl Ledger<'_> {
         self.enqueue(place, Row::ordered(lanes, now_ms))
     }
 
-    /// The events of a destination with a wait since before a time, at most `most` of each class, with lanes.
-    pub(in crate::spool) fn waiting_since(
-        &self,
-        destination: DestinationId,
+    /// Makes dead letters of events with a wait since before a time, and returns these: an order for one of
+    /// them may have come meanwhile.
+    pub(in crate::spool) fn expire_waiting(
+        &mut self,
+        old: Vec<WaitingEvent>,
         before_ms: u64,
-        most: usize,
-    ) -> Result<Vec<(LedgerPlace, Row)>, StoreError> {
-        let mut old = Vec::new();
-        for class in Class::ALL {
-            let number = class as u8;
-            let keys = (destination, number, 0)..=(destination, number, Seq::MAX);
-            let end = old.len() + most;
-            for found in self.queue.range(keys)? {
-                let (key, row) = found?;
-                let row = Row::decode(row.value()).unwrap_or_default();
-                // An order may have come at any time: the row says nothing about the rows behind.
-                if row.ordered_ms.is_some_and(|at| at >= before_ms) {
-                    continue;
-                }
-                let seq = key.value().2;
-                let received_ms = self.event(seq)?.map_or(0, |event| event.received_ms);
-                // Behind a young event of a class all others are young.
-                if old.len() == end || received_ms >= before_ms {
-                    break;
-                }
-                let place = LedgerPlace {
-                    destination,
-                    class,
-                    seq,
-                };
-                old.push((place, row));
+        now_ms: u64,
+    ) -> Result<Vec<WaitingEvent>, StoreError> {
+        let mut expired = Vec::with_capacity(old.len());
+        for event in old {
+            let step = LedgerStep::Dead {
+                attempts: event.row.attempts.counted,
+                why: TOO_OLD.to_owned(),
+            };
+            if self.waits_since(event.place)? < Some(before_ms)
+                && self.settle(event.place, &step, now_ms)?
+            {
+                expired.push(event);
             }
         }
-        Ok(old)
+        Ok(expired)
+    }
+
+    /// Returns the beginning of a wait; `None` for an event that does not wait.
+    fn waits_since(&self, at: LedgerPlace) -> Result<Option<u64>, StoreError> {
+        let key = (at.destination, at.class as u8, at.seq);
+        let Some(row) = self.queue.get(key)?.map(|row| Row::decode(row.value())) else {
+            return Ok(None);
+        };
+        let event = self.events.get(at.seq)?;
+        let received_ms = event.and_then(|event| EventRow::received_ms(event.value()));
+        let ordered_ms = row.and_then(|row| row.ordered_ms);
+        Ok(Some(since_ms(ordered_ms, received_ms.unwrap_or_default())))
+    }
+
+    /// Counts an event in or out that waits because of an order.
+    pub(super) fn count_order(
+        &mut self,
+        destination: DestinationId,
+        ordered_ms: Option<u64>,
+        change: i64,
+    ) -> Result<(), StoreError> {
+        let Some(ordered_ms) = ordered_ms else {
+            return Ok(());
+        };
+        let mut orders = match self.orders.take() {
+            Some(orders) => orders,
+            None => self.transaction.open_table(ORDERS)?,
+        };
+        let key = (destination, ordered_ms);
+        let before = orders.get(key)?.map_or(0, |count| count.value());
+        match before.saturating_add_signed(change) {
+            0 => drop(orders.remove(key)?),
+            count => drop(orders.insert(key, count)?),
+        }
+        self.orders = Some(orders);
+        Ok(())
     }
 }

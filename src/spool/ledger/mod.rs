@@ -13,7 +13,9 @@ mod room;
 use known::positions;
 use room::{KNOWN_SIZE, MAX_ROOM_ROWS, size_of};
 
+use crate::boot::BootTime;
 use crate::config::SpoolConfig;
+use crate::spool::clock::SpoolClock;
 use crate::spool::error::{SpoolRefusal, StoreError};
 use crate::spool::footing::DiskRoom;
 use crate::spool::items::Class;
@@ -32,6 +34,8 @@ pub(super) struct Counts {
     pub(super) next_seq: Seq,
     /// The last known time, in milliseconds since 1970.
     pub(super) last_ms: u64,
+    /// The last known time since the machine started.
+    pub(super) last_boot: Option<BootTime>,
     /// The leaps of the clock between runs.
     pub(super) leaps: ClockLeaps,
     /// The bytes of all events, with an allowance for what the store adds.
@@ -109,6 +113,8 @@ pub(super) struct Ledger<'t> {
     lanes: Table<'t, (DestinationId, LaneId, Seq), u8>,
     dead: Table<'t, (DestinationId, Seq), &'static [u8]>,
     done: Table<'t, (u64, Seq), ()>,
+    /// Opened by the first order of a transaction.
+    orders: Option<Table<'t, (DestinationId, u64), u64>>,
     /// The known items of each day, the newest first.
     known: Vec<(u64, Table<'t, [u8; 16], u64>)>,
     pub(super) counts: Counts,
@@ -164,6 +170,7 @@ impl<'t> Ledger<'t> {
             lanes: transaction.open_table(LANES)?,
             dead: transaction.open_table(DEAD)?,
             done: transaction.open_table(DONE)?,
+            orders: None,
             known,
             before: counts.clone(),
             counts,
@@ -176,8 +183,9 @@ impl<'t> Ledger<'t> {
     /// Writes the counts, and returns them for the next transaction.
     pub(super) fn close(
         mut self,
-        now_ms: u64,
+        clock: &SpoolClock,
     ) -> Result<(Counts, BTreeSet<DestinationId>), StoreError> {
+        let now = clock.now();
         let mut table = self.transaction.open_table(COUNTS)?;
         for (at, count) in &self.counts.events {
             if self.before.events.get(at) != Some(count) {
@@ -197,11 +205,11 @@ impl<'t> Ledger<'t> {
             table.insert(KEPT_BYTES, self.counts.kept_bytes)?;
         }
         let is_new = self.before.next_seq != self.counts.next_seq;
-        if is_new || now_ms.saturating_sub(self.counts.last_ms) >= LAST_INTERVAL {
+        if is_new || now.wall_ms.saturating_sub(self.counts.last_ms) >= LAST_INTERVAL {
             let mut meta = self.transaction.open_table(META)?;
             meta.insert("next", self.counts.next_seq.to_le_bytes().as_slice())?;
-            meta.insert(LAST, now_ms.to_le_bytes().as_slice())?;
-            self.counts.last_ms = now_ms;
+            note_time(&mut meta, now.wall_ms, clock.boot(now.at).as_ref())?;
+            self.counts.last_ms = now.wall_ms;
         }
         Ok((self.counts, self.touched))
     }
@@ -341,6 +349,7 @@ impl<'t> Ledger<'t> {
         for lane in row.lanes {
             self.lanes.insert((at.destination, lane, at.seq), class)?;
         }
+        self.count_order(at.destination, row.ordered_ms, 1)?;
         self.touched.insert(at.destination);
         Ok(())
     }
@@ -356,6 +365,7 @@ impl<'t> Ledger<'t> {
         for lane in &row.lanes {
             self.lanes.remove((at.destination, *lane, at.seq))?;
         }
+        self.count_order(at.destination, row.ordered_ms, -1)?;
         Ok(Some(row.lanes))
     }
 
@@ -403,7 +413,24 @@ impl<'t> Ledger<'t> {
     }
 }
 
+/// Writes the last known time, by the wall clock and since the machine started.
+pub(super) fn note_time(
+    meta: &mut Table<'_, &'static str, &'static [u8]>,
+    wall_ms: u64,
+    boot: Option<&BootTime>,
+) -> Result<(), StoreError> {
+    meta.insert(LAST, wall_ms.to_le_bytes().as_slice())?;
+    match boot {
+        Some(boot) => meta.insert(BOOT, boot.encode().as_slice())?,
+        // The time of an earlier run is no time of this moment.
+        None => meta.remove(BOOT)?,
+    };
+    Ok(())
+}
+
 /// The key of the last known time.
 pub(super) const LAST: &str = "last";
+/// The key of the last known time since the machine started.
+pub(super) const BOOT: &str = "boot";
 /// The time in milliseconds after which the last known time is written without a new event.
 const LAST_INTERVAL: u64 = 60 * 60 * 1000;

@@ -97,6 +97,10 @@ impl Disk {
         state.unsynced.clear();
     }
 
+    pub(in crate::spool) fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
     pub(in crate::spool) fn steps(&self) -> u64 {
         self.0.lock().steps
     }

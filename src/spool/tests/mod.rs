@@ -1,5 +1,6 @@
 //! Tests of the whole spool, on a disk that fails as a test wants it.
 
+mod age;
 mod disk;
 mod failures;
 mod keys;
@@ -55,7 +56,7 @@ fn clock() -> SpoolClock {
 }
 
 fn clock_at(wall: SystemTime) -> SpoolClock {
-    SpoolClock::start(Instant::now(), wall)
+    SpoolClock::start(Instant::now(), wall, None)
 }
 
 fn on(disk: &Disk) -> Spool {

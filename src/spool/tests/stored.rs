@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::boot::BootTime;
 use crate::spool::{
     Erased, EventReceipt, RecordError, Replay, Setback, SpoolError, SpoolRefusal, StoredState,
     StreamAnswer, TroubleKind,
@@ -89,7 +90,11 @@ async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 async fn items_are_known_for_8_days() {
     let disk = Disk::default();
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * 86_400 + 3_600);
-    let days = |days: u64| clock_at(start + Duration::from_secs(days * 86_400));
+    let days = |days: u64| {
+        let boot = BootTime::new("a", days * 86_400_000);
+        let wall = start + Duration::from_secs(days * 86_400);
+        SpoolClock::start(Instant::now(), wall, Some(boot))
+    };
     let again = || event("a", &[message("1", "1")]);
     let at = |day| {
         with(
@@ -221,135 +226,6 @@ async fn delivered_events_stay_for_replay_and_then_go() {
         numbers.events.values().all(|count| *count == 0),
         "{numbers:?}"
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
-    let disk = Disk::default();
-    let spool = on(&disk);
-    let to = to_app(&spool).await;
-    accept(&spool, "a").await;
-    tokio::time::advance(Duration::from_secs(8 * 24 * 3600)).await;
-    accept(&spool, "b").await;
-    spool.expire().await.unwrap();
-    let dead = Filter {
-        state: Some(StoredState::Dead),
-        ..Filter::default()
-    };
-    assert_eq!(matching(&spool, &dead)[0].head.id, "a");
-    assert_eq!(ids(&due(&spool, &to).await), ["b"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_replayed_event_has_the_whole_of_max_age_once_more() {
-    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
-    let disk = Disk::default();
-    let start = SystemTime::now();
-    let spool = with(
-        &disk,
-        Durability::Immediate,
-        config(),
-        Sealing::Off,
-        clock_at(start),
-    );
-    let to = to_app(&spool).await;
-    let too_large = AttemptOutcome::Published(StreamAnswer::TooLarge);
-    accept(&spool, "a").await;
-    let delivery = due(&spool, &to).await.remove(0);
-    assert_eq!(delivery.ordered_ms(), None);
-    spool.settle(delivery, too_large).await.unwrap();
-    tokio::time::advance(days(10)).await;
-    assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Waits));
-    spool.expire().await.unwrap();
-    let oldest = spool.oldest(&to).unwrap().unwrap();
-    assert_eq!(oldest.age, Duration::ZERO, "it waits since the replay");
-    let delivery = due(&spool, &to).await.remove(0);
-    assert_eq!(delivery.event.head.id, "a");
-    let ordered_ms = delivery.ordered_ms();
-    assert!(ordered_ms > Some(delivery.event.head.received_ms));
-    // A failed attempt and a restart change nothing.
-    spool.settle(delivery, answered(503)).await.unwrap();
-    drop((to, spool));
-    let clock = clock_at(start + days(10));
-    let spool = with(&disk, Durability::Immediate, config(), Sealing::Off, clock);
-    let to = to_app(&spool).await;
-    tokio::time::advance(days(6)).await;
-    spool.expire().await.unwrap();
-    let delivery = due(&spool, &to).await.remove(0);
-    assert_eq!(delivery.ordered_ms(), ordered_ms);
-    drop(delivery);
-    // Behind the replayed event, an event with too long a wait is found, and so is the replayed event in the end.
-    accept(&spool, "b").await;
-    tokio::time::advance(days(2)).await;
-    spool.expire().await.unwrap();
-    let dead = Filter {
-        state: Some(StoredState::Dead),
-        ..Filter::default()
-    };
-    let of = |events: Vec<Listed>| -> Vec<String> {
-        events.into_iter().map(|event| event.head.id).collect()
-    };
-    assert_eq!(of(matching(&spool, &dead)), ["a"]);
-    spool.replay(0, to.id).await.unwrap();
-    tokio::time::advance(days(6)).await;
-    spool.expire().await.unwrap();
-    assert_eq!(of(matching(&spool, &dead)), ["b"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_new_destination_gets_events_older_than_max_age() {
-    let disk = Disk::default();
-    let config = SpoolConfig {
-        keep: Duration::from_secs(30 * 24 * 3600),
-        ..config()
-    };
-    let spool = with(&disk, Durability::Immediate, config, Sealing::Off, clock());
-    let to = to_app(&spool).await;
-    accept(&spool, "a").await;
-    let delivery = due(&spool, &to).await.remove(0);
-    spool.settle(delivery, answered(200)).await.unwrap();
-    tokio::time::advance(Duration::from_secs(10 * 24 * 3600)).await;
-    let mut late = destination("late");
-    late.from = Duration::from_secs(20 * 24 * 3600);
-    let both = vec![destination("app"), late];
-    let destinations = spool.set_destinations(both).await.unwrap();
-    spool.expire().await.unwrap();
-    assert_eq!(ids(&due(&spool, &destinations[1]).await), ["a"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_start_with_a_clock_far_ahead_ends_nothing_that_waits_or_is_dead() {
-    let disk = Disk::default();
-    let start = SystemTime::now();
-    let days = |days: u64| Duration::from_secs(days * 86_400);
-    let at = |day| {
-        let clock = clock_at(start + days(day));
-        with(&disk, Durability::Immediate, config(), Sealing::Off, clock)
-    };
-    let spool = at(0);
-    let to = to_app(&spool).await;
-    accept(&spool, "dead").await;
-    let too_large = AttemptOutcome::Published(StreamAnswer::TooLarge);
-    let delivery = due(&spool, &to).await.remove(0);
-    spool.settle(delivery, too_large).await.unwrap();
-    accept(&spool, "waits").await;
-    drop((to, spool));
-    // A wrong clock, the same once more, and the right clock.
-    for day in [400, 401, 1] {
-        let spool = at(day);
-        let to = to_app(&spool).await;
-        spool.expire().await.unwrap();
-        assert_eq!(ids(&due(&spool, &to).await), ["waits"], "day {day}");
-        let numbers = spool.numbers();
-        assert_eq!(numbers.events[&(to.id, StoredState::Dead)], 1, "day {day}");
-        let again = spool.accept(event("b", &[message("waits", "1")])).await;
-        assert_eq!(again, Ok(EventReceipt::Known), "day {day}");
-    }
-    let spool = at(400);
-    let to = to_app(&spool).await;
-    tokio::time::advance(days(8)).await;
-    spool.expire().await.unwrap();
-    assert!(due(&spool, &to).await.is_empty(), "a week has passed");
 }
 
 #[tokio::test]

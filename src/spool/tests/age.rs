@@ -1,0 +1,256 @@
+//! The age of what waits: what becomes too old, and what neither an order nor a wrong clock lets grow old.
+
+use super::*;
+use crate::boot::BootTime;
+use crate::spool::{EventReceipt, Replay, StoredState, StreamAnswer};
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    accept(&spool, "a").await;
+    tokio::time::advance(Duration::from_secs(8 * 24 * 3600)).await;
+    accept(&spool, "b").await;
+    spool.expire().await.unwrap();
+    let dead = Filter {
+        state: Some(StoredState::Dead),
+        ..Filter::default()
+    };
+    assert_eq!(matching(&spool, &dead)[0].head.id, "a");
+    assert_eq!(ids(&due(&spool, &to).await), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replayed_event_has_the_whole_of_max_age_once_more() {
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    let disk = Disk::default();
+    let start = SystemTime::now();
+    let spool = with(
+        &disk,
+        Durability::Immediate,
+        config(),
+        Sealing::Off,
+        clock_at(start),
+    );
+    let to = to_app(&spool).await;
+    let too_large = AttemptOutcome::Published(StreamAnswer::TooLarge);
+    accept(&spool, "a").await;
+    let delivery = due(&spool, &to).await.remove(0);
+    assert_eq!(delivery.ordered_ms(), None);
+    spool.settle(delivery, too_large).await.unwrap();
+    tokio::time::advance(days(10)).await;
+    assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Waits));
+    spool.expire().await.unwrap();
+    let oldest = spool.oldest(&to).unwrap().unwrap();
+    assert_eq!(oldest.age, Duration::ZERO, "it waits since the replay");
+    let delivery = due(&spool, &to).await.remove(0);
+    assert_eq!(delivery.event.head.id, "a");
+    let ordered_ms = delivery.ordered_ms();
+    assert!(ordered_ms > Some(delivery.event.head.received_ms));
+    // A failed attempt and a restart change nothing.
+    spool.settle(delivery, answered(503)).await.unwrap();
+    drop((to, spool));
+    let clock = clock_at(start + days(10));
+    let spool = with(&disk, Durability::Immediate, config(), Sealing::Off, clock);
+    let to = to_app(&spool).await;
+    tokio::time::advance(days(6)).await;
+    spool.expire().await.unwrap();
+    let delivery = due(&spool, &to).await.remove(0);
+    assert_eq!(delivery.ordered_ms(), ordered_ms);
+    drop(delivery);
+    // Behind the replayed event, an event with too long a wait is found, and so is the replayed event in the end.
+    accept(&spool, "b").await;
+    tokio::time::advance(days(2)).await;
+    spool.expire().await.unwrap();
+    let dead = Filter {
+        state: Some(StoredState::Dead),
+        ..Filter::default()
+    };
+    let of = |events: Vec<Listed>| -> Vec<String> {
+        events.into_iter().map(|event| event.head.id).collect()
+    };
+    assert_eq!(of(matching(&spool, &dead)), ["a"]);
+    spool.replay(0, to.id).await.unwrap();
+    tokio::time::advance(days(6)).await;
+    spool.expire().await.unwrap();
+    assert_eq!(of(matching(&spool, &dead)), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_destination_gets_events_older_than_max_age() {
+    let disk = Disk::default();
+    let config = SpoolConfig {
+        keep: Duration::from_secs(30 * 24 * 3600),
+        ..config()
+    };
+    let spool = with(&disk, Durability::Immediate, config, Sealing::Off, clock());
+    let to = to_app(&spool).await;
+    accept(&spool, "a").await;
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, answered(200)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(10 * 24 * 3600)).await;
+    let mut late = destination("late");
+    late.from = Duration::from_secs(20 * 24 * 3600);
+    let both = vec![destination("app"), late];
+    let destinations = spool.set_destinations(both).await.unwrap();
+    spool.expire().await.unwrap();
+    assert_eq!(ids(&due(&spool, &destinations[1]).await), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_clock_far_ahead_ends_nothing_that_waits_or_is_dead() {
+    let disk = Disk::default();
+    let start = SystemTime::now();
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let at = |day| {
+        let clock = clock_at(start + days(day));
+        with(&disk, Durability::Immediate, config(), Sealing::Off, clock)
+    };
+    let spool = at(0);
+    let to = to_app(&spool).await;
+    accept(&spool, "dead").await;
+    let too_large = AttemptOutcome::Published(StreamAnswer::TooLarge);
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, too_large).await.unwrap();
+    accept(&spool, "waits").await;
+    drop((to, spool));
+    // A wrong clock, the same once more, and the right clock.
+    for day in [400, 401, 1] {
+        let spool = at(day);
+        let to = to_app(&spool).await;
+        spool.expire().await.unwrap();
+        assert_eq!(ids(&due(&spool, &to).await), ["waits"], "day {day}");
+        let numbers = spool.numbers();
+        assert_eq!(numbers.events[&(to.id, StoredState::Dead)], 1, "day {day}");
+        let again = spool.accept(event("b", &[message("waits", "1")])).await;
+        assert_eq!(again, Ok(EventReceipt::Known), "day {day}");
+    }
+    let spool = at(400);
+    let to = to_app(&spool).await;
+    tokio::time::advance(days(8)).await;
+    spool.expire().await.unwrap();
+    assert!(due(&spool, &to).await.is_empty(), "a week has passed");
+}
+
+const TOO_LARGE: AttemptOutcome = AttemptOutcome::Published(StreamAnswer::TooLarge);
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 86_400)
+}
+
+/// Stores events, and makes dead letters of all that wait.
+async fn kill(spool: &Spool, to: &Arc<Destination>, ids: std::ops::Range<u64>) {
+    for id in ids {
+        accept(spool, &id.to_string()).await;
+        for delivery in due(spool, to).await {
+            spool.settle(delivery, TOO_LARGE).await.unwrap();
+        }
+    }
+}
+
+async fn replay(spool: &Spool, to: &Arc<Destination>, seqs: std::ops::Range<u64>) {
+    let count = seqs.end - seqs.start;
+    let wanted: Vec<_> = seqs.map(|seq| (seq, to.id)).collect();
+    assert_eq!(spool.replay_all(&wanted).await, Ok(count));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_event_is_found_behind_any_number_of_replayed_ones() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    kill(&spool, &to, 0..600).await;
+    let age = || spool.oldest(&to).unwrap().map(|oldest| oldest.age);
+    assert_eq!(age(), None);
+    // The first to be replayed stand behind the last.
+    replay(&spool, &to, 300..600).await;
+    tokio::time::advance(days(1)).await;
+    replay(&spool, &to, 0..300).await;
+    assert_eq!(age(), Some(days(1)));
+    tokio::time::advance(days(1)).await;
+    accept(&spool, "new").await;
+    assert_eq!(age(), Some(days(2)));
+    let mut taken = 0;
+    while taken < 600 {
+        for delivery in due(&spool, &to).await {
+            taken += u64::from(delivery.event.head.id != "new");
+            match delivery.event.head.id.as_str() {
+                "new" => drop(delivery),
+                _ => drop(spool.settle(delivery, answered(200)).await.unwrap()),
+            }
+        }
+    }
+    tokio::time::advance(days(3)).await;
+    assert!(
+        age() >= Some(days(3)) && age() < Some(days(4)),
+        "{:?}",
+        age()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_old_events_become_dead_letters_in_few_transactions() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    kill(&spool, &to, 0..600).await;
+    replay(&spool, &to, 0..300).await;
+    for id in 600..900_u64 {
+        accept(&spool, &id.to_string()).await;
+    }
+    tokio::time::advance(days(4)).await;
+    replay(&spool, &to, 300..600).await;
+    tokio::time::advance(days(4)).await;
+    let before = disk.syncs();
+    spool.expire().await.unwrap();
+    let syncs = disk.syncs() - before;
+    assert!(syncs < 40, "{syncs} syncs for 600 events");
+    let numbers = spool.numbers().events;
+    assert_eq!(numbers[&(to.id, StoredState::Waiting)], 300);
+    assert_eq!(numbers[&(to.id, StoredState::Dead)], 600);
+    tokio::time::advance(days(4)).await;
+    spool.expire().await.unwrap();
+    assert_eq!(spool.numbers().events[&(to.id, StoredState::Waiting)], 0);
+    assert_eq!(spool.oldest(&to).unwrap(), None);
+    assert_counted(&spool);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_days_ahead_at_a_start_ends_nothing_that_waits() {
+    let wall = SystemTime::now();
+    let up = |id, seconds: u64| Some(BootTime::new(id, seconds * 1_000_u64));
+    for (boot, name) in [
+        (up("a", 4 * 86_400 + 160), "in the same run of the machine"),
+        (up("b", 10), "after a start of the machine"),
+        (None, "without a name of the run"),
+    ] {
+        let disk = Disk::default();
+        let at = |wall, boot| {
+            let clock = SpoolClock::start(Instant::now(), wall, boot);
+            with(&disk, Durability::Immediate, config(), Sealing::Off, clock)
+        };
+        let spool = at(wall, up("a", 100));
+        to_app(&spool).await;
+        accept(&spool, "a").await;
+        tokio::time::advance(days(4)).await;
+        accept(&spool, "b").await;
+        drop(spool);
+        // Five days ahead.
+        let spool = at(wall + days(9), boot);
+        let to = to_app(&spool).await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+        spool.compare_clock(wall + days(9));
+        spool.expire().await.unwrap();
+        // The clock is set right.
+        tokio::time::advance(Duration::from_secs(120)).await;
+        spool.compare_clock(wall + days(4) + Duration::from_secs(180));
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        spool.compare_clock(wall + days(4) + Duration::from_secs(3780));
+        spool.expire().await.unwrap();
+        let waiting = (to.id, StoredState::Waiting);
+        assert_eq!(spool.numbers().events[&waiting], 2, "{name}");
+        // Both are of one conversation.
+        assert_eq!(ids(&due(&spool, &to).await), ["a"], "{name}");
+    }
+}
