@@ -165,6 +165,11 @@ pub enum SpoolError {
         /// The cause.
         error: std::io::Error,
     },
+    /// The place of the file holds something else than a file.
+    NoFile {
+        /// The place.
+        path: PathBuf,
+    },
     /// The spool is open in a second process.
     InUse {
         /// The file.
@@ -225,6 +230,11 @@ impl fmt::Display for SpoolError {
                         "mount the volume of `[spool] dir` for writing",
                     _ => "`[spool] dir` and its files must belong to the user of the sidecar",
                 }
+            ),
+            Self::NoFile { path } => write!(
+                f,
+                "`{}` is no regular file: move it away, and the spool makes its file there",
+                path.display()
             ),
             Self::InUse { path } => write!(
                 f,

@@ -32,6 +32,7 @@ impl Medium {
             error,
         };
         must_keep_files(folder)?;
+        must_be_file(&folder.join(FILE))?;
         match make_folder(folder) {
             // A full disk has no room for a folder, and the store is opened later.
             Err(error) if !is_lasting(&error) => {}
@@ -183,6 +184,7 @@ impl Medium {
 pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
     must_keep_files(folder)?;
     let path = folder.join(FILE);
+    must_be_file(&path)?;
     match OpenOptions::new().read(true).write(true).open(&path) {
         // An existing file needs no rights on the folder.
         Ok(file) => {
@@ -210,6 +212,16 @@ fn must_keep_files(folder: &Path) -> Result<(), SpoolError> {
         let path = folder.to_owned();
         Err(SpoolError::MadeUp { path, found })
     })
+}
+
+/// Checks that a path leads to a regular file, or to nothing. The engine's message for anything else says little.
+fn must_be_file(path: &Path) -> Result<(), SpoolError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(SpoolError::NoFile {
+            path: path.to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn is_missing(error: &io::Error) -> bool {

@@ -281,6 +281,18 @@ fn a_folder_that_keeps_nothing_is_refused_by_check_and_run() {
     }
 }
 
+#[test]
+fn a_file_in_the_place_of_the_store_that_is_none_is_refused_by_check_and_run() {
+    let application = application();
+    let setup = spooled(&forward(&application)).file("spool/spool.redb/inside", "");
+    for command in ["check", "run"] {
+        let refused = setup.finish(command);
+        assert_eq!(refused.code, Some(78), "{}", refused.output);
+        let told = "spool.redb` is no regular file: move it away";
+        assert!(refused.output.contains(told), "{}", refused.output);
+    }
+}
+
 /// A sidecar that has delivered an event and was stopped, and the file of its spool.
 fn stopped_with_a_spool(application: &Upstream) -> (Keyside, PathBuf) {
     let mut keyside = spooled(&forward(application)).start();
