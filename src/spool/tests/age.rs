@@ -217,40 +217,43 @@ async fn many_old_events_become_dead_letters_in_few_transactions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_days_ahead_at_a_start_ends_nothing_that_waits() {
+async fn a_clock_that_is_days_ahead_at_a_start_ends_nothing_if_that_can_be_told() {
     let wall = SystemTime::now();
-    let up = |id, seconds: u64| Some(BootTime::new(id, seconds * 1_000_u64));
-    for (boot, name) in [
-        (up("a", 4 * 86_400 + 160), "in the same run of the machine"),
-        (up("b", 10), "after a start of the machine"),
-        (None, "without a name of the run"),
+    let up = |id, seconds: u64| Some(BootTime::new(id, seconds * 1000));
+    let same_run = || up("a", 4 * 86_400 + 160);
+    for (name, boot, is_set_right, waiting) in [
+        ("in the same run of the machine", same_run(), false, 2),
+        ("after a start, and set right", up("b", 10), true, 2),
+        ("without a name of the run, and set right", None, true, 2),
+        // A long stop would look the same.
+        ("after a start, and never set right", up("b", 10), false, 1),
     ] {
         let disk = Disk::default();
         let at = |wall, boot| {
             let clock = SpoolClock::start(Instant::now(), wall, boot);
             with(&disk, Durability::Immediate, config(), Sealing::Off, clock)
         };
-        let spool = at(wall, up("a", 100));
-        to_app(&spool).await;
-        accept(&spool, "a").await;
-        tokio::time::advance(days(4)).await;
-        accept(&spool, "b").await;
-        drop(spool);
+        for (id, age) in [("a", 0), ("b", 4)] {
+            let spool = at(wall + days(age), up("a", age * 86_400 + 100));
+            to_app(&spool).await;
+            accept(&spool, id).await;
+        }
         // Five days ahead.
-        let spool = at(wall + days(9), boot);
+        let start = wall + days(9);
+        let spool = at(start, boot);
         let to = to_app(&spool).await;
-        tokio::time::advance(Duration::from_secs(60)).await;
-        spool.compare_clock(wall + days(9));
-        spool.expire().await.unwrap();
-        // The clock is set right.
-        tokio::time::advance(Duration::from_secs(120)).await;
-        spool.compare_clock(wall + days(4) + Duration::from_secs(180));
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        spool.compare_clock(wall + days(4) + Duration::from_secs(3780));
-        spool.expire().await.unwrap();
-        let waiting = (to.id, StoredState::Waiting);
-        assert_eq!(spool.numbers().events[&waiting], 2, "{name}");
-        // Both are of one conversation.
-        assert_eq!(ids(&due(&spool, &to).await), ["a"], "{name}");
+        let ahead = if is_set_right {
+            days(5)
+        } else {
+            Duration::ZERO
+        };
+        for (minutes, ahead) in [(1, Duration::ZERO), (60, ahead)] {
+            let passed = Duration::from_secs(minutes * 60);
+            tokio::time::advance(passed).await;
+            spool.compare_clock(start + passed - ahead);
+            spool.expire().await.unwrap();
+        }
+        let count = spool.numbers().events[&(to.id, StoredState::Waiting)];
+        assert_eq!(count, waiting, "{name}");
     }
 }
