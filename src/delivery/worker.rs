@@ -14,7 +14,7 @@ use super::metrics::DestinationMetrics;
 use super::room::RoomOfOne;
 use super::way::{Attempt, Way};
 use crate::spool::{
-    AttemptEnd, AttemptOutcome, AttemptVerdict, Delivery, Destination, HealthChange, Spool,
+    AttemptEnd, AttemptOutcome, AttemptVerdict, Delivery, Destination, HealthChange, Look, Spool,
     SpoolRefusal, TroubleKind,
 };
 use crate::trace::Tracer;
@@ -63,18 +63,32 @@ impl DestinationWorker {
         while under_way.join_next().await.is_some() {}
     }
 
-    /// Takes the next events, and begins to send them. Events that have no room yet are given back where the future is
-    /// dropped.
+    /// Takes the next events, and begins to send them. An event is read when it has room in memory, so that destinations that
+    /// hang fill the disk alone.
     async fn take(self: &Arc<Self>, under_way: &mut JoinSet<()>) -> Result<(), SpoolRefusal> {
-        for delivery in self.spool.next(&self.to, MAX_TAKEN).await? {
-            let place = self.room.enter(delivery.request.body.len()).await;
-            let worker = Arc::clone(self);
-            under_way.spawn(async move {
-                worker.deliver(delivery).await;
-                drop(place);
-            });
+        let mut bytes = 0;
+        loop {
+            let mut room = self.room.enter(bytes, MAX_TAKEN).await;
+            match self.spool.look(&self.to, room.bounds()).await? {
+                Look::Events(events) => {
+                    for delivery in events {
+                        let place = room.part(delivery.request.body.len());
+                        let worker = Arc::clone(self);
+                        under_way.spawn(async move {
+                            worker.deliver(delivery).await;
+                            drop(place);
+                        });
+                    }
+                    return Ok(());
+                }
+                Look::TooLarge(size) => bytes = size,
+                Look::Nothing(wait) => {
+                    drop(room);
+                    self.spool.wait(&self.to, wait).await;
+                    bytes = 0;
+                }
+            }
         }
-        Ok(())
     }
 
     async fn deliver(&self, delivery: Delivery) {

@@ -21,10 +21,16 @@
 //! A connection at work has hyper's state and two buffers (23 KiB), the task of the request, and the connection on the far
 //! side; measured with 1,000 requests that wait for an answer. An idle connection has 5 KiB.
 //!
-//! Kept answers may take up to 16 MiB of the room that large bodies leave (`MAX_KEPT`); the oldest are forgotten at once where a
-//! body needs the room. With `[spool]`, events on their way
-//! from the disk take up to 8 MiB (`delivery::room::SHARED`) and one event for each destination, and the engine's cache 24 MiB
-//! (`spool::file::CACHE`); events on their way to the disk are counted above. TLS on a listener takes some
+//! Beside these, within the rest of the limit:
+//!
+//! | for | MiB | bound |
+//! |---|---|---|
+//! | answers kept under an `Idempotency-Key`, in the room that large bodies leave; the oldest are forgotten at once where a body needs the room | 16 | `MAX_KEPT` |
+//! | with `[spool]` (limit of `deploy/kubernetes/spool.yaml`: 192 MiB): the engine's cache | 24 | `spool::file::CACHE` |
+//! | events on their way from the disk to destinations, however many hang | 8 | `delivery::room::SHARED` |
+//! | a small event for each destination | 0.02 each | `delivery::room::PORTION` |
+//!
+//! Events on their way to the disk are counted above. TLS on a listener takes some
 //! 10 KiB for each connection. The kernel's buffers of the sockets need the rest of the limit.
 
 use std::sync::Arc;

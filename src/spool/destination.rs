@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use redb::ReadTransaction;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -75,33 +76,23 @@ struct Course {
     next_at: Option<Instant>,
 }
 
-/// The result of a look for the next events.
+/// The events that go out next.
 #[derive(Debug)]
 pub(super) struct DueEvents {
-    pub(super) due: Vec<Due>,
+    pub(super) events: Vec<Due>,
     pub(super) probe: Probe,
-    pub(super) wait: Wait,
 }
 
 /// The time of the next look, for a destination without a further event now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
     /// At once.
     Again,
     /// At this time, or when the destination's bell rings.
     Until(Option<Instant>),
     /// After a short time, whether the bell rings or not: the store cannot be read now.
+    #[default]
     Rest,
-}
-
-impl DueEvents {
-    fn wait(until: Option<Instant>) -> Self {
-        Self {
-            due: Vec::new(),
-            probe: Probe::No,
-            wait: Wait::Until(until),
-        }
-    }
 }
 
 impl Destination {
@@ -188,54 +179,58 @@ impl Destination {
         self.bell.notify_one();
     }
 
-    /// Takes up to `most` events that health, pace and lanes let out.
+    /// Takes up to `most` events that health, pace and lanes let out, and gives `then` the store as the lanes have seen it.
+    /// Returns the time of the next look, and the result of `then`, if an event was taken.
     ///
-    /// The store is read under the lock of the lanes: a lane is freed after the commit of an outcome, so a free
+    /// The look at the store begins under the lock of the lanes: a lane is freed after the commit of an outcome, so a free
     /// lane never shows an event whose outcome is on disk.
-    pub(super) fn next(
+    pub(super) fn next<T>(
         &self,
         store: &Store,
         now: Now,
         most: usize,
-    ) -> Result<DueEvents, StoreError> {
+        then: impl FnOnce(&ReadTransaction, DueEvents) -> T,
+    ) -> Result<(Wait, Option<T>), StoreError> {
         if !self.is_begun.load(Ordering::Acquire) {
-            return Ok(DueEvents::wait(None));
+            return Ok((Wait::Until(None), None));
         }
         let mut course = self.course.lock();
         let probe = match course.health.gate(now.at) {
             Gate::Open => Probe::No,
             Gate::Probe => Probe::Yes,
-            Gate::Shut(until) => return Ok(DueEvents::wait(Some(until))),
+            Gate::Shut(until) => return Ok((Wait::Until(Some(until)), None)),
         };
         if let Some(next_at) = course.next_at
             && next_at > now.at
         {
-            return Ok(DueEvents::wait(Some(next_at)));
+            return Ok((Wait::Until(Some(next_at)), None));
         }
         let interval = self.config.read().interval;
         let is_single = probe == Probe::Yes || interval.is_some();
         let most = if is_single { 1 } else { most };
-        let mut due = Vec::new();
-        let wait = store.read(|read| {
+        store.read(move |read| {
             let waiting = Waiting {
                 destination: self.id,
                 queue: read.open_table(QUEUE)?,
                 lanes: read.open_table(LANES)?,
             };
-            Ok(course.lanes.take(&waiting, now, most, &mut due)?)
-        });
-        let wait = wait.inspect_err(|_| {
-            for one in &due {
-                course.lanes.give_back(one.seq, one.attempts);
+            let mut events = Vec::new();
+            let taken = course.lanes.take(&waiting, now, most, &mut events);
+            let wait = taken.inspect_err(|_| {
+                for one in &events {
+                    course.lanes.give_back(one.seq, one.attempts);
+                }
+            })?;
+            if events.is_empty() {
+                return Ok((wait, None));
             }
-        })?;
-        if !due.is_empty() {
             if probe == Probe::Yes {
                 course.health.probing(now.at);
             }
             course.pace(interval, now.at);
-        }
-        Ok(DueEvents { due, probe, wait })
+            drop(course);
+            Ok((wait, Some(then(read, DueEvents { events, probe }))))
+        })
     }
 
     /// Takes note of an outcome. What was put off comes back at once when a trouble has ended.

@@ -46,7 +46,7 @@ mod tests;
 
 pub use answer::StreamAnswer;
 pub use clock::SpoolClock;
-pub use destination::{Destination, SpoolDestination};
+pub use destination::{Destination, SpoolDestination, Wait};
 pub use error::{SpoolError, SpoolRefusal, StoreError};
 pub use file::check_usable;
 pub use footing::{Footing, MadeUp};
@@ -66,7 +66,7 @@ pub use tables::{DestinationId, Seq, StoredState};
 use aging::Passed;
 use clock::day;
 use committer::Store;
-use destination::{Destinations, Wait};
+use destination::Destinations;
 use file::Medium;
 use health::Probe;
 use ids::{item_ids, lane_ids};
@@ -109,6 +109,26 @@ pub struct NewEvent {
 /// An event that is ready for the store.
 #[derive(Debug)]
 pub struct ReadyEvent(Prepared);
+
+/// The bounds of a look for events.
+#[derive(Clone, Copy, Debug)]
+pub struct LookBounds {
+    /// The most events.
+    pub events: usize,
+    /// The most bytes of all events together.
+    pub bytes: usize,
+}
+
+/// The result of a look for events.
+#[derive(Debug)]
+pub enum Look {
+    /// These events go out.
+    Events(Vec<Delivery>),
+    /// The next event has as many bytes, more than the bounds allow. It was not read.
+    TooLarge(usize),
+    /// No event goes out now.
+    Nothing(Wait),
+}
 
 /// An event on its way to a destination. A delivery that is dropped without an outcome is given back.
 #[derive(Debug)]
@@ -252,7 +272,7 @@ impl Spool {
             .await?
     }
 
-    /// Waits for events that a destination may get now, and takes up to `most` of them, or some 256 KiB.
+    /// Waits for events that a destination may get now, and takes up to `most` of them, of any size.
     ///
     /// # Errors
     /// If the spool is closed.
@@ -261,42 +281,69 @@ impl Spool {
         to: &Arc<Destination>,
         most: usize,
     ) -> Result<Vec<Delivery>, SpoolRefusal> {
+        let bounds = LookBounds {
+            events: most,
+            bytes: usize::MAX,
+        };
         loop {
-            // The bell is asked for before the look: a ring during the look is not missed.
-            let rung = to.bell.notified();
-            let taking = Taking {
-                store: Arc::clone(&self.store),
-                records: Arc::clone(&self.records),
-                max_age: self.config.read().max_age,
-                to: Arc::clone(to),
-            };
-            // A look reads from the disk, and opens seals.
-            let turn = self.looks.acquire().await;
-            let taken = tokio::task::spawn_blocking(move || taking.take(most))
-                .await
-                .map_err(|_| SpoolRefusal::Broken)?;
-            drop(turn);
-            for (delivery, why) in taken.unfit {
-                self.bury(delivery, &why).await?;
+            match self.look(to, bounds).await? {
+                Look::Events(events) => return Ok(events),
+                Look::TooLarge(_) => {}
+                Look::Nothing(wait) => self.wait(to, wait).await,
             }
-            for mut delivery in taken.gone {
-                delivery.is_settled = true;
-                to.probe_unused(delivery.probe);
-                self.let_go(to, delivery.place, &[]);
-            }
-            if !taken.events.is_empty() {
-                return Ok(taken.events);
-            }
-            if self.writer.lock().is_none() {
-                return Err(SpoolRefusal::Closed);
-            }
-            match taken.wait {
-                Wait::Again => {}
-                Wait::Rest => tokio::time::sleep(UNREADABLE).await,
-                Wait::Until(until) => {
-                    let until = until.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
-                    tokio::time::timeout_at(until, rung).await.ok();
-                }
+        }
+    }
+
+    /// Looks for events that a destination may get now, and takes as many as the bounds allow.
+    ///
+    /// # Errors
+    /// If the spool is closed.
+    pub async fn look(
+        &self,
+        to: &Arc<Destination>,
+        bounds: LookBounds,
+    ) -> Result<Look, SpoolRefusal> {
+        let taking = Taking {
+            store: Arc::clone(&self.store),
+            records: Arc::clone(&self.records),
+            max_age: self.config.read().max_age,
+            to: Arc::clone(to),
+        };
+        // A look reads from the disk, and opens seals.
+        let turn = self.looks.acquire().await;
+        let taken = tokio::task::spawn_blocking(move || taking.take(bounds))
+            .await
+            .map_err(|_| SpoolRefusal::Broken)?;
+        drop(turn);
+        for (delivery, why) in taken.unfit {
+            self.bury(delivery, &why).await?;
+        }
+        for mut delivery in taken.gone {
+            delivery.is_settled = true;
+            to.probe_unused(delivery.probe);
+            self.let_go(to, delivery.place, &[]);
+        }
+        if !taken.events.is_empty() {
+            return Ok(Look::Events(taken.events));
+        }
+        if let Some(bytes) = taken.too_large {
+            return Ok(Look::TooLarge(bytes));
+        }
+        if self.writer.lock().is_none() {
+            return Err(SpoolRefusal::Closed);
+        }
+        Ok(Look::Nothing(taken.wait))
+    }
+
+    /// Waits for the time of the next look. A ring since the last look ends the wait at once.
+    pub async fn wait(&self, to: &Destination, wait: Wait) {
+        match wait {
+            Wait::Again => {}
+            Wait::Rest => tokio::time::sleep(UNREADABLE).await,
+            Wait::Until(until) => {
+                let until = until.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
+                let rung = to.bell.notified();
+                tokio::time::timeout_at(until, rung).await.ok();
             }
         }
     }

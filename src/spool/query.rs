@@ -249,7 +249,13 @@ impl Rows {
         })
     }
 
-    /// Reads an event as a delivery needs it: without the states at the destinations.
+    /// The bytes of an event in memory, about; 0 for an event that is gone.
+    pub(super) fn size(&self, seq: Seq) -> Result<usize, StoreError> {
+        let body = self.bodies.get(seq)?;
+        Ok(body.map_or(0, |body| body.value().len()))
+    }
+
+    /// Reads an event as a delivery needs it: without the states at the destinations. `None` for an event that is gone.
     pub(super) fn event(
         &self,
         records: &Records,

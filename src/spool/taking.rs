@@ -1,11 +1,11 @@
 //! The taking of the next events of a destination, on a thread of its own.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use redb::ReadTransaction;
 
-use super::Delivery;
 use super::aging::TOO_OLD;
 use super::committer::Store;
 use super::destination::{Destination, Wait};
@@ -16,6 +16,7 @@ use super::ledger::LedgerPlace;
 use super::query::{self, Listed};
 use super::record::{RecordError, Records, Request};
 use super::tables::since_ms;
+use super::{Delivery, LookBounds};
 
 /// The taking of the next events of a destination.
 pub(super) struct Taking {
@@ -26,12 +27,17 @@ pub(super) struct Taking {
 }
 
 /// The events that were taken at a time.
+#[derive(Default)]
 pub(super) struct TakenEvents {
     pub(super) events: Vec<Delivery>,
     /// The events that are not delivered, each with the cause.
     pub(super) unfit: Vec<(Delivery, String)>,
     /// The events that were erased while they were under way.
     pub(super) gone: Vec<Delivery>,
+    /// The events that wait for their key.
+    locked: Vec<Delivery>,
+    /// The bytes of the next event, if more than the bounds of the look allow.
+    pub(super) too_large: Option<usize>,
     pub(super) wait: Wait,
 }
 
@@ -47,67 +53,72 @@ enum EventContent {
     Locked,
 }
 
-impl TakenEvents {
-    fn new(wait: Wait) -> Self {
-        Self {
-            events: Vec::new(),
-            unfit: Vec::new(),
-            gone: Vec::new(),
-            wait,
-        }
-    }
-}
-
 impl Taking {
-    /// Takes up to `most` events, or as many as have [`ENOUGH`] bytes.
-    pub(super) fn take(&self, most: usize) -> TakenEvents {
-        let now = self.store.clock.now();
-        match self.to.next(&self.store, now, most) {
-            Ok(next) => {
-                let due = next.due.into_iter();
-                let taken: Vec<_> = due.map(|due| self.delivery(due, next.probe)).collect();
-                self.read(taken, next.wait, now.at)
-            }
-            Err(error) => self.unreadable(TakenEvents::new(Wait::Rest), &error),
-        }
-    }
-
-    /// Reads the events that were taken. Events beyond [`ENOUGH`] bytes, or after an error, are given back.
+    /// Takes as many events as the bounds allow, of [`ENOUGH`] bytes together at most. Events beyond the bounds, or after an
+    /// error, are given back.
     ///
     /// No delivery is dropped or put off while the store is being read: both take the lock of the lanes, under which
     /// others read the store.
-    fn read(&self, taken: Vec<Delivery>, wait: Wait, now: Instant) -> TakenEvents {
-        let mut found = TakenEvents::new(wait);
-        let mut taken = taken.into_iter();
-        let mut locked = Vec::new();
-        let before_ms = self.store.before(self.max_age);
-        let read = self.store.read(|read| {
-            let rows = query::Rows::open(read)?;
-            let mut bytes = 0;
-            while let Some(mut delivery) = (bytes < ENOUGH).then(|| taken.next()).flatten() {
-                match self.read_one(&rows, &mut delivery, before_ms) {
-                    Ok(EventContent::Fit) => {
-                        bytes += delivery.request.body.len();
-                        found.events.push(delivery);
-                    }
-                    Ok(EventContent::Unfit(why)) => found.unfit.push((delivery, why)),
-                    Ok(EventContent::Gone) => found.gone.push(delivery),
-                    Ok(EventContent::Locked) => locked.push(delivery),
-                    Err(error) => return Ok(Some((delivery, error))),
+    pub(super) fn take(&self, bounds: LookBounds) -> TakenEvents {
+        let now = self.store.clock.now();
+        let taken = self.to.next(&self.store, now, bounds.events, |read, due| {
+            let probe = due.probe;
+            let due = due.events.into_iter();
+            let mut left = due.map(|due| self.delivery(due, probe)).collect();
+            let mut found = TakenEvents::default();
+            let result = self.read(read, &mut left, bounds.bytes, &mut found);
+            (found, left, result)
+        });
+        match taken {
+            Ok((wait, None)) => TakenEvents {
+                wait,
+                ..TakenEvents::default()
+            },
+            Ok((wait, Some((mut found, left, result)))) => {
+                found.wait = if left.is_empty() { wait } else { Wait::Again };
+                drop(left);
+                for delivery in std::mem::take(&mut found.locked) {
+                    delivery.put_off(now.at + LOCKED);
+                }
+                match result {
+                    Ok(()) => found,
+                    Err(error) => self.unreadable(found, &error),
                 }
             }
-            Ok(None)
-        });
-        for delivery in locked {
-            delivery.put_off(now + LOCKED);
+            Err(error) => self.unreadable(TakenEvents::default(), &error),
         }
-        if taken.len() > 0 {
-            found.wait = Wait::Again;
+    }
+
+    /// Reads the events that were `taken`, until the bounds or an error. The others stay in `taken`.
+    fn read(
+        &self,
+        read: &ReadTransaction,
+        taken: &mut VecDeque<Delivery>,
+        most_bytes: usize,
+        found: &mut TakenEvents,
+    ) -> Result<(), StoreError> {
+        let before_ms = self.store.before(self.max_age);
+        let rows = query::Rows::open(read)?;
+        let mut bytes = 0_usize;
+        while let Some(next) = taken.front_mut().filter(|_| bytes < ENOUGH) {
+            let size = rows.size(next.place.seq)?;
+            if bytes.saturating_add(size) > most_bytes {
+                found.too_large = Some(size);
+                break;
+            }
+            bytes += size;
+            let content = self.read_one(&rows, next, before_ms)?;
+            let Some(delivery) = taken.pop_front() else {
+                break;
+            };
+            match content {
+                EventContent::Fit => found.events.push(delivery),
+                EventContent::Unfit(why) => found.unfit.push((delivery, why)),
+                EventContent::Gone => found.gone.push(delivery),
+                EventContent::Locked => found.locked.push(delivery),
+            }
         }
-        match read {
-            Ok(None) => found,
-            Ok(Some((_, error))) | Err(error) => self.unreadable(found, &error),
-        }
+        Ok(())
     }
 
     fn read_one(

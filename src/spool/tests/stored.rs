@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::boot::BootTime;
 use crate::spool::{
-    Erased, EventReceipt, RecordError, Replay, Setback, SpoolError, SpoolRefusal, StoredState,
-    StreamAnswer, TroubleKind,
+    Erased, EventReceipt, Look, LookBounds, RecordError, Replay, Setback, SpoolError, SpoolRefusal,
+    StoredState, StreamAnswer, TroubleKind,
 };
 
 #[tokio::test]
@@ -693,4 +693,32 @@ async fn an_event_that_fails_again_and_again_is_told_of() {
     let delivery = due(&spool, &to).await.remove(0);
     spool.settle(delivery, answered(200)).await.unwrap();
     assert_eq!(spool.survey().destinations[0].setback, None);
+}
+
+#[tokio::test]
+async fn a_look_takes_what_has_room_and_reads_no_larger_event() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    for id in ["a", "b", "c"] {
+        spool.accept(event(id, &[message(id, id)])).await.unwrap();
+    }
+    let look = async |events, bytes| {
+        let bounds = LookBounds { events, bytes };
+        spool.look(&to, bounds).await.unwrap()
+    };
+    let Look::TooLarge(size) = look(32, 10).await else {
+        panic!("an event was read");
+    };
+    for (events, bytes, taken) in [
+        (32, size, 1),
+        (32, 2 * size, 2),
+        (2, usize::MAX, 2),
+        (32, usize::MAX, 3),
+    ] {
+        match look(events, bytes).await {
+            Look::Events(found) => assert_eq!(found.len(), taken, "{events} {bytes}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
