@@ -206,6 +206,12 @@ impl Store {
         self.counts.lock().leaps.before(now_ms, age)
     }
 
+    /// The age of what began at a time, in milliseconds since 1970.
+    pub(super) fn age(&self, since_ms: u64) -> Duration {
+        let now_ms = self.clock.now().wall_ms;
+        self.counts.lock().leaps.age(now_ms, since_ms)
+    }
+
     /// Compares the clock with the wall clock. A wall clock that was ahead at the start, and is set right, would let events
     /// be too old for as long as the process runs.
     pub(super) fn compare_clock(&self, wall_ms: u64) {

@@ -63,9 +63,7 @@ impl ClockLeaps {
     pub(super) fn before(&self, now_ms: u64, age: Duration) -> u64 {
         let mut left = millis(age);
         let mut at_ms = now_ms;
-        let is_in_doubt = |leap: &&ClockLeap| now_ms.saturating_sub(leap.to_ms) < millis(DOUBT);
-        let doubtful = self.doubtful.as_ref().filter(is_in_doubt);
-        for leap in doubtful.into_iter().chain(self.leaps.iter().rev()) {
+        for leap in self.latest_first(now_ms) {
             let since = at_ms.saturating_sub(leap.to_ms);
             if since >= left {
                 break;
@@ -74,6 +72,24 @@ impl ClockLeaps {
             at_ms = leap.from_ms;
         }
         at_ms.saturating_sub(left)
+    }
+
+    /// Returns the time from a moment to now, leaps left out.
+    pub(super) fn age(&self, now_ms: u64, since_ms: u64) -> Duration {
+        let leapt = self.latest_first(now_ms).map(|leap| {
+            let end = leap.to_ms.min(now_ms);
+            end.saturating_sub(leap.from_ms.max(since_ms))
+        });
+        let passed = now_ms.saturating_sub(since_ms);
+        Duration::from_millis(passed.saturating_sub(leapt.sum()))
+    }
+
+    /// The leaps, and the step that is in doubt now, the latest first.
+    fn latest_first(&self, now_ms: u64) -> impl Iterator<Item = &ClockLeap> {
+        let is_in_doubt =
+            move |leap: &&ClockLeap| now_ms.saturating_sub(leap.to_ms) < millis(DOUBT);
+        let doubtful = self.doubtful.as_ref().filter(is_in_doubt);
+        doubtful.into_iter().chain(self.leaps.iter().rev())
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -161,6 +177,8 @@ mod tests {
                 before * DAY,
                 "{starts:?} {now}"
             );
+            let age = leaps.age(now * DAY, before * DAY);
+            assert_eq!(age, WEEK, "{starts:?} {now}");
         }
     }
 

@@ -236,7 +236,6 @@ impl Spool {
         &self,
         to: DestinationId,
     ) -> Result<(Option<Pending>, Option<RecordError>), StoreError> {
-        let now_ms = self.store.clock.now().wall_ms;
         let mut oldest = self.store.read(|read| aging::oldest_order(read, to))?;
         let mut unreadable = None;
         for class in Class::ALL {
@@ -263,7 +262,7 @@ impl Spool {
         }
         let pending = oldest.map(|since_ms| Pending {
             since_ms,
-            age: Duration::from_millis(now_ms.saturating_sub(since_ms)),
+            age: self.store.age(since_ms),
         });
         Ok((pending, unreadable))
     }
