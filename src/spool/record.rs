@@ -1,11 +1,13 @@
 //! The records of an event on disk: a head with what lists and filters go by, and a body.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::seal::Sealing;
+use super::seal::{SEAL_LENGTH, Sealing};
 use super::tables::KeyName;
 
 /// The head of an event.
@@ -66,10 +68,10 @@ impl Request {
 
 /// The parts of a request beside its body. Each byte of a header's value is a character.
 #[derive(Serialize, Deserialize)]
-struct RecordHead {
-    method: String,
-    query: Option<String>,
-    headers: Vec<(String, String)>,
+struct RecordHead<'r> {
+    method: Cow<'r, str>,
+    query: Option<Cow<'r, str>>,
+    headers: Vec<(Cow<'r, str>, Cow<'r, str>)>,
 }
 
 /// The form of records, with the seal if there is a key.
@@ -97,7 +99,7 @@ impl Records {
 
     pub(super) fn head(&self, head: &EventHead) -> Result<Vec<u8>, RecordError> {
         let text = serde_json::to_vec(head).map_err(|_| RecordError::Form)?;
-        self.close(HEAD, &text)
+        self.close(HEAD, text.len(), |record| record.extend_from_slice(&text))
     }
 
     pub(super) fn open_head(&self, record: &[u8]) -> Result<EventHead, RecordError> {
@@ -105,27 +107,22 @@ impl Records {
     }
 
     pub(super) fn request(&self, request: &Request) -> Result<Vec<u8>, RecordError> {
+        let headers = request.headers.iter();
         let line = RecordHead {
-            method: request.method.clone(),
-            query: request.query.clone(),
-            headers: request
-                .headers
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        name.clone(),
-                        value.iter().copied().map(char::from).collect(),
-                    )
-                })
+            method: Cow::Borrowed(&request.method),
+            query: request.query.as_deref().map(Cow::Borrowed),
+            headers: headers
+                .map(|(name, value)| (Cow::Borrowed(name.as_str()), characters(value)))
                 .collect(),
         };
         let line = serde_json::to_vec(&line).map_err(|_| RecordError::Form)?;
         let length = u32::try_from(line.len()).map_err(|_| RecordError::Form)?;
-        let mut text = Vec::with_capacity(4 + line.len() + request.body.len());
-        text.extend_from_slice(&length.to_le_bytes());
-        text.extend_from_slice(&line);
-        text.extend_from_slice(&request.body);
-        self.close(BODY, &text)
+        let whole = 4 + line.len() + request.body.len();
+        self.close(BODY, whole, |record| {
+            record.extend_from_slice(&length.to_le_bytes());
+            record.extend_from_slice(&line);
+            record.extend_from_slice(&request.body);
+        })
     }
 
     pub(super) fn open_request(&self, record: &[u8]) -> Result<Request, RecordError> {
@@ -141,14 +138,13 @@ impl Records {
             .ok_or(RecordError::Form)?;
         let body = text.split_off(body_at);
         let line = text.get(4..).unwrap_or_default();
-        let line: RecordHead = serde_json::from_slice(line).map_err(|_| RecordError::Form)?;
+        let line: RecordHead<'_> = serde_json::from_slice(line).map_err(|_| RecordError::Form)?;
+        let headers = line.headers.into_iter();
         Ok(Request {
-            method: line.method,
-            query: line.query,
-            headers: line
-                .headers
-                .into_iter()
-                .map(|(name, value)| (name, value.chars().map(byte).collect()))
+            method: line.method.into_owned(),
+            query: line.query.map(Cow::into_owned),
+            headers: headers
+                .map(|(name, value)| (name.into_owned(), bytes_of(value)))
                 .collect(),
             body,
         })
@@ -162,15 +158,34 @@ impl Records {
         }
     }
 
-    fn close(&self, kind: &[u8], text: &[u8]) -> Result<Vec<u8>, RecordError> {
+    /// Makes a record of the `length` bytes that `write` appends. The record is made in a single buffer: a large event would
+    /// otherwise be in memory several times.
+    fn close(
+        &self,
+        kind: &[u8],
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Vec<u8>, RecordError> {
+        let mut record = Vec::with_capacity(1 + SEAL_LENGTH.max(SUM_LENGTH) + length);
         match &*self.seal.read() {
             Sealing::On(seal) => {
-                let sealed = seal.seal(kind, text).ok_or(RecordError::Cipher)?;
-                Ok([&[SEALED], sealed.as_slice()].concat())
+                record.push(SEALED);
+                seal.seal(kind, &mut record, write)
+                    .ok_or(RecordError::Cipher)?;
             }
-            Sealing::Off => Ok([&[PLAIN], checksum(kind, text).as_slice(), text].concat()),
-            Sealing::KeyMissing => Err(RecordError::NoKey),
+            Sealing::Off => {
+                record.push(PLAIN);
+                record.extend_from_slice(&[0; SUM_LENGTH]);
+                write(&mut record);
+                let text = record.get(1 + SUM_LENGTH..).unwrap_or_default();
+                let sum = checksum(kind, text);
+                if let Some(place) = record.get_mut(1..=SUM_LENGTH) {
+                    place.copy_from_slice(&sum);
+                }
+            }
+            Sealing::KeyMissing => return Err(RecordError::NoKey),
         }
+        Ok(record)
     }
 
     fn open(&self, kind: &[u8], record: &[u8]) -> Result<Vec<u8>, RecordError> {
@@ -230,12 +245,24 @@ pub(super) fn key_name(record: &[u8]) -> Option<KeyName> {
     sealed.first_chunk().copied()
 }
 
-/// The byte that a character stands for.
-fn byte(character: char) -> u8 {
-    u8::try_from(u32::from(character)).unwrap_or(b'?')
+/// Returns bytes as characters, a byte for each.
+fn characters(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
+        _ => bytes.iter().copied().map(char::from).collect(),
+    }
 }
 
-fn checksum(kind: &[u8], text: &[u8]) -> [u8; 8] {
+/// Returns the bytes that [`characters`] stand for.
+fn bytes_of(characters: Cow<'_, str>) -> Vec<u8> {
+    if characters.is_ascii() {
+        return characters.into_owned().into_bytes();
+    }
+    let byte = |character| u8::try_from(u32::from(character)).unwrap_or(b'?');
+    characters.chars().map(byte).collect()
+}
+
+fn checksum(kind: &[u8], text: &[u8]) -> [u8; SUM_LENGTH] {
     let digest: [u8; 32] = Sha256::new()
         .chain_update(kind)
         .chain_update(text)
@@ -244,6 +271,8 @@ fn checksum(kind: &[u8], text: &[u8]) -> [u8; 8] {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
+/// The bytes of the sum of a record that is not sealed.
+const SUM_LENGTH: usize = 8;
 /// The first byte of a record that is not sealed.
 const PLAIN: u8 = 0;
 /// The first byte of a sealed record.

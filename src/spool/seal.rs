@@ -1,6 +1,6 @@
 //! The seal of records: AES-256-GCM under a key of its own for each record.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hmac, rand};
 
 /// The keys that seal records. The first key seals, every key opens.
@@ -45,21 +45,27 @@ impl Seal {
         (!keys.is_empty()).then_some(Self { keys })
     }
 
-    /// Seals a record of a kind; `None` where there is no randomness.
-    pub(super) fn seal(&self, kind: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+    /// Appends to a record what `write` appends, sealed; `None` where there is no randomness.
+    pub(super) fn seal(
+        &self,
+        kind: &[u8],
+        record: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<()> {
         let key = self.keys.first()?;
         let mut salt = [0; SALT_LENGTH];
         rand::fill(&mut salt).ok()?;
-        let mut body = text.to_vec();
+        record.extend_from_slice(&key.id);
+        record.extend_from_slice(&salt);
+        let text_at = record.len();
+        write(record);
         let cipher = key.cipher(&salt)?;
-        cipher
-            .seal_in_place_append_tag(no_nonce(), Aad::from(kind), &mut body)
+        let text = record.get_mut(text_at..)?;
+        let tag = cipher
+            .seal_in_place_separate_tag(no_nonce(), Aad::from(kind), text)
             .ok()?;
-        let mut sealed = Vec::with_capacity(ID_LENGTH + SALT_LENGTH + body.len());
-        sealed.extend_from_slice(&key.id);
-        sealed.extend_from_slice(&salt);
-        sealed.extend_from_slice(&body);
-        Some(sealed)
+        record.extend_from_slice(tag.as_ref());
+        Some(())
     }
 
     /// True if a key of the seal has sealed the record.
@@ -108,6 +114,8 @@ fn no_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
+/// The bytes that a seal adds to a text.
+pub(super) const SEAL_LENGTH: usize = ID_LENGTH + SALT_LENGTH + MAX_TAG_LEN;
 /// The length of the name of a key: with 64 bits, no two keys of an operator have one name by chance.
 const ID_LENGTH: usize = 8;
 /// The length of the random bytes from which the key of a record is derived: 128 bits never repeat.
@@ -121,7 +129,10 @@ mod tests {
     fn a_record_opens_with_its_key_and_kind_and_unchanged_only() {
         let (old, new) = ([1; 32], [2; 32]);
         let before = Seal::new(&[old]).unwrap();
-        let sealed = before.seal(b"head", b"text").unwrap();
+        let mut sealed = Vec::new();
+        let write = |record: &mut Vec<u8>| record.extend_from_slice(b"text");
+        before.seal(b"head", &mut sealed, write).unwrap();
+        assert_eq!(sealed.len(), 4 + SEAL_LENGTH);
         assert!(!sealed.windows(4).any(|bytes| bytes == b"text"));
         let after = Seal::new(&[new, old]).unwrap();
         assert_eq!(after.open(b"head", &sealed).unwrap(), b"text");
