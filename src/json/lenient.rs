@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -13,8 +14,12 @@ use serde_json::value::RawValue;
 pub struct LenientText<'a>(Cow<'a, str>);
 
 /// The elements of a list in the expected form. `null` stands for nothing, in the place of the list or in it.
+///
+/// A tolerant reader takes each element as a text before the fields are read, so a list in a list is gone through once for
+/// each level. A `STRICT` reader goes through the list once, and fails at an element of another form: the whole document is
+/// then to be read again by the tolerant reader, which finds the same in every document that the strict reader takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LenientList<T> {
+pub struct LenientList<T, const STRICT: bool = false> {
     /// The elements of the expected form, in order.
     pub elements: Vec<T>,
     /// False if an element has another form, or the value is no list.
@@ -55,7 +60,7 @@ fn borrowed(text: &str) -> Result<Cow<'_, str>, serde_json::Error> {
         .or_else(|_| serde_json::from_str(text).map(Cow::Owned))
 }
 
-impl<T> Default for LenientList<T> {
+impl<T, const STRICT: bool> Default for LenientList<T, STRICT> {
     fn default() -> Self {
         Self {
             elements: Vec::new(),
@@ -64,7 +69,7 @@ impl<T> Default for LenientList<T> {
     }
 }
 
-impl<T> LenientList<T> {
+impl<T, const STRICT: bool> LenientList<T, STRICT> {
     fn unread() -> Self {
         Self {
             elements: Vec::new(),
@@ -73,17 +78,28 @@ impl<T> LenientList<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for LenientList<T> {
+impl<'de, T: Deserialize<'de>, const STRICT: bool> Deserialize<'de> for LenientList<T, STRICT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ListVisitor(PhantomData))
     }
 }
 
-/// The visitor of a list.
-struct ListVisitor<T>(PhantomData<T>);
+impl<T> LenientList<T, true> {
+    /// Returns the list as a tolerant reader finds it.
+    #[must_use]
+    pub fn tolerant(self) -> LenientList<T> {
+        LenientList {
+            elements: self.elements,
+            is_whole: self.is_whole,
+        }
+    }
+}
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-    type Value = LenientList<T>;
+/// The visitor of a list.
+struct ListVisitor<T, const STRICT: bool>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const STRICT: bool> Visitor<'de> for ListVisitor<T, STRICT> {
+    type Value = LenientList<T, STRICT>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
@@ -91,6 +107,14 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut found = LenientList::default();
+        if STRICT {
+            while let Some(element) = list.next_element::<Option<OnlyObject<T>>>()? {
+                found
+                    .elements
+                    .extend(element.map(|OnlyObject(object)| object));
+            }
+            return Ok(found);
+        }
         while let Some(element) = list.next_element::<&'de RawValue>()? {
             let text = element.get();
             // An element is an object. A list would be read as the fields in their order, and `[]` as an object without fields,
@@ -131,6 +155,30 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
 
     fn visit_str<E: Error>(self, _value: &str) -> Result<Self::Value, E> {
         Ok(LenientList::unread())
+    }
+}
+
+/// An object. A derived reader alone would take a list for one as well.
+struct OnlyObject<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OnlyObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OnlyObjectVisitor(PhantomData))
+    }
+}
+
+/// The visitor of an object.
+struct OnlyObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyObjectVisitor<T> {
+    type Value = OnlyObject<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(OnlyObject)
     }
 }
 
@@ -226,6 +274,50 @@ mod tests {
             let read: LenientList<Numbered> = serde_json::from_str(text).unwrap();
             let numbers: Vec<_> = read.elements.iter().map(|numbered| numbered.n).collect();
             assert_eq!((&*numbers, read.is_whole), (elements, is_whole), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_strict_reader_fails_or_finds_what_a_tolerant_reader_finds() {
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(default, bound(deserialize = "'de: 'a"))]
+        struct Outer<'a, const STRICT: bool> {
+            inner: LenientList<Inner<'a>, STRICT>,
+        }
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(default, bound(deserialize = "'de: 'a"))]
+        struct Inner<'a> {
+            id: LenientText<'a>,
+        }
+        fn ids<const STRICT: bool>(text: &str) -> Option<Vec<String>> {
+            let outer: LenientList<Outer<'_, STRICT>, STRICT> = serde_json::from_str(text).ok()?;
+            assert!(!STRICT || outer.is_whole || outer.elements.is_empty());
+            let inner = outer
+                .elements
+                .iter()
+                .flat_map(|outer| &outer.inner.elements);
+            Some(inner.map(|inner| inner.id.to_string()).collect())
+        }
+        for (text, is_strict) in [
+            (
+                r#"[{"inner":[{"id":"a"},{"id":2}]},{"inner":[{"id":"c"}]}]"#,
+                true,
+            ),
+            (r#"[{"x":[[[5]]],"inner":[{"y":{},"id":"a"}]}]"#, true),
+            (r#"[{"inner":[]},null,{"inner":null},{}]"#, true),
+            (r#"[{"inner":{"id":"a"}},{"inner":5},{"inner":"x"}]"#, true),
+            (r#"{"inner":[]}"#, true),
+            (r#"[{"inner":[{"id":"a"},5]}]"#, false),
+            (r#"[{"inner":[["a"]]},{"inner":[{"id":"b"}]}]"#, false),
+            (r#"[[],{"inner":[{"id":"b"}]}]"#, false),
+            (r#"[{"inner":[{"id":"a","id":"b"},{"id":"c"}]}]"#, false),
+            (r#"[{"inner":[{"id":"\ud800"},{"id":"c"}]}]"#, false),
+        ] {
+            let strict = ids::<true>(text);
+            assert_eq!(strict.is_some(), is_strict, "{text}");
+            let tolerant = ids::<false>(text);
+            assert!(tolerant.is_some(), "{text}");
+            assert!(strict.is_none() || strict == tolerant, "{text}");
         }
     }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::json::lenient::{LenientList, LenientText, has_more_objects, without_mark};
+use super::cloud_event::{ItemChange, ItemValue, StrictChange, Update, parsed, parsed_strictly};
 
 /// The contents of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,15 +77,28 @@ impl EventContents {
     /// Reads a body. A body in a form of no Cloud API is a single item and stands in a single lane.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
-        let mut contents = Self {
-            class: Class::Other,
-            items: Vec::new(),
-            lanes: BTreeSet::new(),
-            fields: BTreeSet::new(),
-            senders: BTreeSet::new(),
-            time: None,
-            is_partial: false,
-        };
+        Self::read_strictly(body).unwrap_or_else(|| Self::read_tolerantly(body))
+    }
+
+    /// Reads an event of which every part has the expected form, and every item an id: nearly every event. Returns `None`
+    /// for any other body. One pass over the body, where the tolerant way has one for each level of the form.
+    fn read_strictly(body: &[u8]) -> Option<Self> {
+        let event = parsed_strictly(body)?;
+        let mut contents = Self::empty();
+        for entry in event.entry.elements {
+            for StrictChange { field, value } in entry.changes.elements {
+                let is_whole = contents.add_value(&entry.id, &field, value?.tolerant());
+                if !is_whole || contents.is_partial {
+                    return None;
+                }
+            }
+        }
+        let is_whole = event.entry.is_whole && !contents.items.is_empty();
+        is_whole.then_some(contents)
+    }
+
+    fn read_tolerantly(body: &[u8]) -> Self {
+        let mut contents = Self::empty();
         let entries = parsed(body).map(|event| event.entry);
         let mut is_whole = entries.as_ref().is_some_and(|entries| entries.is_whole);
         for entry in entries.iter().flat_map(|entries| &entries.elements) {
@@ -102,23 +114,50 @@ impl EventContents {
         contents
     }
 
+    fn empty() -> Self {
+        Self {
+            class: Class::Other,
+            items: Vec::new(),
+            lanes: BTreeSet::new(),
+            fields: BTreeSet::new(),
+            senders: BTreeSet::new(),
+            time: None,
+            is_partial: false,
+        }
+    }
+
     /// True if the body as a whole is the only item, because the body is not in the Cloud API's form.
     pub(super) fn is_by_body(&self) -> bool {
         self.fields.is_empty()
     }
 
     fn add_change(&mut self, account: &str, change: &ItemChange<'_>) {
-        let text = change.value.map_or("null", RawValue::get);
         let read = change.read();
-        let mut is_whole = read.is_some();
+        let is_read = read.is_some();
+        self.is_partial |= !is_read;
         let value = read.unwrap_or_default();
+        let sender = value.number().filter(|number| !number.is_empty());
+        let is_whole = self.add_value(account, &change.field, value);
+        // An item without an id has the bytes of the change in the place of the id, and the lane of the field.
+        if !is_read || !is_whole {
+            let text = change.value.map_or("null", RawValue::get);
+            let field = change.field.as_bytes();
+            let item = Item::hashed("change", &[account.as_bytes(), field, text.as_bytes()]);
+            let owner = sender.as_deref().unwrap_or(account);
+            self.add(item, &format!("{owner}\n\n{}", &*change.field));
+        }
+    }
+
+    /// Adds the items of a change. Returns false for a change without items, or with one that has no id or another form.
+    fn add_value(&mut self, account: &str, field: &str, value: ItemValue<'_>) -> bool {
         let number = value.number();
         let is_unnamed = number.as_deref() == Some("");
-        self.is_partial |= !is_whole || is_unnamed || change.field.is_empty();
+        self.is_partial |= is_unnamed || field.is_empty();
         let sender = number.filter(|_| !is_unnamed);
-        self.fields.insert(change.field.to_string());
+        self.fields.insert(field.to_owned());
         self.senders.extend(sender.clone());
         let before = self.items.len();
+        let mut is_whole = true;
         let lists = [
             (value.messages, Class::Message, true),
             (value.message_echoes, Class::Message, false),
@@ -131,20 +170,14 @@ impl EventContents {
                     is_whole = false;
                     continue;
                 }
-                let mut item = update.item(class, sender.as_deref());
+                let mut item = Item::of(update, class, sender.as_deref());
                 item.is_received = is_received;
                 let user = item.users.first().map_or("", String::as_str);
                 let lane = format!("{}\n{user}", sender.as_deref().unwrap_or(account));
                 self.add(item, &lane);
             }
         }
-        // An item without an id has the bytes of the change in the place of the id, and the lane of the field.
-        if self.items.len() == before || !is_whole {
-            let field = change.field.as_bytes();
-            let item = Item::hashed("change", &[account.as_bytes(), field, text.as_bytes()]);
-            let owner = sender.as_deref().unwrap_or(account);
-            self.add(item, &format!("{owner}\n\n{}", &*change.field));
-        }
+        is_whole && self.items.len() > before
     }
 
     fn add(&mut self, item: Item, lane: &str) {
@@ -158,6 +191,28 @@ impl EventContents {
 }
 
 impl Item {
+    fn of(update: &Update<'_>, class: Class, sender: Option<&str>) -> Self {
+        let key = match class {
+            Class::Status => format!(
+                "status\n{}\n{}\n{}\n{}",
+                &*update.id,
+                &*update.status,
+                update.person().first().copied().unwrap_or_default(),
+                &*update.recipient_participant_id
+            ),
+            Class::Message | Class::Other => format!("message\n{}", &*update.id),
+        };
+        Self {
+            key,
+            id: update.id.to_string(),
+            is_received: false,
+            class,
+            sender: sender.map(str::to_owned),
+            users: update.person().into_iter().map(str::to_owned).collect(),
+            time: update.timestamp.parse().ok(),
+        }
+    }
+
     fn hashed(kind: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
@@ -176,143 +231,9 @@ impl Item {
     }
 }
 
-/// Parses an event. A body in another form has no entries. Returns `None` for an unreadable body, and for a body with
-/// more objects than a provider sends: a parsed object takes many times the length.
-fn parsed(body: &[u8]) -> Option<ItemEvent<'_>> {
-    let body = without_mark(body);
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Some(ItemEvent::default());
-    }
-    if has_more_objects(body, MAX_OBJECTS) {
-        return None;
-    }
-    serde_json::from_slice(body).ok()
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct ItemEvent<'a> {
-    entry: LenientList<ItemEntry<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct ItemEntry<'a> {
-    /// The id of the business account.
-    id: LenientText<'a>,
-    changes: LenientList<ItemChange<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct ItemChange<'a> {
-    field: LenientText<'a>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-}
-
-impl<'a> ItemChange<'a> {
-    /// Reads the value; `None` for a value of another form.
-    fn read(&self) -> Option<ItemValue<'a>> {
-        self.value.map_or(Some(ItemValue::default()), |value| {
-            serde_json::from_str(value.get()).ok()
-        })
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct ItemValue<'a> {
-    #[serde(borrow)]
-    metadata: Option<&'a RawValue>,
-    messages: LenientList<Update<'a>>,
-    message_echoes: LenientList<Update<'a>>,
-    statuses: LenientList<Update<'a>>,
-}
-
-impl ItemValue<'_> {
-    /// The id of the business's number: empty if unreadable, `None` for a change about no number.
-    fn number(&self) -> Option<String> {
-        let read = serde_json::from_str(self.metadata?.get());
-        let metadata: ItemMetadata<'_> = read.unwrap_or_default();
-        Some(metadata.phone_number_id.into_owned())
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct ItemMetadata<'a> {
-    phone_number_id: LenientText<'a>,
-}
-
-/// A message or a status, as far as repeats and lanes need.
-#[derive(Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Update<'a> {
-    id: LenientText<'a>,
-    status: LenientText<'a>,
-    timestamp: LenientText<'a>,
-    from: LenientText<'a>,
-    to: LenientText<'a>,
-    from_user_id: LenientText<'a>,
-    to_user_id: LenientText<'a>,
-    user_id: LenientText<'a>,
-    recipient_id: LenientText<'a>,
-    recipient_user_id: LenientText<'a>,
-    recipient_participant_id: LenientText<'a>,
-}
-
-impl Update<'_> {
-    fn item(&self, class: Class, sender: Option<&str>) -> Item {
-        let key = match class {
-            Class::Status => format!(
-                "status\n{}\n{}\n{}\n{}",
-                &*self.id,
-                &*self.status,
-                self.person().first().copied().unwrap_or_default(),
-                &*self.recipient_participant_id
-            ),
-            Class::Message | Class::Other => format!("message\n{}", &*self.id),
-        };
-        Item {
-            key,
-            id: self.id.to_string(),
-            is_received: false,
-            class,
-            sender: sender.map(str::to_owned),
-            users: self.person().into_iter().map(str::to_owned).collect(),
-            time: self.timestamp.parse().ok(),
-        }
-    }
-
-    /// The names of the person at the other end, the phone number first. A message that the business
-    /// sent has the person in `to`.
-    fn person(&self) -> Vec<&str> {
-        let names: [&str; 6] =
-            if !self.recipient_id.is_empty() || !self.recipient_user_id.is_empty() {
-                [
-                    &self.recipient_id,
-                    &self.recipient_user_id,
-                    &self.recipient_participant_id,
-                    "",
-                    "",
-                    "",
-                ]
-            } else if !self.to.is_empty() || !self.to_user_id.is_empty() {
-                [&self.to, &self.to_user_id, "", "", "", ""]
-            } else {
-                [&self.from, &self.from_user_id, &self.user_id, "", "", ""]
-            };
-        names.into_iter().filter(|name| !name.is_empty()).collect()
-    }
-}
-
-/// The bound on objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
-/// objects.
-const MAX_OBJECTS: usize = 32 * 1024;
-
 #[cfg(test)]
 mod tests {
+    use super::super::cloud_event::MAX_OBJECTS;
     use super::*;
 
     fn change(field: &str, value: &str) -> String {
@@ -540,6 +461,62 @@ mod tests {
             assert_eq!(contents.is_partial, is_partial, "{text:.200}");
             assert!(!contents.items.is_empty(), "{text:.200}");
         }
+    }
+
+    #[test]
+    fn a_strict_reader_finds_nothing_or_what_the_tolerant_reader_finds() {
+        let whole = message("a", "1");
+        let with =
+            |from: &str, to: &str| body(&[whole.replace(from, to), status("b", "sent", "2")]);
+        for (text, is_strict) in [
+            (body(std::slice::from_ref(&whole)), true),
+            (
+                body(&[whole.clone(), status("b", "read", "2"), message("c", "1")]),
+                true,
+            ),
+            (
+                format!("\u{feff} {}", body(std::slice::from_ref(&whole))),
+                true,
+            ),
+            (
+                with(r#""timestamp":"1749416383""#, r#""timestamp":1749416383"#),
+                true,
+            ),
+            (with(r#""messages":["#, r#""messages":[null,"#), true),
+            (
+                with(r#""text":{"#, r#""other":[[5]],"statuses":null,"text":{"#),
+                true,
+            ),
+            (with(NUMBER, r#""x":1"#), true),
+            (with(r#""messages":["#, r#""messages":[5,"#), false),
+            (with(r#""messages":["#, r#""messages":[[],"#), false),
+            (with(r#""id":"a","#, ""), false),
+            (with(r#""id":"a","#, r#""id":"a","id":"x","#), false),
+            (with(r#""id":"a","#, r#""id":"\ud800","#), false),
+            (with(r#""field":"messages""#, r#""field":5"#), true),
+            (with(r#""field":"messages""#, r#""field":null"#), false),
+            (with("106540352242922", ""), false),
+            (
+                body(&[whole.clone(), change("flows", r#"{"event":"x"}"#)]),
+                false,
+            ),
+            (body(&[whole.clone(), change("flows", "null")]), false),
+            (body(&[]), false),
+            (r#"{"entry":5}"#.to_owned(), false),
+            ("[]".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let strict = EventContents::read_strictly(text.as_bytes());
+            assert_eq!(strict.is_some(), is_strict, "{text}");
+            let tolerant = EventContents::read_tolerantly(text.as_bytes());
+            assert!(strict.is_none_or(|strict| strict == tolerant), "{text}");
+        }
+        let odd = body(&[whole.replace("caf", "\u{fffd}")]).into_bytes();
+        let not_utf_8 = odd
+            .iter()
+            .map(|byte| if *byte == 0xbf { 0xff } else { *byte });
+        let not_utf_8: Vec<_> = not_utf_8.collect();
+        assert!(EventContents::read_strictly(&not_utf_8).is_none());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 mod aging;
 mod answer;
 mod clock;
+mod cloud_event;
 mod committer;
 mod destination;
 mod error;
