@@ -8,8 +8,8 @@ use crate::upstream::UpstreamError;
 
 /// Returns the failure that the status of an application at `place` is; `None` for a success.
 pub(super) fn of_status(place: &str, status: StatusCode) -> Option<Failure> {
-    let reason = format!("{place} answers with status {}", status.as_u16());
     let (class, advice) = judged(status.as_u16())?;
+    let reason = format!("{place} answers with status {}", status.as_u16());
     Some(failure(class, status.as_u16(), reason, advice))
 }
 
