@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::rhythm::Rhythm;
+use crate::credential::SecretRole;
 use crate::traffic::{History, Minute, Outcome};
 
 /// The counters of every webhook. Clones share the families.
@@ -106,6 +107,8 @@ impl InboundMetrics {
         WebhookMetrics {
             webhook: Arc::clone(webhook),
             used: OnceLock::new(),
+            last_event: OnceLock::new(),
+            secrets: SecretUses::default(),
             traffic: Arc::clone(traffic),
             families: self.clone(),
         }
@@ -132,6 +135,8 @@ impl InboundMetrics {
 pub struct WebhookMetrics {
     webhook: Arc<str>,
     used: OnceLock<UsedWebhook>,
+    last_event: OnceLock<Gauge>,
+    secrets: SecretUses,
     traffic: Arc<Mutex<Traffic>>,
     families: InboundMetrics,
 }
@@ -144,6 +149,24 @@ struct UsedWebhook {
     repeats: Counter,
     forged: Counter,
     lag: Histogram,
+}
+
+/// The counts of genuine events by the role of the secret, each from the first use on.
+#[derive(Clone, Debug, Default)]
+struct SecretUses {
+    current: OnceLock<Counter>,
+    accepted: OnceLock<Counter>,
+    previous: OnceLock<Counter>,
+}
+
+impl SecretUses {
+    fn of(&self, role: SecretRole) -> &OnceLock<Counter> {
+        match role {
+            SecretRole::Current => &self.current,
+            SecretRole::Accepted => &self.accepted,
+            SecretRole::Previous => &self.previous,
+        }
+    }
 }
 
 impl WebhookMetrics {
@@ -171,10 +194,12 @@ impl WebhookMetrics {
     /// Takes note of the arrival of a genuine event.
     pub(super) fn seen(&self, now: Instant, wall: SystemTime) {
         let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let label = WebhookLabel {
-            webhook: self.webhook.to_string(),
-        };
-        let last = self.families.last_events.get_or_create(&label);
+        let last = self.last_event.get_or_init(|| {
+            let label = WebhookLabel {
+                webhook: self.webhook.to_string(),
+            };
+            self.families.last_events.get_or_create(&label).clone()
+        });
         last.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
         let mut traffic = self.traffic.lock();
         traffic.rhythm.event(now);
@@ -273,12 +298,15 @@ impl WebhookMetrics {
     }
 
     /// Counts a genuine event by the secret of the signature.
-    pub fn secret_used(&self, which: &'static str) {
-        let labels = SecretUseLabels {
-            webhook: self.webhook.to_string(),
-            which,
-        };
-        self.families.secrets.get_or_create(&labels).inc();
+    pub fn secret_used(&self, which: SecretRole) {
+        let counter = self.secrets.of(which).get_or_init(|| {
+            let labels = SecretUseLabels {
+                webhook: self.webhook.to_string(),
+                which: which.as_str(),
+            };
+            self.families.secrets.get_or_create(&labels).clone()
+        });
+        counter.inc();
     }
 }
 

@@ -245,7 +245,7 @@ impl Inbound {
             endpoint.metrics.answered("probe");
             return Ok(probe::answer(&mark, &endpoint.name));
         }
-        endpoint.metrics.secret_used(proof.which.as_str());
+        endpoint.metrics.secret_used(proof.which);
         endpoint.credential.note_match(proof.which);
         match proof.freshness(&self.nonces, SystemTime::now()) {
             Freshness::New => {}
