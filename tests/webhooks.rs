@@ -656,6 +656,29 @@ fn bodies_under_way_are_bounded() {
 }
 
 #[test]
+fn an_answered_event_takes_no_room_from_the_next() {
+    let application = application();
+    let keyside = configured(
+        &format!("forward = \"{}/\"", application.url()),
+        "max_in_flight = \"4MiB\"",
+    )
+    .start();
+    // Keyside takes note of each of these messages, which takes longer than the application needs for the bytes.
+    let messages: Vec<_> = (0..30_000)
+        .map(|n| format!(r#"{{"from":"1","id":"wamid.{n:060}"}}"#))
+        .collect();
+    let body = format!(
+        r#"{{"entry":[{{"id":"1","changes":[{{"field":"messages","value":{{"metadata":{{"phone_number_id":"1"}},"messages":[{}]}}}}]}}]}}"#,
+        messages.join(",")
+    );
+    assert!(body.len() > 2 << 20, "two such events are too many");
+    for _ in 0..4 {
+        let answer = keyside.event(&genuine(body.as_bytes()));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[test]
 fn a_path_matches_however_the_provider_encodes_it() {
     let application = application();
     let more = |path: &str| {

@@ -19,7 +19,7 @@ use crate::shared::SharedServer;
 /// The webhooks published by one load of the configuration.
 #[derive(Debug)]
 pub struct Generation {
-    endpoints: Vec<WebhookEndpoint>,
+    endpoints: Vec<Arc<WebhookEndpoint>>,
     by_path: HashMap<String, usize>,
     /// The bound on one body, in bytes.
     pub(super) max_body: u64,
@@ -81,7 +81,7 @@ impl Generation {
             .map(|(index, endpoint)| (endpoint.path.clone(), index))
             .collect();
         Self {
-            endpoints,
+            endpoints: endpoints.into_iter().map(Arc::new).collect(),
             by_path,
             max_body,
         }
@@ -89,7 +89,7 @@ impl Generation {
 
     /// Returns all webhooks.
     #[must_use]
-    pub fn endpoints(&self) -> &[WebhookEndpoint] {
+    pub fn endpoints(&self) -> &[Arc<WebhookEndpoint>] {
         &self.endpoints
     }
 
@@ -98,7 +98,7 @@ impl Generation {
     pub(super) fn find<'p>(
         &self,
         path: &'p str,
-    ) -> Option<(&WebhookEndpoint, Option<Cow<'p, str>>)> {
+    ) -> Option<(&Arc<WebhookEndpoint>, Option<Cow<'p, str>>)> {
         if let Some(index) = self.by_path.get(decoded(path)?.as_ref()) {
             return Some((self.endpoints.get(*index)?, None));
         }

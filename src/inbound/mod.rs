@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use futures_util::future::join;
 use http::request::Parts;
 use http::{Method, Request, Response, header};
 use http_body::Body as _;
@@ -88,7 +89,7 @@ pub struct Inbound {
 
 /// A request at a webhook, with everything known before the body is read.
 struct WebhookRequest<'a> {
-    endpoint: &'a WebhookEndpoint,
+    endpoint: &'a Arc<WebhookEndpoint>,
     /// The last segment of the path, decoded, for a webhook with a token in the path.
     token: Option<Cow<'a, str>>,
     head: &'a Parts,
@@ -155,7 +156,7 @@ impl Inbound {
         stir(arrived);
         let has_body = !body.is_end_stream();
         let found = generation.find(head.uri.path());
-        let endpoint = found.as_ref().map(|(endpoint, _)| *endpoint);
+        let endpoint = found.as_ref().map(|(endpoint, _)| Arc::as_ref(endpoint));
         let result = match found {
             Some((endpoint, token)) => {
                 let request = WebhookRequest {
@@ -272,19 +273,21 @@ impl Inbound {
     /// Hands an event to the application, or to the disk.
     async fn hand_on(
         &self,
-        endpoint: &WebhookEndpoint,
+        endpoint: &Arc<WebhookEndpoint>,
         event: &Event<'_>,
         span: &Span,
     ) -> Result<Response<AnswerBody>, InboundError> {
         match &endpoint.onward {
             Onward::Direct(delivery) => {
                 let body = &event.body;
-                received::take_note(endpoint, &self.sends, &self.recent, body, &self.turn);
-                let answer = delivery
-                    .deliver(event, &endpoint.headers, &self.memory, span)
-                    .await?;
-                endpoint.metrics.delivered();
-                Ok(answer)
+                let (sends, recent) = (&self.sends, &self.recent);
+                let noted = received::take_note(endpoint, sends, recent, body, &self.turn);
+                let delivered = delivery.deliver(event, &endpoint.headers, &self.memory, span);
+                let ((), answer) = join(noted, delivered).await;
+                if answer.is_ok() {
+                    endpoint.metrics.delivered();
+                }
+                answer
             }
             Onward::Spooled => {
                 let span = span.child("store", SpanKind::Producer);
@@ -298,7 +301,7 @@ impl Inbound {
     /// Puts an event on disk. Items already on disk stay as they are.
     async fn store(
         &self,
-        endpoint: &WebhookEndpoint,
+        endpoint: &Arc<WebhookEndpoint>,
         event: &Event<'_>,
     ) -> Result<Stored, InboundError> {
         let spool = self
@@ -324,7 +327,7 @@ impl Inbound {
                 );
             }
             let items = &stored.new;
-            received::take_note_of(endpoint, &self.sends, items, &event.body, &self.turn);
+            received::take_note_of(endpoint, &self.sends, items, &event.body, &self.turn).await;
         }
         Ok(stored)
     }

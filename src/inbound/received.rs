@@ -13,35 +13,33 @@ use tokio::sync::Semaphore;
 
 use super::body::Body;
 use super::generation::WebhookEndpoint;
-use super::metrics::WebhookMetrics;
 use super::recent::Recent;
 use crate::json::lenient::{LenientList, LenientText, has_more_objects, without_mark};
-use crate::limit::KeyedLimits;
 use crate::memory::SMALL;
 use crate::sends::{Digest16, Sends, StoredAnswer, callback_key};
-use crate::shared::SharedServer;
 use crate::spool::{Class, EventContents, Item};
 
 /// The limits, sends and metrics that the items of a webhook's events change.
 #[derive(Clone)]
 struct Notes {
-    /// The limits that received messages count against.
-    senders: Vec<Arc<KeyedLimits>>,
-    account: String,
-    shared: Option<Arc<SharedServer>>,
+    webhook: Arc<WebhookEndpoint>,
     sends: Arc<Sends>,
-    metrics: WebhookMetrics,
 }
 
 impl Notes {
-    fn new(webhook: &WebhookEndpoint, sends: &Arc<Sends>) -> Self {
+    fn new(webhook: &Arc<WebhookEndpoint>, sends: &Arc<Sends>) -> Self {
         Self {
-            senders: webhook.senders.clone(),
-            account: webhook.credential.name.clone(),
-            shared: webhook.shared.clone(),
+            webhook: Arc::clone(webhook),
             sends: Arc::clone(sends),
-            metrics: webhook.metrics.clone(),
         }
+    }
+
+    /// Takes note of an event. An item that came lately is known.
+    fn of_event(&self, body: &[u8], recent: &Recent) {
+        let mut items = EventContents::read(body).items;
+        items.retain(|item| recent.is_new(&self.webhook.name, &item.key));
+        self.arrived(&items, SystemTime::now());
+        self.settle(body);
     }
 
     /// Takes note of items that had not arrived before: counts received messages against the limit of the receiving
@@ -50,20 +48,25 @@ impl Notes {
         let is_status = |item: &&Item| item.class == Class::Status && !item.id.is_empty();
         let statuses = items.iter().filter(is_status);
         self.sends
-            .note_statuses(&self.account, statuses.map(|item| item.id.as_str()));
+            .note_statuses(self.account(), statuses.map(|item| item.id.as_str()));
         for (sender, ages) in received(items, now) {
-            for limits in &self.senders {
+            for limits in &self.webhook.senders {
                 limits.count_received(sender, &ages);
             }
         }
         if let Some(time) = items.iter().filter_map(|item| item.time).min() {
-            self.metrics.late(age(time, now));
+            self.webhook.metrics.late(age(time, now));
         }
+    }
+
+    /// The name of the credential.
+    fn account(&self) -> &str {
+        &self.webhook.credential.name
     }
 
     /// True if an event could settle a sent message of unknown outcome.
     fn listens(&self) -> bool {
-        self.shared.is_some() || self.sends.has_callback_keys()
+        self.webhook.shared.is_some() || self.sends.has_callback_keys()
     }
 
     /// Settles sent messages of unknown outcome. A body in another form than the Cloud API's has no effect.
@@ -72,46 +75,43 @@ impl Notes {
         if !self.listens() || memmem::find(body, CALLBACK).is_none() {
             return;
         }
-        let outcomes = known_outcomes(&self.account, &parsed(body));
+        let outcomes = known_outcomes(self.account(), &parsed(body));
         let notes = self.clone();
         tokio::spawn(async move {
             for (of, at, answer) in outcomes {
+                let shared = notes.webhook.shared.as_ref();
                 notes
                     .sends
-                    .settle_by_event(notes.shared.as_ref(), &notes.account, of, at, &answer)
+                    .settle_by_event(shared, notes.account(), of, at, &answer)
                     .await;
             }
         });
     }
 }
 
-/// Takes note of an event on its way to the application. An item that came lately is known.
+/// Takes note of an event on its way to the application: of a small event at once, and of a large one in its `turn`.
 ///
-/// Large bodies wait for their `turn`: parsing takes a copy of the body.
-pub(super) fn take_note(
-    webhook: &WebhookEndpoint,
+/// The provider is answered after that. A provider that sends one large event after the other would otherwise be refused for
+/// the memory of events that it has an answer to.
+pub(super) async fn take_note(
+    webhook: &Arc<WebhookEndpoint>,
     sends: &Arc<Sends>,
     recent: &Arc<Recent>,
     body: &Body,
     turn: &Arc<Semaphore>,
 ) {
-    let (body, length) = (body.clone(), body.len());
     let notes = Notes::new(webhook, sends);
-    let name = Arc::clone(&webhook.name);
+    if body.len() <= SMALL {
+        return notes.of_event(&body.whole(), recent);
+    }
     let recent = Arc::clone(recent);
-    let note = move || {
-        let whole = body.whole();
-        let mut items = EventContents::read(&whole).items;
-        items.retain(|item| recent.is_new(&name, &item.key));
-        notes.arrived(&items, SystemTime::now());
-        notes.settle(&whole);
-    };
-    in_turn(length, turn, note);
+    let body = body.clone();
+    in_turn(turn, move || notes.of_event(&body.whole(), &recent)).await;
 }
 
 /// Takes note of the new items of an event that is on disk.
-pub(super) fn take_note_of(
-    webhook: &WebhookEndpoint,
+pub(super) async fn take_note_of(
+    webhook: &Arc<WebhookEndpoint>,
     sends: &Arc<Sends>,
     items: &[Item],
     body: &Body,
@@ -119,23 +119,25 @@ pub(super) fn take_note_of(
 ) {
     let notes = Notes::new(webhook, sends);
     notes.arrived(items, SystemTime::now());
-    if notes.listens() {
-        let (body, length) = (body.clone(), body.len());
-        in_turn(length, turn, move || notes.settle(&body.whole()));
+    if !notes.listens() {
+        return;
     }
+    if body.len() <= SMALL {
+        return notes.settle(&body.whole());
+    }
+    let body = body.clone();
+    in_turn(turn, move || notes.settle(&body.whole())).await;
 }
 
-/// Works on a small body at once, and on a large one in turn, on a thread of its own: a batch of a thousand events has
-/// megabytes, and would hold up all requests.
-fn in_turn(length: usize, turn: &Arc<Semaphore>, work: impl FnOnce() + Send + 'static) {
-    if length <= SMALL {
-        return work();
-    }
+/// Works in turn, on a thread of its own, also if nobody waits for the end any more: a batch of a thousand events has
+/// megabytes, and would hold up all requests. One at a time: the work takes a copy of the body.
+async fn in_turn(turn: &Arc<Semaphore>, work: impl FnOnce() + Send + 'static) {
     let turn = Arc::clone(turn);
-    tokio::spawn(async move {
+    let working = tokio::spawn(async move {
         let _turn = turn.acquire_owned().await;
         tokio::task::spawn_blocking(work).await.ok();
     });
+    working.await.ok();
 }
 
 /// The ages of the received messages among items, by the id of the receiving number.
