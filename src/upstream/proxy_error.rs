@@ -38,6 +38,8 @@ pub enum ProxyFault {
     Malformed,
     /// The end of the connection before a whole answer.
     Closed,
+    /// A target or credentials with a byte that would end a line of the request early.
+    Unwritable,
 }
 
 impl ProxyFault {
@@ -65,8 +67,9 @@ impl ProxyFault {
                 "the proxy itself does not reach the host: its operators, or the provider's status page, may tell more"
             }
             Self::Refused(_) | Self::Malformed | Self::Closed => {
-                "check that the address is that of an HTTP proxy that takes CONNECT"
+                "check that the address is that of an HTTP proxy that accepts CONNECT"
             }
+            Self::Unwritable => "check the host of the upstream, and the user in the proxy's URL",
         }
     }
 }
@@ -100,6 +103,9 @@ impl fmt::Display for ProxyFailure {
             ProxyFault::Closed => write!(
                 f,
                 "closed the connection instead of opening the way to {target}"
+            ),
+            ProxyFault::Unwritable => f.write_str(
+                "is not asked: the host or the credentials have a character that no header can have",
             ),
         }
     }

@@ -1,11 +1,12 @@
 //! A tunnel through a proxy: CONNECT, RFC 9110, section 9.3.6.
 
-use http::StatusCode;
+use http::{Method, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use zeroize::Zeroizing;
 
+use super::outgoing::Outgoing;
 use super::proxy_error::ProxyFault;
-use super::request::USER_AGENT;
+use super::request::{RequestLine, USER_AGENT};
+use super::request_body::OutgoingBody;
 use crate::egress::Proxy;
 
 /// Asks a proxy for a tunnel to `target`, `HOST:PORT`. The name is the proxy's to resolve. Afterwards the stream leads to
@@ -18,8 +19,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let request = request(target, proxy.authorization());
+    if request.is_malformed {
+        return Err(ProxyFault::Unwritable);
+    }
     let sent = async {
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(request.head.as_slice()).await?;
         stream.flush().await
     };
     sent.await.map_err(|_| ProxyFault::Closed)?;
@@ -41,22 +45,16 @@ where
     }
 }
 
-fn request(target: &str, authorization: Option<&str>) -> Zeroizing<String> {
-    let length = 2 * target.len() + authorization.map_or(0, str::len) + ROOM_FOR_WORDS;
-    // With room for all of it, no copy of the credentials stays behind.
-    let mut request = Zeroizing::new(String::with_capacity(length));
-    for piece in ["CONNECT ", target, " HTTP/1.1\r\nHost: ", target] {
-        request.push_str(piece);
-    }
-    for piece in ["\r\nUser-Agent: ", USER_AGENT] {
-        request.push_str(piece);
-    }
+/// Writes the request for a tunnel, whose target is the authority alone.
+fn request(target: &str, authorization: Option<&str>) -> Outgoing {
+    let mut line = RequestLine::new(Method::CONNECT, OutgoingBody::empty());
+    line.target(target);
+    let mut head = line.headers(target);
+    head.header(&header::USER_AGENT, USER_AGENT);
     if let Some(authorization) = authorization {
-        request.push_str("\r\nProxy-Authorization: ");
-        request.push_str(authorization);
+        head.secret_header(&header::PROXY_AUTHORIZATION, authorization);
     }
-    request.push_str("\r\n\r\n");
-    request
+    head.finish()
 }
 
 /// Returns the status of an answer with a whole head; `None` for a partial head.
@@ -88,8 +86,6 @@ const FIRST_READ: usize = 1024;
 const MAX_HEAD: usize = 16 * 1024;
 /// The most headers of an answer.
 const MAX_HEADERS: usize = 64;
-/// The room for the words of a request around target and credentials.
-const ROOM_FOR_WORDS: usize = 160;
 
 #[cfg(test)]
 mod tests {
@@ -99,21 +95,35 @@ mod tests {
 
     #[test]
     fn a_request_names_the_target_and_has_credentials_only_for_the_proxy() {
-        let plain = "CONNECT graph.facebook.com:443 HTTP/1.1\r\nHost: graph.facebook.com:443\r\nUser-Agent: ";
-        let bare = request("graph.facebook.com:443", None);
-        assert!(
-            bare.starts_with(plain) && bare.ends_with("\r\n\r\n"),
-            "{}",
-            *bare
-        );
-        assert!(!bare.contains("Proxy-Authorization"));
-        let known = request("graph.facebook.com:443", Some("Basic dTpw"));
-        assert!(
-            known.contains("\r\nProxy-Authorization: Basic dTpw\r\n"),
-            "{}",
-            *known
-        );
-        assert!(known.capacity() >= known.len() && known.len() <= 2 * 22 + 10 + ROOM_FOR_WORDS);
+        let place = "graph.facebook.com:443";
+        let common =
+            format!("CONNECT {place} HTTP/1.1\r\nhost: {place}\r\nuser-agent: {USER_AGENT}\r\n");
+        for (authorization, header) in [
+            (None, ""),
+            (Some("Basic dTpw"), "proxy-authorization: Basic dTpw\r\n"),
+        ] {
+            let request = request(place, authorization);
+            let text = std::str::from_utf8(request.head.as_slice()).unwrap();
+            assert_eq!(text, format!("{common}{header}\r\n"));
+        }
+    }
+
+    #[test]
+    fn the_credentials_are_wiped() {
+        let mut request = request("a:443", Some("Basic dTpw"));
+        request.head.wipe();
+        let text = std::str::from_utf8(request.head.as_slice()).unwrap();
+        assert!(!text.contains("dTpw"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_target_that_would_end_its_line_is_not_sent() {
+        let proxy = Proxy::parse("http://proxy:3128").unwrap();
+        let (mut here, mut there) = duplex(1024);
+        let opened = open(&mut here, &proxy, "a:443 HTTP/1.1\r\nX: y").await;
+        assert_eq!(opened, Err(ProxyFault::Unwritable));
+        drop(here);
+        assert_eq!(there.read_buf(&mut Vec::new()).await.unwrap(), 0);
     }
 
     #[tokio::test]

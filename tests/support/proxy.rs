@@ -113,7 +113,7 @@ fn attend(
     let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
     let authorization = head
         .lines()
-        .find_map(|line| line.strip_prefix("Proxy-Authorization: "))
+        .find_map(|line| line.strip_prefix("proxy-authorization: "))
         .map(str::to_owned);
     heads.lock().expect("no test panics inside").push(head);
     match manner {
