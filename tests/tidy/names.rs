@@ -17,23 +17,49 @@ const ONE_IDEA: [&str; 6] = [
 
 #[test]
 fn no_two_rooms_have_a_type_of_one_name() {
-    let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for source in Source::all("src")
+    let mut places = places_of_types("src", |source| source.room().to_owned());
+    assert!(
+        places.len() > 1000,
+        "only {} types were found",
+        places.len()
+    );
+    places.retain(|name, _| !ONE_IDEA.contains(&name.as_str()));
+    must_be_unique(places);
+}
+
+/// The sandbox is small enough for names without repetition between its files.
+#[test]
+fn no_two_files_of_the_sandbox_have_a_type_of_one_name() {
+    let places = places_of_types("crates/sandbox/src", |source| source.module.join("::"));
+    assert!(places.len() > 100, "only {} types were found", places.len());
+    must_be_unique(places);
+}
+
+/// Returns the names of all types below `folder`, each with the places as `place_of` names them.
+fn places_of_types(
+    folder: &str,
+    place_of: fn(&Source) -> String,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in Source::all(folder)
         .iter()
         .filter(|source| !source.module.is_empty() && !is_of_tests(&source.module))
     {
         for name in types(&source.text) {
-            rooms
+            places
                 .entry(name.to_owned())
                 .or_default()
-                .insert(source.room().to_owned());
+                .insert(place_of(source));
         }
     }
-    assert!(rooms.len() > 1000, "only {} types were found", rooms.len());
-    rooms.retain(|name, rooms| rooms.len() > 1 && !ONE_IDEA.contains(&name.as_str()));
+    places
+}
+
+fn must_be_unique(mut places: BTreeMap<String, BTreeSet<String>>) {
+    places.retain(|_, places| places.len() > 1);
     assert!(
-        rooms.is_empty(),
-        "types of one name in several rooms: {rooms:#?}"
+        places.is_empty(),
+        "types of one name in several places: {places:#?}"
     );
 }
 

@@ -92,7 +92,11 @@ pub(crate) async fn profile(
     let set = call.state.numbers.profile(id).unwrap_or_default();
     let profile = Profile::new(&set);
     let fields = call.query.fields();
-    let profile = Selected::new(profile, fields.as_deref(), "messaging_product");
+    let profile = Selected::new(
+        BusinessProfile::new(&set),
+        fields.as_deref(),
+        "messaging_product",
+    );
     Ok(GraphJson::new(&Data { data: [profile] }))
 }
 
@@ -102,7 +106,7 @@ struct Data<T> {
 }
 
 #[derive(Serialize)]
-struct Profile {
+struct BusinessProfile {
     about: Value,
     address: Value,
     description: Value,
@@ -113,7 +117,7 @@ struct Profile {
     messaging_product: &'static str,
 }
 
-impl Profile {
+impl BusinessProfile {
     /// The profile with the values that a call has set, and samples for all other values.
     fn new(set: &Value) -> Self {
         let value = |name: &str, sample: Value| set.get(name).cloned().unwrap_or(sample);

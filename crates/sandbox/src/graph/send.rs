@@ -170,7 +170,7 @@ fn answer(message: &Message, body: &Value, wamid: &str) -> GraphJson {
             group_id = Some(id.as_str());
         }
     }
-    GraphJson::new(&Answer {
+    GraphJson::new(&SendAnswer {
         messaging_product: "whatsapp",
         contacts: [contact],
         messages: [SentMessage {
@@ -182,7 +182,7 @@ fn answer(message: &Message, body: &Value, wamid: &str) -> GraphJson {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct SendAnswer<'a> {
     messaging_product: &'a str,
     contacts: [Contact<'a>; 1],
     messages: [SentMessage<'a>; 1],

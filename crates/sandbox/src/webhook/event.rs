@@ -25,8 +25,8 @@ pub(super) struct Change {
 #[serde(untagged)]
 enum News {
     Message {
-        contacts: [Contact; 1],
-        messages: [Message; 1],
+        contacts: [UserContact; 1],
+        messages: [UserMessage; 1],
     },
     Status {
         statuses: [Status; 1],
@@ -36,14 +36,14 @@ enum News {
 impl Change {
     /// A message that a user wrote to the number `sender`.
     pub(super) fn message(from: &str, sender: &str, content: Content) -> Self {
-        let contact = Contact {
-            profile: Profile {
+        let contact = UserContact {
+            profile: UserProfile {
                 name: "Sandbox User",
             },
             wa_id: from.to_owned(),
             user_id: user_id(from),
         };
-        let message = Message {
+        let message = UserMessage {
             from: from.to_owned(),
             from_user_id: user_id(from),
             id: ids::wamid(from),
@@ -90,7 +90,7 @@ impl Change {
             code,
             title,
             message: title,
-            error_data: ErrorData { details },
+            error_data: StatusErrorData { details },
             href: "https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes/",
         };
         let mut status = Status::new(recipient, wamid, "failed");
@@ -179,19 +179,19 @@ struct Metadata {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Contact {
-    profile: Profile,
+struct UserContact {
+    profile: UserProfile,
     wa_id: String,
     user_id: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Profile {
+struct UserProfile {
     name: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Message {
+struct UserMessage {
     from: String,
     from_user_id: String,
     id: String,
@@ -233,7 +233,7 @@ impl Content {
     pub(super) fn button(id: String, title: String) -> Self {
         Self::Interactive(Interactive {
             kind: "button_reply",
-            reply: Reply::ButtonReply { id, title },
+            reply: UserChoice::ButtonReply { id, title },
         })
     }
 
@@ -241,7 +241,7 @@ impl Content {
     pub(super) fn list(id: String, title: String) -> Self {
         Self::Interactive(Interactive {
             kind: "list_reply",
-            reply: Reply::ListReply { id, title },
+            reply: UserChoice::ListReply { id, title },
         })
     }
 
@@ -268,12 +268,12 @@ pub(super) struct Interactive {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(flatten)]
-    reply: Reply,
+    reply: UserChoice,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Reply {
+enum UserChoice {
     ButtonReply { id: String, title: String },
     ListReply { id: String, title: String },
 }
@@ -317,12 +317,12 @@ struct StatusError {
     code: i64,
     title: &'static str,
     message: &'static str,
-    error_data: ErrorData,
+    error_data: StatusErrorData,
     href: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct ErrorData {
+struct StatusErrorData {
     details: &'static str,
 }
 
