@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::argument::ArgumentError;
 use crate::audit::{VerifiedFiles, verify};
 use crate::json::words::counted;
 
@@ -29,11 +30,11 @@ enum AuditCommand {
 }
 
 /// Reads the hash of a line.
-fn line_hash(text: &str) -> Result<String, &'static str> {
+fn line_hash(text: &str) -> Result<String, ArgumentError> {
     let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hash
         .then(|| text.to_ascii_lowercase())
-        .ok_or("expected 64 hexadecimal digits, as an earlier check and the log print them")
+        .ok_or(ArgumentError::LineHash)
 }
 
 /// Prints the number of lines and the last hash, or the first break of the chain.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::argument::ArgumentError;
 use crate::document::shown_place;
 
 /// Asks the admin listener at `address` (`HOST:PORT`, a pasted URL such as `http://HOST:PORT/status`, or `unix:/path`), and
@@ -24,6 +25,20 @@ pub(super) fn ask(address: &str, method: &str, path: &str) -> Result<(u16, Value
     Ok(answer)
 }
 
+/// Asks the admin listener at `address` for the status; `query` is empty or begins with `?`.
+///
+/// # Errors
+/// No answer of a sidecar, or an answer without a status.
+pub(super) fn ask_status(address: &str, query: &str) -> Result<Value, NoStatus> {
+    match ask(address, "GET", &format!("/status{query}"))? {
+        (200, status) => Ok(status),
+        (code, _) => Err(NoStatus::Code {
+            address: shown_place(address).to_owned(),
+            code,
+        }),
+    }
+}
+
 /// True if the listener at `address` tells the status of a sidecar, or is too busy to tell.
 fn is_admin(address: &str) -> bool {
     match exchange_with(address, "GET", SHORT_STATUS) {
@@ -37,7 +52,7 @@ fn exchange_with(address: &str, method: &str, path: &str) -> Result<(u16, Value)
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );
-    let answer = match address.strip_prefix("unix:") {
+    let exchanged = match address.strip_prefix("unix:") {
         Some(path) => UnixStream::connect(path).and_then(|stream| {
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             exchange(stream, &request)
@@ -47,18 +62,12 @@ fn exchange_with(address: &str, method: &str, path: &str) -> Result<(u16, Value)
             exchange(stream, &request)
         }),
     };
-    // A sidecar that ends cuts an answer short, and so does a listener with another protocol.
-    let answer = answer.and_then(|answer| {
-        if answer.is_empty() {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT))
-        } else {
-            Ok(answer)
-        }
-    });
-    let answer = answer.map_err(|source| ClientError::Connection {
-        address: shown_place(address).to_owned(),
-        source,
-    })?;
+    let answer = exchanged
+        .and_then(whole)
+        .map_err(|source| ClientError::Connection {
+            address: shown_place(address).to_owned(),
+            source,
+        })?;
     parse(&answer).ok_or_else(|| ClientError::NotKeyside(shown_place(address).to_owned()))
 }
 
@@ -66,7 +75,7 @@ fn exchange_with(address: &str, method: &str, path: &str) -> Result<(u16, Value)
 ///
 /// # Errors
 /// If nothing could listen at the address.
-pub(super) fn admin_address(text: &str) -> Result<String, &'static str> {
+pub(super) fn admin_address(text: &str) -> Result<String, ArgumentError> {
     let is_address = match text.strip_prefix("unix:") {
         Some(path) => !path.is_empty(),
         None => host_of(text)
@@ -75,13 +84,23 @@ pub(super) fn admin_address(text: &str) -> Result<String, &'static str> {
     };
     is_address
         .then(|| text.to_owned())
-        .ok_or("expected HOST:PORT or unix:/path")
+        .ok_or(ArgumentError::AdminAddress)
 }
 
 /// Returns host and port of an address that may be a URL.
 fn host_of(address: &str) -> &str {
     let rest = address.strip_prefix("http://").unwrap_or(address);
     rest.split_once('/').map_or(rest, |(host, _)| host)
+}
+
+/// Refuses an empty answer: a sidecar that ends cuts an answer short, and so does a listener with
+/// another protocol.
+fn whole(answer: Vec<u8>) -> io::Result<Vec<u8>> {
+    if answer.is_empty() {
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT))
+    } else {
+        Ok(answer)
+    }
 }
 
 fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {
@@ -129,6 +148,43 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
+
+/// The reason why a sidecar has no status to show.
+#[derive(Debug)]
+pub(super) enum NoStatus {
+    /// The admin listener cannot be asked.
+    NoAnswer(ClientError),
+    /// The admin listener answers with another status code than 200.
+    Code { address: String, code: u16 },
+}
+
+impl fmt::Display for NoStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer(error) => fmt::Display::fmt(error, f),
+            Self::Code { address, code } => write!(
+                f,
+                "the sidecar at {address} answered {code} instead of its status; ask again, and look into its log if \
+                 it answers the same"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NoStatus {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoAnswer(error) => Some(error),
+            Self::Code { .. } => None,
+        }
+    }
+}
+
+impl From<ClientError> for NoStatus {
+    fn from(error: ClientError) -> Self {
+        Self::NoAnswer(error)
+    }
+}
 
 /// The reason for which a connection without an answer tells nothing.
 const CUT: &str = "the connection ended before the answer";

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use http::request::Parts;
 use http::{Method, Request, Uri};
 
+use super::argument::ArgumentError;
 use super::client::admin_address;
 use super::config::ConfigArgs;
 use super::fate::rows_of_sidecar;
@@ -46,15 +47,15 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
         Ok(live) => live,
         Err(exit) => return exit,
     };
-    let body = match args.body.as_ref().map(std::fs::read_to_string).transpose() {
-        Ok(body) => body,
+    let text = match args.body.as_ref().map(std::fs::read_to_string).transpose() {
+        Ok(text) => text,
         Err(error) => {
             let path = args.body.unwrap_or_default().display().to_string();
             complain!("keyside: --body: {}: {error}", shown_place(&path));
             return ExitCode::FAILURE;
         }
     };
-    let body = body.as_deref();
+    let body = text.as_deref();
     if let Some(webhook) = webhook_at(&live, args.path.path()) {
         say!("{}", shown_request(&args.method, &args.path));
         print_row(
@@ -70,15 +71,15 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
         return ExitCode::FAILURE;
     };
     say!("{}", shown_request(&args.method, &args.path));
-    let contents = judge(&live, &parts).and_then(|permit| contents_of(&permit, &parts, body));
-    let contents = match contents {
+    let contents = match judge(&live, &parts).and_then(|permit| contents_of(&permit, &parts, body))
+    {
         Ok(contents) => contents,
         Err(denied) => {
             print_denied(&denied, &args.path);
             return ExitCode::FAILURE;
         }
     };
-    match judge(&live, &parts).and_then(|permit| with_senders(permit, &contents, body.is_some())) {
+    match judge(&live, &parts).and_then(|permit| with_senders(permit, &contents, body)) {
         Ok(permit) => {
             let subject = subject(&permit, &contents);
             print_permit(
@@ -102,12 +103,12 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
 }
 
 /// Reads a path, or a whole URL.
-fn target_of(text: &str) -> Result<Uri, &'static str> {
+fn target_of(text: &str) -> Result<Uri, ArgumentError> {
     let is_target = text.starts_with('/') || text.contains("://");
-    let target = text.parse().ok().filter(|_| is_target);
-    target.ok_or(
-        "expected a path such as /v23.0/1055/messages, or a whole URL with http:// or https://",
-    )
+    text.parse()
+        .ok()
+        .filter(|_| is_target)
+        .ok_or(ArgumentError::Target)
 }
 
 /// Returns the first address of the admin listener of a configuration.
@@ -175,15 +176,12 @@ fn contents_of<'l>(
 fn with_senders<'l>(
     permit: Permit<'l>,
     contents: &'l Contents,
-    has_body: bool,
+    body: Option<&str>,
 ) -> Result<Permit<'l>, Denied<'l>> {
-    if !has_body && permit.request.limited {
-        return Ok(permit);
-    }
-    let permit = if has_body {
-        permit.decided_by(contents.pattern)
-    } else {
-        permit
+    let permit = match body {
+        Some(_) => permit.decided_by(contents.pattern),
+        None if permit.request.limited => return Ok(permit),
+        None => permit,
     };
     permit
         .with_senders(&contents.senders)

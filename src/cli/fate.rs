@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::ask;
+use super::client::{NoStatus, ask_status};
 use crate::admin::problems::{ProblemLine, of_checked, of_routes};
 use crate::admin::status::route_settings;
 use crate::json::words::{list, rate, text};
@@ -42,7 +42,7 @@ fn ask_sidecar(
     subject: &LimitSubject<'_>,
     recipient: Option<&str>,
     admin: &str,
-) -> Result<Value, String> {
+) -> Result<Value, NoStatus> {
     let object = match subject {
         LimitSubject::Administration(object) => Some(*object),
         LimitSubject::Operation(key) => Some(key.as_str()),
@@ -60,11 +60,7 @@ fn ask_sidecar(
             query.extend(query::encode(value));
         }
     }
-    match ask(admin, "GET", &format!("/status?{query}")) {
-        Ok((200, status)) => Ok(status),
-        Ok((status, _)) => Err(format!("the sidecar at {admin} answers {status}")),
-        Err(error) => Err(error.to_string()),
-    }
+    ask_status(admin, &format!("?{query}"))
 }
 
 /// Returns the route of the request in the status of a sidecar.
@@ -95,7 +91,7 @@ fn now(permit: &Permit<'_>, subject: &LimitSubject<'_>, status: &Value, admin: &
     };
     std::iter::once(outcome)
         .chain(lost)
-        .chain(problems)
+        .chain(problems.into_iter().map(|problem| problem.text))
         .collect::<Vec<_>>()
         .join(joint)
 }

@@ -13,6 +13,7 @@ use config::ConfigArgs;
 #[macro_use]
 mod output;
 
+mod argument;
 mod audit;
 mod ca;
 mod check;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{ClientError, admin_address, ask};
+use super::client::{NoStatus, admin_address, ask_status};
 use super::credentials;
 use super::events::print_spool;
 use super::problems;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
         .iter()
         .map(|admin| Sidecar {
             admin,
-            status: ask_status(admin),
+            status: ask_status(admin, ""),
         })
         .collect();
     if let Err(problem) = keep_asked(&mut sidecars, &args.names) {
@@ -83,34 +83,6 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    }
-}
-
-fn ask_status(admin: &str) -> Result<Value, NoStatus> {
-    match ask(admin, "GET", "/status") {
-        Ok((200, status)) => Ok(status),
-        Ok((code, _)) => Err(NoStatus::Code {
-            address: shown_place(admin).to_owned(),
-            code,
-        }),
-        Err(error) => Err(NoStatus::NoAnswer(error)),
-    }
-}
-
-/// The reason why a sidecar has no status to show.
-enum NoStatus {
-    /// The admin listener cannot be asked.
-    NoAnswer(ClientError),
-    /// The admin listener answers with another status code than 200.
-    Code { address: String, code: u16 },
-}
-
-impl fmt::Display for NoStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer(error) => fmt::Display::fmt(error, f),
-            Self::Code { address, code } => write!(f, "the sidecar at {address} answered {code}"),
-        }
     }
 }
 

@@ -68,7 +68,7 @@ pub use dialect::{
     public_key_of_seed,
 };
 pub use options::{AccountStanding, Options, ThrottleStatus, ThrottleStatusError};
-pub use store::attempt::Attempt;
+pub use store::attempt::{Attempt, AttemptResult};
 pub use store::record::Accepted;
 pub use tls::CertificateError;
 pub use webhook::{App, CallbackError, Signing, SubscribeError};

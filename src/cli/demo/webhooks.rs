@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use keyside_sandbox::{App, Attempt, Sandbox, Signing, new_app_secret};
+use keyside_sandbox::{App, Attempt, AttemptResult, Sandbox, Signing, new_app_secret};
 use tokio::time::{Instant, sleep};
 
 use super::DemoResult;
@@ -156,8 +156,8 @@ impl AttemptsBefore {
 /// Returns the status of an attempt, or the reason for having none.
 fn result(attempt: &Attempt) -> String {
     match &attempt.result {
-        Ok(status) => status.to_string(),
-        Err(error) => error.clone(),
+        AttemptResult::Answered(status) => status.to_string(),
+        AttemptResult::Unanswered(reason) => reason.clone(),
     }
 }
 

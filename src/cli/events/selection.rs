@@ -4,6 +4,7 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
 use super::client::Query;
 use super::moment::{EventTime, moment};
+use crate::cli::argument::ArgumentError;
 
 /// The conditions of a selection, all together.
 #[derive(Debug, clap::Args)]
@@ -55,19 +56,17 @@ impl Selection {
 }
 
 /// Reads the name of a person: an empty name, or one without a digit or letter, names nobody.
-pub(super) fn person(text: &str) -> Result<String, &'static str> {
+pub(super) fn person(text: &str) -> Result<String, ArgumentError> {
     let is_named = text.contains(char::is_alphanumeric);
     is_named
         .then(|| text.to_owned())
-        .ok_or("expected a phone number or a user id")
+        .ok_or(ArgumentError::Person)
 }
 
 /// Reads the id of an event.
-pub(super) fn event_id(text: &str) -> Result<String, &'static str> {
+pub(super) fn event_id(text: &str) -> Result<String, ArgumentError> {
     let is_id = text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id
-        .then(|| text.to_owned())
-        .ok_or("expected 32 hexadecimal digits, as in `Keyside-Event-Id`")
+    is_id.then(|| text.to_owned()).ok_or(ArgumentError::EventId)
 }
 
 /// The length of an id.

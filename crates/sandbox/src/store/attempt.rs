@@ -17,10 +17,19 @@ pub struct Attempt {
     pub attempt: u32,
     /// The secret behind the signature: `new`, or `old` after a change of the secret.
     pub secret: &'static str,
-    /// The status of the answer, or the reason for having none.
-    pub result: Result<u16, String>,
+    /// The answer, or the reason for having none.
+    pub result: AttemptResult,
     /// The time until the answer or the failure.
     pub took: Duration,
+}
+
+/// The result of an attempt.
+#[derive(Clone, Debug)]
+pub enum AttemptResult {
+    /// An answer with this status code.
+    Answered(u16),
+    /// No answer; the reason, for people.
+    Unanswered(String),
 }
 
 /// The most recent attempts, oldest first.
@@ -64,14 +73,18 @@ pub(crate) struct AttemptRow<'a> {
 
 impl<'a> From<&'a Attempt> for AttemptRow<'a> {
     fn from(attempt: &'a Attempt) -> Self {
+        let (status, error) = match &attempt.result {
+            AttemptResult::Answered(status) => (Some(*status), None),
+            AttemptResult::Unanswered(reason) => (None, Some(reason.as_str())),
+        };
         Self {
             event: attempt.event,
             app: &attempt.app,
             attempt: attempt.attempt,
             secret: attempt.secret,
             took_ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
-            status: attempt.result.as_ref().ok().copied(),
-            error: attempt.result.as_ref().err().map(String::as_str),
+            status,
+            error,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::clock::unix_time;
 use crate::dialect::{Dialect, EventSigning, EventToSign, HeaderLines};
 use crate::ids;
 use crate::magic::Magic;
-use crate::store::attempt::{Attempt, Attempts};
+use crate::store::attempt::{Attempt, AttemptResult, Attempts};
 
 use app::MAX_APPS;
 use callback::Callback;
@@ -234,9 +234,10 @@ impl Webhooks {
                 app: app.name.clone(),
                 attempt,
                 secret: delivery.secret_name,
-                result: answer
-                    .map(|(status, _)| status.as_u16())
-                    .map_err(|error| error.to_string()),
+                result: match answer {
+                    Ok((status, _)) => AttemptResult::Answered(status.as_u16()),
+                    Err(error) => AttemptResult::Unanswered(error.to_string()),
+                },
                 took: start.elapsed(),
             });
             if is_delivered || attempt == delivery.attempts {
