@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::rotate::{EARLY, RotateArgs, RotateFailure, check_exchange, named, say_found, worker};
+use super::resume::say_found;
+use super::rotate::{EARLY, RotateArgs, RotateFailure, check_exchange, named, worker};
 use super::sidecars::{holders, sends_with};
 use crate::audit::Audit;
 use crate::credential::source::{PlaceError, SecretPlace};

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::client::admin_address;
 use super::config::ConfigArgs;
-use super::rotate::{
-    RotateFailure, fail, open_audit, report, say_found, say_wait, use_everywhere, worker,
-};
+use super::resume::{say_found, say_wait};
+use super::rotate::{RotateFailure, fail, open_audit, report, use_everywhere, worker};
 use super::sidecars::{DEFAULT_ADMIN, first_success, holders};
 use crate::audit::Audit;
 use crate::reload::Live;

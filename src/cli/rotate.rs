@@ -1,16 +1,14 @@
 //! `keyside rotate`: puts a new secret in the place of an old one, step by step.
 
-use std::fmt;
-use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::client::admin_address;
 use super::config::ConfigArgs;
 use super::dry_run::dry_run;
+use super::new_secret::{UnusableSecret, new_secret, read_new};
+use super::resume::{Resume, resume};
 use super::sidecars::{
     DEFAULT_ADMIN, NotInUse, accepts, bring_into_use, first_success, holders, must_not_fall_back,
     sends_with,
@@ -18,16 +16,12 @@ use super::sidecars::{
 use super::strays::Strays;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
-use crate::config::{Reference, ReferenceError};
-use crate::credential::source::{SecretPlace, SourceError, read_all};
-use crate::json::words::moment;
 use crate::reload::Live;
 use crate::rotation::{
-    Author, Finished, JournalPlace, LeftProgram, Obstacle, Record, Replacement, Resumed, Rotation,
-    RotationError, RotationIntent, RotationTarget, RotationWorker, UNKNOWN_TOKEN,
+    Author, Finished, JournalPlace, Obstacle, Rotation, RotationError, RotationTarget,
+    RotationWorker,
 };
-use crate::secret::{Fingerprint, Secret, SecretError};
-use crate::units::Written;
+use crate::secret::{Fingerprint, Secret};
 
 /// The options of `keyside rotate`.
 #[derive(Debug, clap::Args)]
@@ -48,12 +42,6 @@ pub(super) struct RotateArgs {
     /// Find out what can be found out, and change nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// The source of a new secret that a user gives.
-enum NewSecret {
-    StandardInput,
-    Reference(Reference),
 }
 
 /// A failure of the command, as a message.
@@ -110,34 +98,6 @@ pub(super) fn fail(problem: &(dyn std::error::Error + 'static)) -> ExitCode {
     }
 }
 
-/// A new secret that cannot be read, or that cannot be a secret.
-#[derive(Debug)]
-enum UnusableSecret {
-    /// Standard input has more bytes than a secret.
-    TooLong,
-    /// Standard input cannot be a secret.
-    StandardInput(SecretError),
-    /// The reference gives no secret.
-    Source(Reference, SourceError),
-    /// The reading of the reference was given up.
-    NotRead(Reference),
-}
-
-impl fmt::Display for UnusableSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the new secret: ")?;
-        match self {
-            Self::TooLong => f.write_str("standard input has more than a secret can have"),
-            Self::StandardInput(error) => write!(f, "standard input: {error}"),
-            Self::Source(reference, error) => write!(f, "{reference}: {error}"),
-            Self::NotRead(reference) => write!(f, "{reference}: was not read"),
-        }?;
-        f.write_str("; nothing was changed")
-    }
-}
-
-impl std::error::Error for UnusableSecret {}
-
 /// Opens the audit file of the configuration. A rotation that cannot be recorded does not begin.
 pub(super) fn open_audit(live: &Live) -> Result<Audit, ExitCode> {
     let audit = Audit::start(AuditMetrics::default());
@@ -166,70 +126,6 @@ pub(super) fn worker(command: &str, audit: &Audit) -> RotationWorker {
         author: Author::Command,
         name: format!("keyside {command}, uid {user}"),
         audit: audit.clone(),
-    }
-}
-
-/// Checks the options, and returns the source of the new secret.
-fn new_secret(args: &RotateArgs) -> Result<Option<NewSecret>, NotAReference> {
-    if let Some(place) = &args.place {
-        SecretPlace::parse(place).map_err(NotAReference::Place)?;
-    }
-    match args.new.as_deref() {
-        None => Ok(None),
-        Some("-") => Ok(Some(NewSecret::StandardInput)),
-        Some(text) => {
-            let reference = text.parse().map_err(NotAReference::New)?;
-            Ok(Some(NewSecret::Reference(reference)))
-        }
-    }
-}
-
-/// An option whose value is no reference. No message repeats the value: a secret may stand in its place.
-#[derive(Debug)]
-enum NotAReference {
-    /// The value of `--place`.
-    Place(ReferenceError),
-    /// The value of `--new`.
-    New(ReferenceError),
-}
-
-impl fmt::Display for NotAReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Place(error) => write!(f, "--place: {error}"),
-            Self::New(error) => write!(f, "--new: {error}, or - for standard input"),
-        }
-    }
-}
-
-impl std::error::Error for NotAReference {}
-
-/// Reads the new secret that a user gives.
-async fn read_new(
-    source: Option<NewSecret>,
-    live: &Live,
-) -> Result<Option<Arc<Secret>>, RotateFailure> {
-    match source {
-        None => Ok(None),
-        Some(NewSecret::StandardInput) => {
-            let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET + 1));
-            let limit = MAX_SECRET as u64 + 1;
-            std::io::stdin().take(limit).read_to_end(&mut bytes)?;
-            if bytes.len() > MAX_SECRET {
-                return Err(UnusableSecret::TooLong.into());
-            }
-            let secret = Secret::parse_text_or_pem(bytes).map_err(UnusableSecret::StandardInput)?;
-            Ok(Some(Arc::new(secret)))
-        }
-        Some(NewSecret::Reference(reference)) => {
-            let mut read = read_all([reference.clone()].into(), &live.managers).await;
-            let found = read.findings.remove(&reference);
-            match found {
-                Some(Ok(found)) => Ok(Some(found.secret)),
-                Some(Err(error)) => Err(UnusableSecret::Source(reference, error).into()),
-                None => Err(UnusableSecret::NotRead(reference).into()),
-            }
-        }
     }
 }
 
@@ -354,11 +250,11 @@ async fn finish(
         return Err(rotation.unfinished(Obstacle::NotInUse).into());
     };
     if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
-        let obstacle = Obstacle::Sidecar(problem.to_string());
+        let not_in_use = Obstacle::Sidecar(problem.to_string());
         let Some(old) = rotation.old() else {
-            return Err(rotation.unfinished(obstacle).into());
+            return Err(rotation.unfinished(not_in_use).into());
         };
-        let obstacle = rotation.write_old(obstacle).await?;
+        let obstacle = rotation.write_old(not_in_use).await?;
         // Sidecars that have the new secret already read the old one again, before the new one ends.
         for admin in &args.admin {
             bring_into_use(admin, &rotation.target, old, Duration::ZERO).ok();
@@ -369,20 +265,8 @@ async fn finish(
     end_old(args, rotation, kept, strays).await
 }
 
-/// The rest of a cut-off rotation whose new secret is in place. Nothing is written back: the old secret may be dead by now.
-async fn go_on(
-    args: &RotateArgs,
-    rotation: &mut Rotation<'_>,
-    kept: Fingerprint,
-    strays: Strays,
-) -> Result<(), RotateFailure> {
-    use_everywhere(&args.admin, rotation, kept)
-        .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem.to_string())))?;
-    end_old(args, rotation, kept, strays).await
-}
-
 /// Proves the new secret, which sidecars use, and ends the old one.
-async fn end_old(
+pub(super) async fn end_old(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
     kept: Fingerprint,
@@ -475,157 +359,8 @@ pub(super) fn report(finished: &Finished) {
 }
 
 /// Returns the advice for a secret that no rotation ends.
-fn deletion(provider: &str) -> String {
+pub(super) fn deletion(provider: &str) -> String {
     format!("delete it in the dashboard of {provider}, once no other program uses it")
-}
-
-/// The next step after a rotation that was cut off was taken up.
-enum Resume {
-    /// The rotation that was asked for is at its end.
-    Done,
-    /// The rotation that was asked for begins.
-    Begin,
-}
-
-/// Goes on with a rotation that was cut off.
-async fn resume(
-    args: &RotateArgs,
-    live: &Live,
-    new: Option<&Arc<Secret>>,
-    audit: &Audit,
-) -> Result<Resume, RotateFailure> {
-    let target = RotationTarget::find(live, &args.name, args.place.as_deref())
-        .map_err(RotationError::Unchanged)?;
-    let place = JournalPlace::of(live, &target)?;
-    let mut rotation = Rotation::open(live, target, place, worker("rotate", audit)).await?;
-    let Some(record) = rotation.record() else {
-        return Ok(Resume::Begin);
-    };
-    say_found(&record, "going on with it");
-    say_wait(&rotation);
-    if let Some(new) = new
-        && let Some(given) = given_up(args, &rotation, &record, new).await?
-        && replace_new(args, &mut rotation, given, new).await? == Replacement::Placed
-    {
-        return Ok(Resume::Done);
-    }
-    match rotation.resume(RotationIntent::Finish).await? {
-        Resumed::NothingLeft => {
-            say!("   the earlier rotation left no secret to place or to revoke: a new one begins");
-            Ok(Resume::Begin)
-        }
-        Resumed::ExchangeLost => {
-            say!("   the exchange was cut off: {UNKNOWN_TOKEN}. A new rotation begins");
-            Ok(Resume::Begin)
-        }
-        Resumed::Placed(kept) => {
-            say!("3. {kept} is in {}", rotation.target.place);
-            let strays = Strays::find(&args.admin, &rotation);
-            go_on(args, &mut rotation, kept, strays.without(&record)).await?;
-            let is_other = new.is_some_and(|new| new.fingerprint() != kept);
-            // A renewal that waited for its overlap is not the rotation that the user asks for.
-            Ok(match record.author {
-                Author::Command if !is_other => Resume::Done,
-                _ => Resume::Begin,
-            })
-        }
-    }
-}
-
-/// Announces the wait for a program.
-pub(super) fn say_wait(rotation: &Rotation<'_>) {
-    let Some(program) = rotation.left_program() else {
-        return;
-    };
-    let longest = Written(Duration::from_secs(program.wait().as_secs() + 1));
-    let then = match program {
-        LeftProgram::Running(..) => "which is killed then",
-        LeftProgram::Unseen(_) => {
-            "which runs elsewhere or has ended: end it by hand if it runs for longer"
-        }
-    };
-    say!("   waiting {longest} for the end of the program that writes the secret, {then}");
-}
-
-/// Returns the new secret of an earlier rotation if the secret given now takes its part: nothing proves the earlier secret.
-///
-/// # Errors
-/// If a sidecar that does not answer may have sent with the earlier secret.
-async fn given_up(
-    args: &RotateArgs,
-    rotation: &Rotation<'_>,
-    record: &Record,
-    new: &Secret,
-) -> Result<Option<Fingerprint>, RotationError> {
-    let Some(given) = record.replaceable(new) else {
-        return Ok(None);
-    };
-    let shown = given.fingerprint().of_random_key();
-    if first_success(&args.admin, &rotation.target, shown, Duration::ZERO).is_some() {
-        return Ok(None);
-    }
-    let mut is_sent_everywhere = true;
-    for admin in &args.admin {
-        match sends_with(admin, &rotation.target, shown) {
-            Err(silent @ NotInUse::NoAnswer(_)) => {
-                return Err(rotation.unfinished(Obstacle::Sidecar(silent.to_string())));
-            }
-            sent => is_sent_everywhere &= sent.is_ok(),
-        }
-    }
-    let is_good = is_sent_everywhere && rotation.proves(given).await?;
-    Ok((!is_good).then_some(shown))
-}
-
-/// Ends an earlier rotation with the secret given now, unless somebody else has written a secret meanwhile.
-async fn replace_new(
-    args: &RotateArgs,
-    rotation: &mut Rotation<'_>,
-    given: Fingerprint,
-    new: &Arc<Secret>,
-) -> Result<Replacement, RotateFailure> {
-    let record = rotation.record();
-    let mut strays = Strays::find(&args.admin, rotation);
-    let fallback = must_not_fall_back(&args.admin, &rotation.target);
-    let refused = fallback.err().and_then(|_| rotation.target.current());
-    let replaced = rotation.replace_new(Arc::clone(new), refused).await?;
-    if replaced == Replacement::HeldByOther {
-        let place = &rotation.target.place;
-        say!("   {place} holds a secret of somebody else: the earlier rotation ends with it first");
-        return Ok(Replacement::HeldByOther);
-    }
-    for record in record.iter().chain(&rotation.record()) {
-        strays = strays.without(record);
-    }
-    let new = new.fingerprint().of_random_key();
-    say!(
-        "2. {new}, {}, takes the part of {given}, which was not proved",
-        rotation.proof()
-    );
-    say!("3. written to {}", rotation.target.place);
-    let ended = go_on(args, rotation, new, strays).await;
-    // The journal does not have the replaced secret any more, so a failure names it as well.
-    say!(
-        "5. the replaced secret, {given}, is no part of the rotation any more. Keyside does not revoke it: {}",
-        deletion(rotation.provider())
-    );
-    ended.map(|()| Replacement::Placed)
-}
-
-/// Says which rotation was found in the journal, and what happens to it.
-pub(super) fn say_found(record: &Record, next: &str) {
-    let began = record
-        .began
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    say!(
-        "A rotation of `{}.{}` that {} began at {} is not at its end: {next}.",
-        record.credential,
-        record.secret,
-        record.author.shown(),
-        moment(&began.into())
-    );
 }
 
 /// The finding about a new secret that goes beside the one in use.
