@@ -27,6 +27,7 @@ mod listen;
 mod operators;
 mod outbound;
 mod route;
+mod same_path;
 mod telemetry;
 mod trust;
 
