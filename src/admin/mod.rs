@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 pub mod backlog;
+pub mod credential_problems;
 mod egress_status;
 mod events;
 mod file_metrics;

@@ -10,7 +10,8 @@ use tokio::time::{Instant, timeout};
 use super::check::parts;
 use super::config::ConfigArgs;
 use super::output::colored;
-use crate::admin::problems::{Gravity, ProblemLine, of_credentials, of_routes, of_sidecar};
+use crate::admin::credential_problems::of_credentials;
+use crate::admin::problems::{Gravity, ProblemLine, of_routes, of_sidecar};
 use crate::config::ListenAddress;
 use crate::doctor::{
     DoctorSection, DoctorStep, MAX_EXAMINATION, MAX_LOAD, SectionKind, StatusError, StepOutcome,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::client::{ClientError, ask};
-use crate::admin::problems::kept_back_reasons;
+use crate::admin::credential_problems::kept_back_reasons;
 use crate::json::words::list;
 use crate::rotation::{RotationTarget, SecretHolder};
 use crate::secret::Fingerprint;

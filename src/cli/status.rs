@@ -12,10 +12,8 @@ use super::problems;
 use super::sidecars::DEFAULT_ADMIN;
 use super::table;
 use super::webhooks;
-use crate::admin::problems::{
-    Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_webhooks,
-};
-use crate::document::shown_place;
+use crate::admin::credential_problems::of_credentials;
+use crate::admin::problems::{Gravity, ProblemLine, of_routes, of_sidecar, of_webhooks};
 use crate::json::words::{counted, duration, list, slowed_senders, text};
 
 /// The options of `keyside status`.

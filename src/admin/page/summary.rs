@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::admin::backlog::Backlogs;
+use crate::admin::credential_problems::of_credential;
 use crate::admin::problems::{self, Gravity, ProblemLine};
 use crate::admin::spool::{SpoolAlarm, alarms};
 use crate::admin::status::{Status, credential_status, webhook_traffic};
@@ -63,7 +64,7 @@ impl Summary {
         let sidecar = status.sidecar();
         let mut tenants = Tenants::default();
         for credential in live.credentials.values() {
-            let found = problems::of_credential(&credential_status(credential, &live));
+            let found = of_credential(&credential_status(credential, &live));
             tenants.add(&credential.name, found);
         }
         let routes = live.generation.policy.routes();
