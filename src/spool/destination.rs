@@ -14,7 +14,8 @@ use super::committer::Store;
 use super::error::StoreError;
 use super::health::{Gate, Health, HealthChange, Probe, Trouble};
 use super::items::{Class, EventContents};
-use super::lanes::{Due, Lanes, Now, Setback};
+use super::lane_event::Due;
+use super::lanes::{Lanes, Now, Setback};
 use super::schedule::{AttemptEnd, AttemptVerdict, Attempts};
 use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
 

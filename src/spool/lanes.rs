@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::destination::Wait;
 use super::items::Class;
+use super::lane_event::{Behind, Due, LaneEvent, LaneEventState};
 use super::ready::{Ready, ReadyQueues};
 use super::schedule::{AttemptOutcome, Attempts, due_in};
 use super::tables::{LaneId, Row, Seq, Waiting};
@@ -37,28 +38,6 @@ pub(super) struct Lanes {
     is_full: bool,
 }
 
-/// The events of a held lane behind the event that holds the lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Behind {
-    /// The walk has passed none: the walk itself will find them.
-    Unpassed,
-    /// The walk may have passed some, which are found through the lane alone. Holds the most urgent class that was seen,
-    /// if more urgent than the event that holds the lane.
-    Passed(Option<Class>),
-}
-
-#[derive(Debug)]
-struct LaneEvent {
-    class: Class,
-    lanes: Vec<LaneId>,
-    attempts: Attempts,
-    /// The time of the order, as in the [`Row`].
-    ordered_ms: Option<u64>,
-    /// The first failed attempt since the start of the process, with the outcome of the last.
-    failed: Option<(Instant, AttemptOutcome)>,
-    state: LaneEventState,
-}
-
 /// Events that an operator is told of: attempts failed again and again, or the next attempt is far off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setback {
@@ -66,26 +45,6 @@ pub struct Setback {
     pub events: u64,
     /// The outcome of a last attempt.
     pub outcome: AttemptOutcome,
-}
-
-/// The state of an event that holds its lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LaneEventState {
-    UnderWay,
-    /// The destination has answered, and the outcome is on its way to the disk.
-    Settling,
-    PutOff(Instant),
-    Ready,
-}
-
-/// An event that goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) seq: Seq,
-    pub(super) class: Class,
-    pub(super) attempts: Attempts,
-    /// The time of the order, as in the [`Row`].
-    pub(super) ordered_ms: Option<u64>,
 }
 
 /// The result of a look for the next event.
@@ -104,24 +63,6 @@ pub(super) struct Now {
     pub(super) at: Instant,
     /// Milliseconds since 1970.
     pub(super) wall_ms: u64,
-}
-
-impl LaneEvent {
-    fn is_out(&self) -> bool {
-        matches!(
-            self.state,
-            LaneEventState::UnderWay | LaneEventState::Settling
-        )
-    }
-
-    fn due(&self, seq: Seq) -> Due {
-        Due {
-            seq,
-            class: self.class,
-            attempts: self.attempts,
-            ordered_ms: self.ordered_ms,
-        }
-    }
 }
 
 impl Lanes {
@@ -481,20 +422,6 @@ impl Lanes {
         }
         self.under_way += 1;
         Ok(Some(due))
-    }
-}
-
-impl Behind {
-    /// Notes an event behind that the walk has passed, of this class if known.
-    fn pass(&mut self, class: Option<Class>) {
-        *self = Self::Passed(self.wanted().into_iter().chain(class).min());
-    }
-
-    fn wanted(self) -> Option<Class> {
-        match self {
-            Self::Unpassed => None,
-            Self::Passed(wanted) => wanted,
-        }
     }
 }
 

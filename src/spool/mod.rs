@@ -20,6 +20,7 @@ mod answer;
 mod clock;
 mod cloud_event;
 mod committer;
+mod delivery;
 mod destination;
 mod error;
 mod file;
@@ -28,6 +29,7 @@ mod forms;
 mod health;
 mod ids;
 mod items;
+mod lane_event;
 mod lanes;
 mod leaps;
 mod ledger;
@@ -47,6 +49,7 @@ mod tests;
 
 pub use answer::StreamAnswer;
 pub use clock::SpoolClock;
+pub use delivery::{Delivery, Settled};
 pub use destination::{Destination, SpoolDestination, Wait};
 pub use error::{SpoolError, SpoolRefusal, StoreError};
 pub use file::check_usable;
@@ -67,14 +70,12 @@ pub use tables::{DestinationId, Seq, StoredState};
 use aging::Passed;
 use clock::day;
 use committer::Store;
+use delivery::UNREADABLE;
 use destination::Destinations;
 use file::Medium;
-use health::Probe;
 use ids::{item_ids, lane_ids};
-use ledger::{LedgerPlace, LedgerStep, Prepared, Rules};
+use ledger::{Prepared, Rules};
 use record::Records;
-use schedule::judge;
-use tables::LaneId;
 use taking::Taking;
 
 use crate::config::SpoolConfig;
@@ -129,21 +130,6 @@ pub enum Look {
     TooLarge(usize),
     /// No event goes out now.
     Nothing(Wait),
-}
-
-/// An event on its way to a destination. A delivery that is dropped without an outcome is given back.
-#[derive(Debug)]
-pub struct Delivery {
-    to: Arc<Destination>,
-    place: LedgerPlace,
-    attempts: Attempts,
-    ordered_ms: Option<u64>,
-    probe: Probe,
-    /// The event's own data.
-    pub event: Listed,
-    /// The request to deliver.
-    pub request: Request,
-    is_settled: bool,
 }
 
 impl Spool {
@@ -349,67 +335,6 @@ impl Spool {
         }
     }
 
-    /// Notes the outcome of an attempt. The lane of the event goes on when the outcome is on disk.
-    ///
-    /// # Errors
-    /// If the spool is closed before the outcome is on disk; the event is then delivered once more after
-    /// the next start.
-    pub async fn settle(
-        &self,
-        mut delivery: Delivery,
-        end: impl Into<AttemptEnd>,
-    ) -> Result<Settled, SpoolRefusal> {
-        let end = end.into();
-        let outcome = end.outcome;
-        let random = random();
-        let now = self.store.clock.now();
-        let verdict = judge(outcome, delivery.attempts, random);
-        let to = Arc::clone(&delivery.to);
-        let change = to.note(
-            delivery.place.seq,
-            &end,
-            verdict,
-            delivery.probe,
-            now.at,
-            random,
-        );
-        let place = delivery.place;
-        match verdict {
-            AttemptVerdict::Done => self.finish(delivery, LedgerStep::Done).await?,
-            AttemptVerdict::Dead => {
-                let attempts = delivery.attempts.counted.saturating_add(1);
-                let why = format!("refused: {outcome}");
-                self.finish(delivery, LedgerStep::Dead { attempts, why })
-                    .await?;
-            }
-            AttemptVerdict::Again { after, attempts } => {
-                let due_ms = now.wall_ms.saturating_add(clock::millis(after));
-                let step = LedgerStep::PutOff {
-                    attempts,
-                    due_ms,
-                    waited: after,
-                };
-                let waits = self.step(place, step).await?;
-                delivery.is_settled = true;
-                if waits {
-                    to.put_off(place.seq, attempts, now.at + after);
-                } else {
-                    // The event was erased meanwhile.
-                    self.let_go(&to, place, &[]);
-                }
-            }
-            AttemptVerdict::Down { attempts } => {
-                delivery.is_settled = true;
-                to.give_back(place.seq, attempts);
-            }
-            AttemptVerdict::Paused => {
-                delivery.is_settled = true;
-                to.give_back(place.seq, delivery.attempts);
-            }
-        }
-        Ok(Settled { verdict, change })
-    }
-
     /// Closes the spool: all orders are committed, and the file is left ready for a quick start.
     pub fn close(&self) {
         self.store.close();
@@ -419,69 +344,6 @@ impl Spool {
         }
         for destination in self.destinations.all() {
             destination.bell.notify_one();
-        }
-    }
-
-    /// Makes a dead letter of an event that is not delivered.
-    async fn bury(&self, delivery: Delivery, why: &str) -> Result<(), SpoolRefusal> {
-        tracing::warn!(
-            webhook = delivery.to.webhook(),
-            to = delivery.to.name(),
-            why,
-            "event becomes a dead letter"
-        );
-        let attempts = delivery.attempts.counted;
-        delivery.to.probe_unused(delivery.probe);
-        let to = Arc::clone(&delivery.to);
-        let why = why.to_owned();
-        self.finish(delivery, LedgerStep::Dead { attempts, why })
-            .await?;
-        self.forget_trouble(&to);
-        Ok(())
-    }
-
-    /// Takes an event out of the lanes after the end of the wait without an attempt.
-    fn let_go(&self, to: &Destination, place: LedgerPlace, lanes: &[LaneId]) {
-        to.release(place.seq, place.class, lanes);
-        self.forget_trouble(to);
-    }
-
-    /// Forgets the trouble of a destination without a waiting event: no probe could tell the end.
-    fn forget_trouble(&self, to: &Destination) {
-        if self.store.waiting(to.id) == 0 && to.forget_trouble() {
-            tracing::info!(
-                webhook = to.webhook(),
-                to = to.name(),
-                "nothing waits for the destination any more: the next event tells whether it takes events"
-            );
-        }
-    }
-
-    async fn finish(&self, mut delivery: Delivery, step: LedgerStep) -> Result<(), SpoolRefusal> {
-        let place = delivery.place;
-        self.step(place, step).await?;
-        delivery.is_settled = true;
-        delivery.to.release(place.seq, place.class, &[]);
-        Ok(())
-    }
-
-    /// Commits a step of a delivery, however often the store fails meanwhile: the destination has the
-    /// event, and would get it again.
-    /// Returns false if the event does not wait any more.
-    async fn step(&self, place: LedgerPlace, step: LedgerStep) -> Result<bool, SpoolRefusal> {
-        let now_ms = self.store.clock.now().wall_ms;
-        loop {
-            let next = step.clone();
-            match self
-                .store
-                .run(0, move |ledger| ledger.settle(place, &next, now_ms))
-                .await
-            {
-                Err(SpoolRefusal::Broken | SpoolRefusal::Busy) => {
-                    tokio::time::sleep(UNREADABLE).await
-                }
-                other => return other,
-            }
         }
     }
 }
@@ -500,64 +362,6 @@ impl Drop for Spool {
     }
 }
 
-impl Delivery {
-    /// The destination.
-    #[must_use]
-    pub fn to(&self) -> &Arc<Destination> {
-        &self.to
-    }
-
-    /// The number of this attempt, from 1.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.attempts.counted.saturating_add(1)
-    }
-
-    /// The time of the order behind the delivery, in milliseconds since 1970; `None` without an order.
-    #[must_use]
-    pub fn ordered_ms(&self) -> Option<u64> {
-        self.ordered_ms
-    }
-}
-
-impl Delivery {
-    /// Puts the event off without an attempt; its lane waits.
-    fn put_off(mut self, until: Instant) {
-        self.is_settled = true;
-        self.to.probe_unused(self.probe);
-        self.to.put_off(self.place.seq, self.attempts, until);
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        if !self.is_settled {
-            self.to.give_back(self.place.seq, self.attempts);
-            self.to.probe_unused(self.probe);
-        }
-    }
-}
-
-/// The result of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// The judgement of the outcome.
-    pub verdict: AttemptVerdict,
-    /// The change of the destination's health.
-    pub change: HealthChange,
-}
-
-/// A random number of at least 0 and below 1; a half without randomness.
-fn random() -> f64 {
-    let mut bytes = [0; 4];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
-        Err(_) => 0.5,
-    }
-}
-
-/// The wait after a failed read or commit.
-const UNREADABLE: Duration = Duration::from_millis(100);
 /// The longest time without a look for events.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The looks at a time, so that thousands of destinations do not take a thread each.

@@ -11,7 +11,7 @@ use super::committer::Store;
 use super::destination::{Destination, Wait};
 use super::error::StoreError;
 use super::health::Probe;
-use super::lanes::Due;
+use super::lane_event::Due;
 use super::ledger::LedgerPlace;
 use super::query::{self, Listed};
 use super::record::{RecordError, Records, Request};
