@@ -129,7 +129,7 @@ impl Exposition {
             .map(|webhook| webhook.credential.name.as_str());
         let used: HashSet<_> = by_routes.chain(by_webhooks).collect();
         for credential in live.credentials.values() {
-            self.set_credential(credential, live, used.contains(&*credential.name));
+            self.set_credential(credential, live, &used);
         }
         for stray in live.state.iter().flat_map(|state| state.strays()) {
             self.credentials.set_rotation_unfinished(&stray.credential);
@@ -142,8 +142,10 @@ impl Exposition {
         }
     }
 
-    fn set_credential(&self, credential: &Credential, live: &Live, is_used: bool) {
+    /// Sets the gauges of a credential; `used` are the names of the credentials with traffic.
+    fn set_credential(&self, credential: &Credential, live: &Live, used: &HashSet<&str>) {
         let name = &credential.name;
+        let is_used = used.contains(name.as_str());
         // A young secret of an idle tenant needs no alarm, and hundreds of such tenants would double the page.
         let warned_at = credential.max_age.mul_f64(AGE_WARNING_SHARE);
         let mut ages = credential.slots().values().map(|slot| slot.current.age());

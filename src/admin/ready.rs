@@ -72,7 +72,11 @@ pub(super) fn readiness(
                 .collect();
             let can_serve = states.is_empty() || states.iter().any(Readiness::can_serve);
             states.push(state_of_certificates(&live.server_tls, SystemTime::now()));
-            answer(can_serve, &states)
+            if can_serve {
+                ready(&states)
+            } else {
+                unready(&states)
+            }
         }
         Subject::All => {
             let routes = routes.iter().map(|route| state_of_route(route, live));
@@ -81,7 +85,11 @@ pub(super) fn readiness(
                 .map(|webhook| state_of_webhook(webhook, live, &spool_alarms));
             let certificates = state_of_certificates(&live.server_tls, SystemTime::now());
             let states: Vec<_> = routes.chain(webhooks).chain([certificates]).collect();
-            answer(states.iter().all(Readiness::is_ready), &states)
+            if states.iter().all(Readiness::is_ready) {
+                ready(&states)
+            } else {
+                unready(&states)
+            }
         }
         Subject::Route(name) => match routes.iter().find(|route| *route.name == **name) {
             Some(route) => one(state_of_route(route, live)),
@@ -119,24 +127,30 @@ impl Readiness {
 }
 
 fn one(state: Readiness) -> (StatusCode, String) {
-    answer(state.is_ready(), &[state])
+    let is_ready = state.is_ready();
+    let states = [state];
+    if is_ready {
+        ready(&states)
+    } else {
+        unready(&states)
+    }
 }
 
-fn answer(is_ready: bool, states: &[Readiness]) -> (StatusCode, String) {
-    let lines = states
+fn ready(states: &[Readiness]) -> (StatusCode, String) {
+    (StatusCode::OK, format!("ready\n{}", lines_of(states)))
+}
+
+fn unready(states: &[Readiness]) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, lines_of(states))
+}
+
+/// Returns a line for each problem.
+fn lines_of(states: &[Readiness]) -> String {
+    states
         .iter()
         .flat_map(|state| [&state.obstacles, &state.failures, &state.concerns])
-        .flatten();
-    let (status, first) = if is_ready {
-        (StatusCode::OK, Some("ready"))
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, None)
-    };
-    let text = first
-        .into_iter()
-        .chain(lines.map(String::as_str))
-        .fold(String::new(), |text, line| text + line + "\n");
-    (status, text)
+        .flatten()
+        .fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn unknown(kind: &str) -> (StatusCode, String) {
@@ -360,8 +374,9 @@ fn concerns_of(credential: &Credential, subject: &str, live: &Live) -> Vec<Strin
              the previous one"
         )
     });
-    let unfinished = credential.unfinished_rotations().all();
-    let unfinished = unfinished
+    let unfinished = credential
+        .unfinished_rotations()
+        .all()
         .into_iter()
         .map(|rotation| format!("{subject}: {}", rotation.concern()));
     let renewal = credential.renewal().problem().map(|problem| {
@@ -414,8 +429,8 @@ mod tests {
             StatusCode::OK,
             "ready\nroute a: broken\nroute a: old\n".to_owned(),
         );
-        assert_eq!(answer(true, &states), ok);
-        let (status, text) = answer(false, &states);
+        assert_eq!(ready(&states), ok);
+        let (status, text) = unready(&states);
         assert_eq!(
             (status, text.as_str()),
             (

@@ -21,7 +21,9 @@ use super::signatures::Signings;
 use super::state::{apply_sights, state_of};
 use super::streams::Publishers;
 use super::trust::{StandIns, stand_ins};
-use super::verify::{VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks};
+use super::verify::{
+    CredentialAtVerdict, VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks,
+};
 use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig};
 use crate::credential::source::{Findings, Managers, SeenFiles};
@@ -269,8 +271,11 @@ impl Draft {
                 }
                 (verdict, _) => {
                     log_verdict(&candidate, generation, verdict);
-                    let has_alternative = candidate.alternative_to(candidate.in_use()).is_some();
-                    if effect_of(verdict, false, has_alternative) == VerdictEffect::Refuse {
+                    let new = CredentialAtVerdict {
+                        is_refused: false,
+                        has_alternative: candidate.alternative_to(candidate.in_use()).is_some(),
+                    };
+                    if effect_of(verdict, new) == VerdictEffect::Refuse {
                         candidate.acceptance().note_refusal();
                     }
                     candidate.keep_verification(verification);

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::Reloader;
 use super::alarms::{Alarms, DAY};
-use super::verify::{VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks};
+use super::verify::{
+    CredentialAtVerdict, VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks,
+};
 use crate::beat::next_beat;
 use crate::credential::{Credential, Verdict};
 use crate::health;
@@ -82,8 +84,11 @@ impl Reloader {
         }
         let in_use = credential.in_use();
         let acceptance = credential.acceptance();
-        let has_alternative = credential.alternative_to(in_use).is_some();
-        match effect_of(verdict, acceptance.is_refused(), has_alternative) {
+        let now = CredentialAtVerdict {
+            is_refused: acceptance.is_refused(),
+            has_alternative: credential.alternative_to(in_use).is_some(),
+        };
+        match effect_of(verdict, now) {
             VerdictEffect::None => {}
             VerdictEffect::Accept => {
                 in_use.note_accepted();

@@ -155,17 +155,22 @@ pub(super) enum VerdictEffect {
     Refuse,
 }
 
+/// The state of a credential at the time of a verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CredentialAtVerdict {
+    /// True if the provider has refused the credential, and has accepted no request since.
+    pub(super) is_refused: bool,
+    /// True if another secret set is left to send with.
+    pub(super) has_alternative: bool,
+}
+
 /// Decides the effect of a verdict: the verdict stands for the provider's answer to a request, until the first request.
-pub(super) fn effect_of(
-    verdict: &Verdict,
-    is_refused: bool,
-    has_alternative: bool,
-) -> VerdictEffect {
+pub(super) fn effect_of(verdict: &Verdict, credential: CredentialAtVerdict) -> VerdictEffect {
     match verdict {
         // Requests of other senders may be good.
         Verdict::Refused(refusal) if refusal.is_of_sender => VerdictEffect::None,
-        Verdict::Refused(_) if !has_alternative => VerdictEffect::Refuse,
-        Verdict::Proved(_) if is_refused => VerdictEffect::Accept,
+        Verdict::Refused(_) if !credential.has_alternative => VerdictEffect::Refuse,
+        Verdict::Proved(_) if credential.is_refused => VerdictEffect::Accept,
         Verdict::Refused(_) | Verdict::Proved(_) | Verdict::Unproved(_) => VerdictEffect::None,
     }
 }
@@ -354,7 +359,11 @@ mod tests {
             (&unproved, false, false, VerdictEffect::None),
             (&unproved, true, true, VerdictEffect::None),
         ] {
-            let effect = effect_of(verdict, is_refused, has_alternative);
+            let credential = CredentialAtVerdict {
+                is_refused,
+                has_alternative,
+            };
+            let effect = effect_of(verdict, credential);
             assert_eq!(
                 effect, expected,
                 "{verdict}, {is_refused}, {has_alternative}"

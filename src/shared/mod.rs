@@ -160,10 +160,16 @@ impl SharedServer {
     #[must_use]
     pub fn status(&self) -> ServerStatus {
         let state = self.state.lock();
+        let since_change = state.since.elapsed();
         let is_up = state.connection.is_some();
+        let comes_and_goes = if is_up {
+            state.early.shown_while_up(since_change)
+        } else {
+            state.early.shown_while_down(since_change)
+        };
         ServerStatus {
-            problem: state.problem.clone().filter(|_| state.connection.is_none()),
-            comes_and_goes: state.early.shown(is_up, state.since.elapsed()),
+            problem: state.problem.clone().filter(|_| !is_up),
+            comes_and_goes,
             since: state.since,
         }
     }
@@ -229,8 +235,8 @@ impl SharedServer {
     }
 
     /// Returns the time to leave between a loss and the next connection.
-    fn rest(&self) -> Duration {
-        self.state.lock().early.rest()
+    fn reconnect_delay(&self) -> Duration {
+        self.state.lock().early.reconnect_delay()
     }
 
     fn use_connection(&self, connection: ServerConnection) {
@@ -304,21 +310,29 @@ impl EarlyLosses {
 
     /// Returns the time to leave before the next connection: none after a connection that lasted, and twice as long after
     /// each that did not.
-    fn rest(&self) -> Duration {
+    fn reconnect_delay(&self) -> Duration {
         match self.count {
             0 => Duration::ZERO,
             count => RECONNECT_INTERVAL
                 .saturating_mul(2_u32.saturating_pow(count))
-                .min(MAX_REST),
+                .min(MAX_RECONNECT_DELAY),
         }
     }
 
-    /// Returns the reason of the last loss while connections come and go: from the second early loss on, until the server is
-    /// up or down for a while.
-    fn shown(&self, is_up: bool, since_change: Duration) -> Option<String> {
-        let while_unsettled = if is_up { STEADY } else { MAX_AWAY };
-        let is_unsettled = since_change < while_unsettled;
-        (self.count > 1 && is_unsettled).then(|| self.problem.clone())
+    /// Returns the reason of the last loss, while a server that has been up for `since` comes and goes: from the
+    /// second early loss on, until the connection lasts.
+    fn shown_while_up(&self, since: Duration) -> Option<String> {
+        self.problem_within(since, STEADY)
+    }
+
+    /// Returns the reason of the last loss, while a server that has been down for `since` comes and goes: from the
+    /// second early loss on, until the server is down for a while.
+    fn shown_while_down(&self, since: Duration) -> Option<String> {
+        self.problem_within(since, MAX_AWAY)
+    }
+
+    fn problem_within(&self, since: Duration, unsettled: Duration) -> Option<String> {
+        (self.count > 1 && since < unsettled).then(|| self.problem.clone())
     }
 }
 
@@ -336,10 +350,10 @@ async fn keep_connected(server: Weak<SharedServer>, mut client: ServerClient) {
         if server.is_up() {
             // The timeout lets go of the `Arc`, so a server that a reload dropped ends here.
             let lost = timeout(DROP_CHECK_INTERVAL, server.lost.notified()).await;
-            let rest = server.rest();
+            let delay = server.reconnect_delay();
             drop(server);
             if lost.is_ok() {
-                sleep(rest).await;
+                sleep(delay).await;
             }
             continue;
         }
@@ -386,11 +400,11 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| {
 pub const DECISION_TIMEOUT: Duration = Duration::from_millis(50);
 /// The time between two attempts to connect.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest rest between a loss and the next attempt to connect.
-const MAX_REST: Duration = Duration::from_secs(3);
+/// The longest delay between a loss and the next attempt to connect.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(3);
 /// The age of a connection whose loss has nothing to do with the loss before.
 const STEADY: Duration = Duration::from_secs(3);
-/// A server that is away for longer is down: the longest rest, and a few attempts to connect.
+/// A server that is away for longer is down: the longest delay, and a few attempts to connect.
 const MAX_AWAY: Duration = Duration::from_secs(10);
 /// The wait of a start or a reload for the first connection. Requests that come before it
 /// are limited as if the server were lost.
@@ -411,7 +425,7 @@ mod tests {
     #[test]
     fn a_server_that_comes_and_goes_is_asked_less_and_less() {
         let (short, long) = (Duration::from_millis(100), STEADY);
-        for (lives, rest_ms, is_shown) in [
+        for (lives, delay_ms, is_shown) in [
             (&[][..], 0, false),
             (&[long], 0, false),
             (&[short], 200, false),
@@ -425,17 +439,24 @@ mod tests {
             for lived in lives {
                 early.note(*lived, "no answer");
             }
-            assert_eq!(early.rest(), Duration::from_millis(rest_ms), "{lives:?}");
-            for (is_up, since) in [(true, short), (false, short), (false, long)] {
-                let shown = early.shown(is_up, since);
+            assert_eq!(
+                early.reconnect_delay(),
+                Duration::from_millis(delay_ms),
+                "{lives:?}"
+            );
+            for shown in [
+                early.shown_while_up(short),
+                early.shown_while_down(short),
+                early.shown_while_down(long),
+            ] {
                 assert_eq!(
                     shown.as_deref(),
                     is_shown.then_some("no answer"),
                     "{lives:?}"
                 );
             }
-            assert_eq!(early.shown(true, long), None, "{lives:?}");
-            assert_eq!(early.shown(false, MAX_AWAY), None, "{lives:?}");
+            assert_eq!(early.shown_while_up(long), None, "{lives:?}");
+            assert_eq!(early.shown_while_down(MAX_AWAY), None, "{lives:?}");
         }
     }
 }

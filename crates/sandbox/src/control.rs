@@ -38,19 +38,20 @@ async fn handle(
         (Method::GET, "sends") => Ok(ok(&state.records.messages_json())),
         (Method::DELETE, "sends") => {
             state.records.clear_messages();
-            Ok(success(true))
+            Ok(success())
         }
         (Method::GET, "requests") => Ok(ok(&state.records.requests_json())),
         (Method::POST, "tokens") => Ok(issue_token(state, read(body, TOKEN_FORM).await?)),
         (Method::DELETE, "tokens") => {
             let token: NewToken = read(body, TOKEN_FORM).await?;
-            Ok(success(state.tokens.revoke(&token.token)))
+            Ok(ok(&json!({"success": state.tokens.revoke(&token.token)})))
         }
         (Method::GET, "apps") => Ok(list_apps(state)),
         (Method::POST, "apps") => subscribe(state, read(body, APP_FORM).await?).await,
         (Method::DELETE, "apps") => {
             let app: AppName = read(body, APP_NAME_FORM).await?;
-            known_app(state.webhooks.unsubscribe(&app.name))
+            let is_known = state.webhooks.unsubscribe(&app.name);
+            is_known.then(success).ok_or(ControlError::NoApp)
         }
         (Method::POST, "secrets") => change_secret(state, read(body, SECRET_FORM).await?),
         (Method::POST, "events") => place_order(state, body).await,
@@ -61,7 +62,7 @@ async fn handle(
         }
         (Method::DELETE, "deliveries") => {
             state.webhooks.attempts().clear();
-            Ok(success(true))
+            Ok(success())
         }
         _ => Err(ControlError::Endpoint),
     }
@@ -120,7 +121,7 @@ fn issue_token(state: &State, new: NewToken) -> Response<Reply> {
         issued_at: unix_time(),
     };
     state.tokens.issue(&new.token, grant);
-    success(true)
+    success()
 }
 
 #[derive(Serialize)]
@@ -157,7 +158,7 @@ async fn subscribe(state: &State, new: NewApp) -> Result<Response<Reply>, Contro
     };
     let subscribed = state.webhooks.subscribe(app).await;
     subscribed.map_err(ControlError::Subscribe)?;
-    Ok(success(true))
+    Ok(success())
 }
 
 #[derive(Deserialize)]
@@ -190,7 +191,8 @@ fn change_secret(state: &State, change: NewSecret) -> Result<Response<Reply>, Co
         SigningName::Both => Signing::Both,
     };
     let webhooks = &state.webhooks;
-    known_app(webhooks.change_secret(&change.name, change.secret, signing))
+    let is_known = webhooks.change_secret(&change.name, change.secret, signing);
+    is_known.then(success).ok_or(ControlError::NoApp)
 }
 
 async fn place_order(state: &State, body: Incoming) -> Result<Response<Reply>, ControlError> {
@@ -202,7 +204,7 @@ async fn place_order(state: &State, body: Incoming) -> Result<Response<Reply>, C
         return Err(ControlError::OnlyMeta);
     }
     state.place(order);
-    Ok(success(true))
+    Ok(success())
 }
 
 async fn read<T: DeserializeOwned>(body: Incoming, form: &'static str) -> Result<T, ControlError> {
@@ -216,16 +218,8 @@ fn ok<T: Serialize + ?Sized>(value: &T) -> Response<Reply> {
     json(StatusCode::OK, value)
 }
 
-fn success(success: bool) -> Response<Reply> {
-    ok(&json!({"success": success}))
-}
-
-fn known_app(is_known: bool) -> Result<Response<Reply>, ControlError> {
-    if is_known {
-        Ok(success(true))
-    } else {
-        Err(ControlError::NoApp)
-    }
+fn success() -> Response<Reply> {
+    ok(&json!({"success": true}))
 }
 
 /// The path of all control endpoints.
