@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use ignore::{DirEntry, WalkBuilder, WalkState};
+use parking_lot::Mutex;
 
 use super::accepted::{Accepted, IGNORE_FILE};
 use super::archive::Archive;
@@ -69,11 +69,11 @@ impl Tree {
     /// Scans all files. Symbolic links inside of folders are not followed, and folders named `.git` are left out.
     #[must_use]
     pub fn scan(&self, scanner: &Scanner, accepted: &Accepted) -> ScanResult {
-        let outcome = Mutex::new(ScanResult::default());
+        let sum = Mutex::new(ScanResult::default());
         if let Some(walk) = self.walk() {
             walk.build_parallel().run(|| {
                 let mut buffer = Buffer::new();
-                let outcome = &outcome;
+                let sum = &sum;
                 Box::new(move |entry| {
                     let one = match entry {
                         Ok(entry) => self.scan_entry(&entry, scanner, &mut buffer),
@@ -82,7 +82,7 @@ impl Tree {
                             ..ScanResult::default()
                         },
                     };
-                    let mut all = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut all = sum.lock();
                     all.files += one.files;
                     all.bytes += one.bytes;
                     all.archives += one.archives;
@@ -93,7 +93,7 @@ impl Tree {
                 })
             });
         }
-        let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut outcome = sum.into_inner();
         let place = |find: &Find| (find.file.clone(), find.member.clone(), find.line);
         outcome.finds.sort_by_cached_key(place);
         outcome.unread.sort();
@@ -187,9 +187,9 @@ fn scan_file(
     outcome: &mut ScanResult,
 ) -> std::io::Result<()> {
     let mut file = File::open(path)?;
-    let mut beginning = [0; 512];
-    let length = read_beginning(&mut file, &mut beginning)?;
-    let beginning = beginning.get(..length).unwrap_or_default();
+    let mut buffer_of_begin = [0; 512];
+    let length = read_beginning(&mut file, &mut buffer_of_begin)?;
+    let beginning = buffer_of_begin.get(..length).unwrap_or_default();
     if let Some(archive) = Archive::of(beginning) {
         outcome.archives = 1;
         for member in archive.member_names(&mut file)? {
