@@ -38,6 +38,9 @@ impl Portion {
     }
 
     /// Writes as many bytes as the portion has left.
+    ///
+    /// # Errors
+    /// The error of `write`.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,

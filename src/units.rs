@@ -131,11 +131,17 @@ impl fmt::Display for Rate {
 }
 
 /// Reads `500ms`, `2s`, `5m`, `1h` or `90d`; never zero.
+///
+/// # Errors
+/// Zero, a number or unit of another form, or more milliseconds than 64 bits count.
 pub fn duration(text: &str) -> Result<Duration, UnitError> {
     quantity(text, &DURATIONS, UnitError::Duration).map(Duration::from_millis)
 }
 
 /// Reads `off` as `None`, or a duration.
+///
+/// # Errors
+/// As for [`duration`], with `off` among the expected forms.
 pub fn duration_or_off(text: &str) -> Result<Option<Duration>, UnitError> {
     match text {
         "off" => Ok(None),
@@ -147,6 +153,9 @@ pub fn duration_or_off(text: &str) -> Result<Option<Duration>, UnitError> {
 }
 
 /// Reads `512B`, `64KiB`, `4MiB` or `1GiB`, in bytes; never zero.
+///
+/// # Errors
+/// Zero, a number or unit of another form, or more bytes than 64 bits count.
 pub fn size(text: &str) -> Result<u64, UnitError> {
     quantity(text, &SIZES, UnitError::Size)
 }

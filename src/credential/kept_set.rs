@@ -71,7 +71,7 @@ impl KeptSet {
         !self.secrets.is_empty() && self.secrets.iter().all(stood_there)
     }
 
-    /// Returns the bound on the length of the set as a text.
+    /// Returns the bound on the length of the set as a text, in bytes.
     #[must_use]
     pub fn length(&self) -> usize {
         let of_one = |(name, kept): (&String, &KeptSecret)| {

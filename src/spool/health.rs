@@ -25,7 +25,7 @@ pub struct Trouble {
     pub reason: String,
     /// The beginning of the trouble.
     pub since: Instant,
-    /// The probes that failed.
+    /// The number of probes that failed.
     pub probes: u32,
     next_probe: Instant,
 }

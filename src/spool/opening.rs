@@ -26,7 +26,7 @@ pub struct Alarm {
     pub failure: Option<String>,
     /// True if the text of the failure says what to do.
     pub has_remedy: bool,
-    /// The failures since the start.
+    /// The number of failures since the start.
     pub failures: u64,
     /// The damaged file set aside last.
     pub set_aside: Option<PathBuf>,

@@ -29,9 +29,9 @@ pub enum Replay {
 /// The numbers of an erasure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// The erased events.
+    /// The number of erased events.
     pub events: u64,
-    /// The forgotten items.
+    /// The number of forgotten items.
     pub items: u64,
     /// The number of unreadable events. Each may be meant, and stays.
     pub unreadable: u64,

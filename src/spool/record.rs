@@ -31,7 +31,7 @@ pub struct EventHead {
     pub users: Vec<String>,
     /// The number of items.
     pub items: u32,
-    /// The length of the body.
+    /// The length of the body, in bytes.
     pub length: u64,
     /// The hashes of the lanes, for an event whose body alone does not tell them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -81,11 +81,11 @@ impl From<AttemptOutcome> for AttemptEnd {
 /// The history of an event at one destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// The attempts that count.
+    /// The number of attempts that count.
     pub counted: u32,
-    /// The answers that refuse the event itself.
+    /// The number of answers that refuse the event itself.
     pub refusals: u32,
-    /// The connections that ended while the destination had the event.
+    /// The number of connections that ended while the destination had the event.
     pub interruptions: u32,
 }
 
