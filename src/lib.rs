@@ -110,9 +110,9 @@
 //!             body::receive               400 408 413 503: bounded, hashed as it arrives
 //!             check.finish    -> Proof    401: every accepted secret is tried
 //!             proof.freshness             200 401: an accepted event is not delivered again
-//!             Event::new                  takes nothing but a Proof
-//!             delivery.deliver            200 503: takes nothing but an Event; without a spool, or with `reply`
-//!             store::store                200 503: takes nothing but an Event; on disk, synced, and not twice
+//!             Event::new                  accepts nothing but a Proof
+//!             delivery.deliver            200 503: accepts nothing but an Event; without a spool, or with `reply`
+//!             store::store                200 503: accepts nothing but an Event; on disk, synced, and not twice
 //!             received::take_note         statuses settle sends of unknown outcome; received messages count
 //!             proof.spend                 the nonce of an accepted event is spent
 //! ```

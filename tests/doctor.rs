@@ -499,7 +499,7 @@ fn an_ingress_that_is_in_the_way_says_how() {
         (
             |_| empty("200 OK", ""),
             "forged event",
-            "a forged event is taken",
+            "a forged event is accepted",
             "lead to Keyside",
         ),
     ];

@@ -245,7 +245,7 @@ impl Admin {
         }
         let live = self.source.live();
         let spool = self.spool();
-        aside(move || {
+        on_another_thread(move || {
             let survey = spool.map(|spool| spool.survey());
             let (status, reasons) = readiness(&live, survey.as_ref(), &subject);
             text(status, &reasons)
@@ -259,7 +259,7 @@ impl Admin {
         let headers = headers.clone();
         let live = self.source.live();
         let spool = self.spool();
-        aside(move || {
+        on_another_thread(move || {
             let survey = spool.map(|spool| spool.survey());
             metrics.answer(&live, survey.as_ref(), &headers)
         })
@@ -282,7 +282,7 @@ impl Admin {
     async fn status(&self, query: StatusQuery) -> Response<Bytes> {
         let _turn = self.turn.acquire().await;
         let status = self.source.status(query);
-        aside(move || {
+        on_another_thread(move || {
             let mut response = Response::new(Bytes::from(status.to_text()));
             response.headers_mut().insert(header::CONTENT_TYPE, JSON);
             response
@@ -340,7 +340,9 @@ impl AsRef<[u8]> for LargeAnswer {
 
 /// Makes an answer on another thread. Looking at thousands of routes takes longer than a request of an application may
 /// be held up.
-async fn aside(answer: impl FnOnce() -> Response<Bytes> + Send + 'static) -> Response<Bytes> {
+async fn on_another_thread(
+    answer: impl FnOnce() -> Response<Bytes> + Send + 'static,
+) -> Response<Bytes> {
     tokio::task::spawn_blocking(answer)
         .await
         .unwrap_or_else(|_| text(StatusCode::SERVICE_UNAVAILABLE, "the sidecar is stopping\n"))
@@ -360,7 +362,7 @@ fn wrong_method(allow: &'static str) -> Response<Bytes> {
     let kind = OutboundError::MethodNotAllowed.kind();
     let mut response = Refusal::new(
         kind,
-        "this path does not take the method",
+        "this path does not accept the method",
         format!("use {allow}"),
     )
     .to_response();

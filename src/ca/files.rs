@@ -61,23 +61,23 @@ impl CaFolder {
     /// Writes a file in one step: a reader sees the old content or the new one.
     pub(super) fn write(&self, name: &str, pem: &str, mode: u32) -> Result<(), CaError> {
         let path = self.path(name);
-        let aside = self.path(&format!(".{name}.{}", std::process::id()));
+        let temporary = self.path(&format!(".{name}.{}", std::process::id()));
         let write = || {
             let mut file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(mode)
-                .open(&aside)?;
+                .open(&temporary)?;
             file.write_all(MARK.as_bytes())?;
             file.write_all(pem.as_bytes())?;
             // The umask may have taken rights that applications need.
             file.set_permissions(PermissionsExt::from_mode(mode))?;
             file.sync_all()?;
-            std::fs::rename(&aside, &path)?;
+            std::fs::rename(&temporary, &path)?;
             File::open(&self.0)?.sync_all()
         };
         write().map_err(|error| {
-            std::fs::remove_file(&aside).ok();
+            std::fs::remove_file(&temporary).ok();
             at(&path, error)
         })
     }

@@ -353,7 +353,7 @@ fn spool_fault(live: &Live) -> Option<String> {
     Some(LoadError::Spool(error).to_string())
 }
 
-/// Returns a line for a key that cannot be had and without which the spool takes no event.
+/// Returns a line for a key that cannot be had and without which the spool accepts no event.
 fn seal_fault(live: &Live) -> Option<String> {
     live.config.spool.as_ref()?;
     live.state.as_ref()?.key_problem()

@@ -65,7 +65,7 @@ fn next_of(record: &Record, new: Option<&Secret>) -> &'static str {
     }
 }
 
-/// Judges a secret that a user gives. Returns the place beside the secret in use if the provider takes the new one only later.
+/// Judges a secret that a user gives. Returns the place beside the secret in use if the provider accepts the new one only later.
 async fn judge(
     rotation: &mut Rotation<'_>,
     new: &Arc<Secret>,

@@ -36,7 +36,7 @@ pub(super) fn run(args: &InitArgs) -> ExitCode {
 fn configuration(name: &str, outline: &Outline, provider: &Provider) -> String {
     let mut lines = vec![
         format!("# Keyside for {}. Save this as proxy.toml, fill in the lines with <-, then:", outline.title()),
-        "#   keyside check --online     is it complete, and does the provider take the secrets?".to_owned(),
+        "#   keyside check --online     is it complete, and does the provider accept the secrets?".to_owned(),
         "#   keyside run                applications send to http://127.0.0.1:8080, without a credential".to_owned(),
         "# Each secret stands in a file of its own, with mode 0400. proxy.toml.example has every key.".to_owned(),
         String::new(),
@@ -87,14 +87,14 @@ fn configuration(name: &str, outline: &Outline, provider: &Provider) -> String {
     lines.join("\n")
 }
 
-/// Returns the lines of a webhook: with a mark in front where the provider takes requests as well.
+/// Returns the lines of a webhook: with a mark in front where the provider accepts requests as well.
 fn webhook_lines(outline: &Outline, provider: &Provider) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(webhook) = &provider.webhook {
         let mark = if outline.takes_requests() { "#" } else { "" };
         lines.push(String::new());
         if outline.takes_requests() {
-            lines.push("# Events, if the application takes them:".to_owned());
+            lines.push("# Events, if the application accepts them:".to_owned());
         }
         lines.push(format!("{mark}[[webhook]]"));
         lines.push(format!("{mark}path       = \"/webhooks/whatsapp\""));

@@ -199,7 +199,7 @@ async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), Rota
     Ok(())
 }
 
-/// Puts an app secret that the provider takes only later beside the one in use, and has every sidecar accept events that are
+/// Puts an app secret that the provider accepts only later beside the one in use, and has every sidecar accept events that are
 /// signed with it.
 async fn place_beside(
     args: &RotateArgs,
@@ -364,9 +364,7 @@ pub(super) fn deletion(provider: &str) -> String {
 }
 
 /// The finding about a new secret that goes beside the one in use.
-pub(super) const EARLY: &str = "which the provider does not take for the proof of requests yet";
-/// The largest secret that standard input may have, in bytes: as large as that of any other source.
-const MAX_SECRET: usize = 64 * 1024;
+pub(super) const EARLY: &str = "which the provider does not accept for the proof of requests yet";
 /// The time for a sidecar to use a secret that it reads from the place that was written.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret within about a minute and a

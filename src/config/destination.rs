@@ -31,7 +31,7 @@ pub struct DestinationConfig {
     pub senders: BTreeSet<String>,
     /// The number of conversations that are under way at a time.
     pub lanes: NonZeroUsize,
-    /// The bound on the pace; `None` for as fast as the destination takes events.
+    /// The largest rate of events; `None` for as fast as the destination accepts events.
     pub rate: Option<Rate>,
     /// The time back from now at which a new destination begins; zero for now.
     pub from: Duration,
@@ -40,7 +40,7 @@ pub struct DestinationConfig {
 /// The place of a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DestinationTarget {
-    /// An application that takes events by HTTP.
+    /// An application that accepts events by HTTP.
     Application(ApplicationUrl),
     /// A stream of a message server.
     Stream(PublishTarget),
@@ -79,7 +79,7 @@ pub enum StreamAddress {
     },
 }
 
-/// The URL at which an application takes events.
+/// The URL at which an application accepts events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationUrl {
     /// The address of the application.
@@ -102,7 +102,7 @@ pub enum ApplicationAddress {
 pub struct SpoolConfig {
     /// The folder of the store.
     pub dir: PathBuf,
-    /// The bytes of events past which no further event is taken.
+    /// The bytes of events past which no further event is accepted.
     pub max_size: u64,
     /// The age past which a waiting event becomes a dead letter.
     pub max_age: Duration,

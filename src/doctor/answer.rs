@@ -184,12 +184,12 @@ fn unexpected(probe: WebhookProbe<'_>, answer: &Answered) -> (String, &'static s
 fn of_success(probe: WebhookProbe<'_>, status: u16) -> (String, &'static str, ProbeCourse) {
     match probe {
         WebhookProbe::WrongToken => (
-            format!("a wrong verify token is taken ({status})"),
-            "let the public URL lead to Keyside: what answers there takes anybody",
+            format!("a wrong verify token is accepted ({status})"),
+            "let the public URL lead to Keyside: what answers there accepts anybody",
             ProbeCourse::GoOn,
         ),
         WebhookProbe::Forged => (
-            format!("a forged event is taken ({status})"),
+            format!("a forged event is accepted ({status})"),
             "let the public URL lead to Keyside: what answers there checks no signature",
             ProbeCourse::GoOn,
         ),
@@ -320,12 +320,12 @@ mod tests {
         for (probe, body, outcome, words) in [
             (SHAKE, "777", Well, "comes back"),
             (SHAKE, "<html>", Fail, "does not come back"),
-            (WRONG, "777", Fail, "wrong verify token is taken"),
+            (WRONG, "777", Fail, "wrong verify token is accepted"),
             (GENUINE, own, Well, "verified"),
             (GENUINE, other, Fail, "another webhook"),
             (GENUINE, "", Warn, "not by a Keyside"),
             (LARGE, own, Well, "verified"),
-            (FORGED, own, Fail, "forged event is taken"),
+            (FORGED, own, Fail, "forged event is accepted"),
         ] {
             let (step, _) = judged(probe, 200, "", body);
             assert_eq!(step.outcome, outcome, "{probe:?} {step:?}");

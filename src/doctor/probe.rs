@@ -62,7 +62,7 @@ pub(super) fn unprobable(scheme: &Scheme) -> Option<&'static str> {
             Some("the provider signs with a private key, which nobody else has")
         }
         SchemeKind::Static(token) if !token.addresses.is_empty() => {
-            Some("events are taken from the provider's addresses alone")
+            Some("events are accepted from the provider's addresses alone")
         }
         _ => None,
     }

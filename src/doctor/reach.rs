@@ -59,7 +59,7 @@ impl FarHost<'_> {
     /// Connects to the addresses side by side, and reports the step.
     ///
     /// # Errors
-    /// If no address takes a connection.
+    /// If no address accepts a connection.
     pub(super) async fn connect(
         &self,
         addresses: &[SocketAddr],
@@ -119,7 +119,7 @@ impl FarHost<'_> {
         let Ok(shaken) = timeout(HANDSHAKE_TIMEOUT, handshake).await else {
             return Err(DoctorStep::fail(
                 "tls",
-                "the connection is taken, and the handshake is not answered",
+                "the connection is accepted, and the handshake is not answered",
                 "look at what listens there: a full queue, a firewall that reads server names, or a port without TLS",
             ));
         };

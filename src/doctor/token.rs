@@ -129,7 +129,7 @@ fn identity(facts: &TokenFacts) -> String {
         }
     };
     format!(
-        "the provider takes it{}{}",
+        "the provider accepts it{}{}",
         named("of the kind", &facts.kind),
         named("of app", &facts.app)
     )
@@ -260,7 +260,7 @@ mod tests {
                 Verdict::Proved(TokenFacts::default()),
                 &[],
                 &[Ok],
-                "the provider takes it",
+                "the provider accepts it",
             ),
             (
                 Verdict::Refused(SecretRefusal::of("token", "code 190")),

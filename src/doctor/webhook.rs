@@ -319,7 +319,7 @@ impl Probes<'_> {
             if course == ProbeCourse::Stop {
                 return course;
             }
-            // Whatever takes forged events is no Keyside: a genuine one would go on to an application.
+            // Whatever accepts forged events is no Keyside: a genuine one would go on to an application.
             if outcome == StepOutcome::Fail {
                 self.reporter.report(DoctorStep::skipped(
                     "genuine event",

@@ -72,7 +72,7 @@ impl Outline {
         self
     }
 
-    /// Returns true if the provider takes requests, and does not only send events.
+    /// Returns true if the provider accepts requests, and does not only send events.
     #[must_use]
     pub fn takes_requests(&self) -> bool {
         self.origins.upstream.is_some()

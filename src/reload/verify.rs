@@ -187,7 +187,7 @@ pub(super) fn log_verdict(credential: &Credential, generation: &Generation, verd
             tracing::info!(
                 credential = name,
                 fingerprint,
-                "the provider takes the token"
+                "the provider accepts the token"
             );
             for concern in concerns(name, facts, generation) {
                 tracing::warn!(credential = name, "the token {concern}");

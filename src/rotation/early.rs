@@ -11,7 +11,7 @@ use crate::config::Reference;
 use crate::credential::source::{PlaceError, SecretPlace};
 use crate::secret::Secret;
 
-/// The place of a secret that the provider takes only later.
+/// The place of a secret that the provider accepts only later.
 enum Beside {
     /// The place holds nothing.
     Free(SecretPlace),
@@ -49,7 +49,7 @@ impl Rotation<'_> {
         Ok(())
     }
 
-    /// Returns the place beside the secret in use for a secret that the provider takes only later, and changes nothing.
+    /// Returns the place beside the secret in use for a secret that the provider accepts only later, and changes nothing.
     ///
     /// # Errors
     /// `early`, the refusal by the provider, if there is no such place. Else if a place cannot be read.

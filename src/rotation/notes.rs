@@ -39,7 +39,7 @@ impl Rotation<'_> {
     /// Writes a record to the journal, on a thread that may wait for a disk.
     pub(super) async fn write_journal(&self, record: Record) -> Result<(), Obstacle> {
         let journal = Arc::clone(&self.journal);
-        aside(move || journal.lock().write(record)).await
+        on_file_thread(move || journal.lock().write(record)).await
     }
 
     pub(super) async fn change_record(
@@ -56,7 +56,7 @@ impl Rotation<'_> {
     /// Removes the journal. One that cannot be removed does no harm: its secrets are dead, or in place.
     pub(super) async fn drop_journal(&self) {
         let journal = Arc::clone(&self.journal);
-        let removed = aside(move || journal.lock().remove()).await;
+        let removed = on_file_thread(move || journal.lock().remove()).await;
         if let Err(error) = removed {
             tracing::error!(%error, "the journal of a rotation that has ended cannot be removed");
         }
@@ -132,7 +132,7 @@ fn revoked_in(line: &[u8]) -> Option<String> {
 const REVOKED: &str = "revoked";
 
 /// Works with files on a thread that may wait for a disk.
-pub(super) async fn aside<T: Send + 'static, E: Into<Obstacle> + Send + 'static>(
+pub(super) async fn on_file_thread<T: Send + 'static, E: Into<Obstacle> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Obstacle> {
     match tokio::task::spawn_blocking(work).await {

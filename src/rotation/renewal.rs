@@ -11,7 +11,7 @@ use super::ending::Finished;
 use super::error::{NewSecretFate, Obstacle, RotationError, UNKNOWN_TOKEN};
 use super::holders::SecretHolder;
 use super::journal::{JournalError, JournalPlace};
-use super::notes::aside;
+use super::notes::on_file_thread;
 use super::record::Author;
 use super::resume::Resumed;
 use super::steps::{Rotation, RotationWorker};
@@ -301,7 +301,7 @@ async fn open<'l>(
     let target = RotationTarget::find(live, name, None).map_err(RotationError::Unchanged)?;
     let held = Arc::clone(live);
     let sought = target.clone();
-    let place = aside(move || JournalPlace::of(&held, &sought))
+    let place = on_file_thread(move || JournalPlace::of(&held, &sought))
         .await
         .map_err(RotationError::Unchanged)?;
     Rotation::open(live, target, place, worker(reloader)).await

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::decision::Held;
 use super::error::{Obstacle, RotationError, SourceVerdict, WriteFault};
 use super::journal::{Journal, JournalPlace};
-use super::notes::aside;
+use super::notes::on_file_thread;
 use super::record::{Author, Record, RotationOrigin, RotationStep};
 use super::routes::TokenRoutes;
 use super::target::{RotationTarget, must_be_exchangeable};
@@ -59,7 +59,7 @@ impl<'l> Rotation<'l> {
         worker: RotationWorker,
     ) -> Result<Self, RotationError> {
         let routes = TokenRoutes::of(live, &target).map_err(RotationError::Unchanged)?;
-        let journal = aside(move || Journal::open(&place))
+        let journal = on_file_thread(move || Journal::open(&place))
             .await
             .map_err(RotationError::Unchanged)?;
         Ok(Self {

@@ -19,7 +19,7 @@ pub enum StreamAnswer {
     NoDatabase,
     /// The name belongs to a value of a kind unfit for events.
     WrongKind,
-    /// The server takes no events now: a start, or a failover, is under way.
+    /// The server accepts no events now: a start, or a failover, is under way.
     Unready,
     /// The server refused the event for a reason unknown here.
     Failed,
@@ -48,7 +48,7 @@ impl fmt::Display for StreamAnswer {
             Self::WrongKind => {
                 "the name in `publish` belongs to something else than a stream: choose another name"
             }
-            Self::Unready => "the message server takes nothing now: see the server's log",
+            Self::Unready => "the message server accepts nothing now: see the server's log",
             Self::NoServer => {
                 "the URL of its server cannot be read: see `server`, and the warnings of the last reload"
             }

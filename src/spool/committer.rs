@@ -234,7 +234,7 @@ impl Store {
         let mut alarm = self.alarm.lock();
         if alarm.take(proof, Instant::now()) {
             let failures = alarm.failures;
-            tracing::info!(failures, "the spool's store takes events again");
+            tracing::info!(failures, "the spool's store accepts events again");
         }
     }
 

@@ -93,7 +93,7 @@ pub enum Wait {
     Until(Option<Instant>),
     /// After a short time, whether the bell rings or not: the store cannot be read now.
     #[default]
-    Rest,
+    Pause,
 }
 
 impl Destination {

@@ -59,7 +59,7 @@ pub enum HealthChange {
     None,
     /// A trouble began, or changed to a different kind.
     Began(TroubleKind),
-    /// The destination takes events again.
+    /// The destination accepts events again.
     Ended(TroubleKind),
 }
 

@@ -239,7 +239,7 @@ impl Lanes {
         self.ready.push_lane(lane, class, None);
     }
 
-    /// Makes all events that were put off due: the destination takes events again.
+    /// Makes all events that were put off due: the destination accepts events again.
     pub(super) fn hasten(&mut self) {
         for (_, seq) in std::mem::take(&mut self.due) {
             self.make_ready(seq);

@@ -326,7 +326,7 @@ impl Spool {
     pub async fn wait(&self, to: &Destination, wait: Wait) {
         match wait {
             Wait::Again => {}
-            Wait::Rest => tokio::time::sleep(UNREADABLE).await,
+            Wait::Pause => tokio::time::sleep(UNREADABLE).await,
             Wait::Until(until) => {
                 let until = until.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
                 let rung = to.bell.notified();

@@ -242,7 +242,7 @@ fn sum_kept(transaction: &ReadTransaction) -> Result<u64, StoreError> {
     Ok(bytes)
 }
 
-/// The time for which a store that was opened after a failure still counts as failed, unless it takes an event: longer than
+/// The time for which a store that was opened after a failure still counts as failed, unless it accepts an event: longer than
 /// two looks of a monitoring system.
 const TRIAL: Duration = Duration::from_secs(30);
 /// The key of the salt of hashes.

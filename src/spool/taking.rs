@@ -149,7 +149,7 @@ impl Taking {
 
     fn unreadable(&self, mut found: TakenEvents, error: &StoreError) -> TakenEvents {
         tracing::debug!(%error, to = self.to.name(), "no event can be read");
-        found.wait = Wait::Rest;
+        found.wait = Wait::Pause;
         found
     }
 

@@ -1,4 +1,4 @@
-//! The pace of requests to a receiver that takes nothing.
+//! The pace of requests to a receiver that accepts nothing.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) struct SendPace {
 /// A change that is worth a line in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PaceChange {
-    /// The receiver takes nothing any more.
+    /// The receiver accepts nothing any more.
     Began,
     /// The receiver takes everything again.
     Ended,

@@ -23,7 +23,7 @@ use crate::audit::Audit;
 use crate::listener::{Link, Peer};
 use crate::response::{BAD_REQUEST, JSON, Refusal, RefusalKind};
 use crate::spool::{Spool, SpoolRefusal, StoreError, UnreadEvent};
-use orders::{Pace, drop_events, replay};
+use orders::{NextReplay, drop_events, replay};
 use question::{EventPart, PARAMETERS, Question, Unclear};
 use shown::{listed, request, unread};
 
@@ -33,7 +33,7 @@ pub(super) struct Events {
     spool: Option<Arc<Spool>>,
     /// Held by the answer in the making: pages take turns, because each takes memory and disk.
     turn: Semaphore,
-    pace: Pace,
+    next_replay: NextReplay,
 }
 
 /// The orders and questions.
@@ -50,7 +50,7 @@ impl Events {
         Self {
             spool,
             turn: Semaphore::new(1),
-            pace: Pace::new(),
+            next_replay: NextReplay::new(),
         }
     }
 
@@ -120,7 +120,7 @@ impl Events {
                 match ask {
                     Ask::Page => page(&spool, &question),
                     Ask::Stats => Ok(stats(&spool.survey())),
-                    Ask::Replay => replay(&spool, &events.pace, &question).await,
+                    Ask::Replay => replay(&spool, &events.next_replay, &question).await,
                     Ask::Drop => drop_events(&spool, &audit, &question, client).await,
                 }
             })

@@ -15,9 +15,9 @@ use crate::units::{Quota, Rate};
 
 /// The pace of replays: the earliest time for the next event. Replays of several operators share the pace.
 #[derive(Debug)]
-pub(super) struct Pace(Mutex<Instant>);
+pub(super) struct NextReplay(Mutex<Instant>);
 
-impl Pace {
+impl NextReplay {
     pub(super) fn new() -> Self {
         Self(Mutex::new(Instant::now()))
     }
@@ -35,7 +35,7 @@ impl Pace {
 /// whole events behind.
 pub(super) async fn replay(
     spool: &Spool,
-    pace: &Pace,
+    next_replay: &NextReplay,
     question: &Question,
 ) -> Result<Value, EventsError> {
     if !question.is_narrow() {
@@ -46,7 +46,10 @@ pub(super) async fn replay(
         (Effect::Real, None) => PAGE,
         (Effect::Real, Some(rate)) => in_time(rate, TURN),
     };
-    if question.effect == Effect::Real && question.rate.is_some() && !pace.allows_soon().await {
+    if question.effect == Effect::Real
+        && question.rate.is_some()
+        && !next_replay.allows_soon().await
+    {
         return Ok(
             json!({ "events": 0, "deliveries": 0, "replayed": 0, "unreadable": 0, "next": question.from }),
         );
@@ -59,7 +62,7 @@ pub(super) async fn replay(
     } = choose(&page.events, &question.filter, &configured);
     let replayed = match question.effect {
         Effect::DryRun => 0,
-        Effect::Real => at_pace(spool, pace, question.rate, &wanted).await?,
+        Effect::Real => at_rate(spool, next_replay, question.rate, &wanted).await?,
     };
     Ok(json!({
         "events": events_in(&wanted),
@@ -113,9 +116,9 @@ fn events_in(wanted: &[(Seq, DestinationId)]) -> usize {
     events.len()
 }
 
-async fn at_pace(
+async fn at_rate(
     spool: &Spool,
-    pace: &Pace,
+    next_replay: &NextReplay,
     rate: Option<Rate>,
     wanted: &[(Seq, DestinationId)],
 ) -> Result<u64, EventsError> {
@@ -125,7 +128,7 @@ async fn at_pace(
     let interval = Quota::from(rate).interval();
     let mut replayed = 0;
     for few in wanted.chunks(in_time(rate, STEP)) {
-        let mut next_at = pace.0.lock().await;
+        let mut next_at = next_replay.0.lock().await;
         sleep_until(*next_at).await;
         let count = spool.replay_all(few).await?;
         let taken = u32::try_from(few.len()).unwrap_or(u32::MAX);

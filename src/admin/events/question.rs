@@ -21,7 +21,7 @@ pub(super) struct Question {
     pub(super) part: EventPart,
     /// The form of names of persons.
     pub(super) names: Names,
-    /// The pace of a replay.
+    /// The rate of a replay.
     pub(super) rate: Option<Rate>,
     /// The effect of an order.
     pub(super) effect: Effect,

@@ -34,7 +34,7 @@ pub(in crate::admin) enum AlarmKind {
     Broken,
     /// The key of the seal cannot be had.
     KeyMissing,
-    /// No further event is taken.
+    /// No further event is accepted.
     Full,
     /// The disk has no room for a further event.
     DiskFull,
@@ -61,7 +61,7 @@ pub(in crate::admin) enum AlarmKind {
 }
 
 impl AlarmKind {
-    /// True if no event is taken: the provider has to send again.
+    /// True if no event is accepted: the provider has to send again.
     pub(in crate::admin) fn refuses_events(self) -> bool {
         matches!(
             self,

@@ -110,7 +110,7 @@ fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {
     // Delivered events make room for new ones.
     let held = bytes.saturating_sub(survey.numbers.kept_bytes);
     let percent = held.saturating_mul(100) / survey.max_size.max(1);
-    let remedy = "look for the destination that takes nothing, or raise `[spool] max_size`";
+    let remedy = "look for the destination that accepts nothing, or raise `[spool] max_size`";
     if percent >= FULL {
         let text = format!(
             "full ({percent} % of `[spool] max_size` wait or are dead letters), so webhooks get 503 and the provider keeps their events: {remedy}"
@@ -120,7 +120,7 @@ fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {
     if survey.is_disk_full {
         let text = format!(
             "the disk of {} has {} MiB left, which are kept for deliveries, so webhooks get 503 and the provider keeps their \
-             events: free some, give the spool a larger disk, or look for the destination that takes nothing",
+             events: free some, give the spool a larger disk, or look for the destination that accepts nothing",
             survey.dir.display(),
             survey.free.unwrap_or_default() >> 20,
         );
@@ -181,7 +181,7 @@ fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {
         found.push((AlarmKind::Backlog, text));
     } else if to.oldest.is_some_and(|oldest| oldest >= LONG) {
         let text = format!(
-            "{backlog}: the destination takes events more slowly than they come, or some are tried again; \
+            "{backlog}: the destination accepts events more slowly than they come, or some are tried again; \
              `keyside events list --state waiting --to {}` shows them",
             to.name
         );

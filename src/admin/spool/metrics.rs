@@ -41,7 +41,7 @@ impl SpoolMetrics {
         );
         registry.register(
             "spool_destination_up",
-            "1 while the destination takes events, 0 while it is down, fails or is paused",
+            "1 while the destination accepts events, 0 while it is down, fails or is paused",
             metrics.destination_up.clone(),
         );
         for (name, help, gauge) in [
@@ -57,12 +57,12 @@ impl SpoolMetrics {
             ),
             (
                 "spool_max_bytes",
-                "Bytes past which the spool takes no event",
+                "Bytes past which the spool accepts no event",
                 &metrics.max_bytes,
             ),
             (
                 "spool_up",
-                "1 while the spool takes events, 0 while it is full or its disk fails",
+                "1 while the spool accepts events, 0 while it is full or its disk fails",
                 &metrics.up,
             ),
             (

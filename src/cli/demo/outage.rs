@@ -24,7 +24,7 @@ pub(super) async fn show_outage(
 ) -> DemoResult<bool> {
     say!(
         "8. The application is killed for ten seconds while {USERS} users write {} messages a second together. Another\n   \
-         message is one that the application cannot take. Events are answered when they are on disk, and wait there;\n   \
+         message is one that the application cannot accept. Events are answered when they are on disk, and wait there;\n   \
          {} gets them all the same:\n",
         USERS * RATE.get(),
         second.name()
@@ -190,4 +190,4 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The bound on dead letters in a look.
 const MAX_DEAD: usize = 100;
 /// The text of the poisonous event.
-const POISON: &str = "a text that the application cannot take";
+const POISON: &str = "a text that the application cannot accept";

@@ -75,7 +75,7 @@ impl AdminArgs {
             let page = &self.ask(method, path, &query.clone().with("from", at))?;
             from = page["next"].as_u64();
             progress.at(from, page["end"].as_u64());
-            let more = progress.aside(|| take(page));
+            let more = progress.suspended(|| take(page));
             if more == More::Enough || is_unread() {
                 break;
             }
@@ -100,7 +100,7 @@ impl AdminArgs {
     }
 }
 
-/// The answer of whoever takes events.
+/// The answer of whoever accepts events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum More {
     Wanted,

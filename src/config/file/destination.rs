@@ -84,7 +84,7 @@ impl EventTargets {
             (None, None) => {
                 reader.missing(
                     "forward",
-                    "where the application takes events, such as \"http://127.0.0.1:3000/\"",
+                    "where the application accepts events, such as \"http://127.0.0.1:3000/\"",
                 );
                 None
             }
@@ -233,7 +233,7 @@ fn target(reader: &mut Reader<'_>, addresses: &Addresses) -> Option<DestinationT
         (None, None) => {
             reader.missing(
                 "forward",
-                "where an application takes events, such as \"http://127.0.0.1:3000/\", or `publish` with a stream",
+                "where an application accepts events, such as \"http://127.0.0.1:3000/\", or `publish` with a stream",
             );
             None
         }

@@ -236,7 +236,7 @@ fn check_usable(reader: &Reader<'_>, placed: &Placed) -> bool {
     let takes_requests = placed.config.provider.upstream.is_some();
     if !takes_requests {
         reader.fault(
-            "the provider of its credential only sends events, expected one that takes requests",
+            "the provider of its credential only sends events, expected one that accepts requests",
         );
     }
     takes_requests

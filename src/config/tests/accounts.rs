@@ -14,7 +14,7 @@ fn a_route_needs_every_value_of_the_account() {
     for (found, expected) in [
         (
             route("standard-webhooks", "secret = \"file:/t\"", ""),
-            "f:4:1: route: the provider of its credential only sends events, expected one that takes requests",
+            "f:4:1: route: the provider of its credential only sends events, expected one that accepts requests",
         ),
         (
             route("twilio", token, ""),

@@ -182,7 +182,7 @@ fn the_faults_of_an_application_have_their_place_and_repeat_no_value() {
         ),
         (
             "name = \"crm\"",
-            "webhook.to.forward: missing, expected where an application takes events",
+            "webhook.to.forward: missing, expected where an application accepts events",
         ),
         (&format!("{to}lanes = 0"), "webhook.to.lanes: out of range"),
         (
@@ -280,7 +280,7 @@ fn several_destinations_need_a_spool_and_stand_in_the_place_of_forward_and_reply
         ),
         (
             format!("{without}{SPOOL}"),
-            "webhook.forward: missing, expected where the application takes events",
+            "webhook.forward: missing, expected where the application accepts events",
         ),
         (
             format!("{WEBHOOK}[spool]\nmax_size = \"1MiB\"\n"),

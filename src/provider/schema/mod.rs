@@ -194,7 +194,7 @@ fn access_token(
 /// The directions in which a provider is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
-    /// The provider takes requests, and perhaps sends events.
+    /// The provider accepts requests, and perhaps sends events.
     Requests,
     /// The provider only sends events, and has neither an upstream nor operations.
     EventsOnly,
