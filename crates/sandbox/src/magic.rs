@@ -28,8 +28,10 @@ pub(crate) enum Magic {
 impl Magic {
     /// Returns the effect for a recipient in digits, if the recipient is magic.
     pub(crate) fn of(recipient: &str) -> Option<Self> {
-        let row = RECIPIENTS.iter().find(|(number, ..)| *number == recipient);
-        row.map(|(_, magic, _)| *magic)
+        RECIPIENTS
+            .iter()
+            .find(|(number, ..)| *number == recipient)
+            .map(|(_, magic, _)| *magic)
     }
 
     /// Returns the code of the failure that a webhook reports after acceptance.

@@ -9,18 +9,22 @@ pub(crate) struct Query(Vec<(String, String)>);
 impl Query {
     /// Reads `a=b&c=d`, with `+` as a space.
     pub(crate) fn new(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let decoded = pairs.map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        });
+        let decoded = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (decode(name), decode(value))
+            });
         Self(decoded.collect())
     }
 
     /// Returns the first value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let pair = self.0.iter().find(|(key, _)| key == name);
-        pair.map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Returns all pairs of name and value.
@@ -32,9 +36,13 @@ impl Query {
 
     /// Returns the names in the parameter `fields`, without the parts in braces.
     pub(crate) fn fields(&self) -> Option<Vec<&str>> {
-        let fields = self.get("fields")?.split(',');
-        let names = fields.map(|field| field.split(['{', '.', '}']).next().unwrap_or(field).trim());
-        Some(names.filter(|name| !name.is_empty()).collect())
+        Some(
+            self.get("fields")?
+                .split(',')
+                .map(|field| field.split(['{', '.', '}']).next().unwrap_or(field).trim())
+                .filter(|name| !name.is_empty())
+                .collect(),
+        )
     }
 }
 

@@ -93,8 +93,8 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Ok((certificate.der().clone(), key.into()))
+        let private_key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok((certificate.der().clone(), private_key.into()))
     }
 }
 

@@ -81,16 +81,19 @@ impl Dialect {
 
     /// Fills the account's parameters into a path.
     pub(crate) fn fill(&self, template: &str) -> String {
-        let parameters = self.parameters.iter();
-        parameters.fold(template.to_owned(), |path, (name, value)| {
-            path.replace(&format!("{{{name}}}"), value)
-        })
+        self.parameters
+            .iter()
+            .fold(template.to_owned(), |path, (name, value)| {
+                path.replace(&format!("{{{name}}}"), value)
+            })
     }
 
     /// Returns the value of a parameter.
     pub(crate) fn parameter(&self, name: &str) -> Option<&'static str> {
-        let parameter = self.parameters.iter().find(|(known, _)| *known == name);
-        parameter.map(|(_, value)| *value)
+        self.parameters
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
     }
 }
 

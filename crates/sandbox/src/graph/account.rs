@@ -20,8 +20,8 @@ pub(crate) fn read(call: &Call<'_>, id: &str) -> Result<GraphJson, GraphError> {
         call.caller.require(MESSAGING)?;
         return media::describe(call, &file);
     }
-    let fields = call.query.fields();
-    let fields = fields.as_deref();
+    let selection = call.query.fields();
+    let fields = selection.as_deref();
     if let Some(template) = call.state.templates.get(id) {
         return Ok(GraphJson::new(&Selected::new(template, fields, "id")));
     }
@@ -90,7 +90,6 @@ pub(crate) async fn profile(
         return Ok(GraphJson::success());
     }
     let set = call.state.numbers.profile(id).unwrap_or_default();
-    let profile = Profile::new(&set);
     let fields = call.query.fields();
     let profile = Selected::new(
         BusinessProfile::new(&set),
@@ -146,22 +145,31 @@ pub(crate) async fn block_users(
     call.require_sender(id)?;
     let numbers = &call.state.numbers;
     if call.method == Method::GET {
-        let blocked = numbers.blocked(id).into_iter();
-        let entries = blocked.map(|user| BlockedUser::new(user, Some("whatsapp")));
+        let entries = numbers
+            .blocked(id)
+            .into_iter()
+            .map(|user| BlockedUser::new(user, Some("whatsapp")));
         return Ok(GraphJson::new(&Page::new(call, entries.collect())));
     }
     let body = read_product_json(body).await?;
-    let users = body.get("block_users").and_then(Value::as_array);
-    let users = users.ok_or_else(|| GraphError::required("block_users"))?;
     let named = |user: &Value| {
-        let name = user.get("user").and_then(Value::as_str);
-        let name = name.or_else(|| user.get("user_id").and_then(Value::as_str));
-        name.map(str::to_owned)
+        user.get("user")
+            .and_then(Value::as_str)
+            .or_else(|| user.get("user_id").and_then(Value::as_str))
+            .map(str::to_owned)
     };
-    let users: Vec<String> = users.iter().filter_map(named).collect();
+    let users: Vec<String> = body
+        .get("block_users")
+        .and_then(Value::as_array)
+        .ok_or_else(|| GraphError::required("block_users"))?
+        .iter()
+        .filter_map(named)
+        .collect();
     let entries = |users: Vec<String>| {
-        let users = users.into_iter();
-        users.map(|user| BlockedUser::new(user, None)).collect()
+        users
+            .into_iter()
+            .map(|user| BlockedUser::new(user, None))
+            .collect()
     };
     let changed = if call.method == Method::POST {
         numbers.block(id, &users);

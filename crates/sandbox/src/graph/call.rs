@@ -84,8 +84,9 @@ const NOT_SAID: [&str; 4] = [
 
 /// Reads a body of at most `limit` bytes.
 pub(crate) async fn read_bytes(body: Incoming, limit: usize) -> Result<Bytes, GraphError> {
-    let bytes = body::read(body, limit).await;
-    bytes.map_err(|_| GraphError::parameter("Request body too large"))
+    body::read(body, limit)
+        .await
+        .map_err(|_| GraphError::parameter("Request body too large"))
 }
 
 /// Reads a body as a JSON object. Like Graph, takes anything else for a call without parameters.

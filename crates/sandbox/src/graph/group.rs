@@ -67,8 +67,8 @@ pub(crate) async fn object(
         }
         _ => {
             // A form with a picture is taken as it is; only JSON changes the subject here.
-            let body = read_bytes(body, MAX_PICTURE).await?;
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let bytes = read_bytes(body, MAX_PICTURE).await?;
+            let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             call.state.groups.change(id, |group| {
                 let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
                 group.subject = text("subject").unwrap_or_else(|| group.subject.clone());

@@ -112,9 +112,9 @@ pub(crate) async fn codes(
             code
         }
     };
-    let code = call.state.kept.change(&list, &code, &changed);
+    let kept = call.state.kept.change(&list, &code, &changed);
     // A code of the samples was made by nobody here, and is answered as one.
-    Ok(code.map(|code| GraphJson::new(&code)))
+    Ok(kept.map(|kept| GraphJson::new(&kept)))
 }
 
 /// `/{number}/message_qrdls/{code}`.
@@ -142,8 +142,8 @@ pub(crate) async fn code(
         .change(&list, code, &changes)
         .unwrap_or_else(|| Value::Object(described(code, "Hello")));
     let fields = call.query.fields();
-    let found = Selected::new(found, fields.as_deref(), "code");
-    Ok(GraphJson::new(&json!({ "data": [found] })))
+    let selected = Selected::new(found, fields.as_deref(), "code");
+    Ok(GraphJson::new(&json!({ "data": [selected] })))
 }
 
 fn described(code: &str, message: &str) -> Map<String, Value> {
@@ -152,12 +152,15 @@ fn described(code: &str, message: &str) -> Map<String, Value> {
 }
 
 fn listed(call: &Call<'_>, list: &str, key: &str) -> Option<GraphJson> {
-    let items = call.state.kept.list(list)?;
     let fields = call.query.fields();
-    let items = items
+    let items = call
+        .state
+        .kept
+        .list(list)?
         .into_iter()
-        .map(|item| Selected::new(item, fields.as_deref(), key));
-    Some(GraphJson::new(&Page::new(call, items.collect())))
+        .map(|item| Selected::new(item, fields.as_deref(), key))
+        .collect();
+    Some(GraphJson::new(&Page::new(call, items)))
 }
 
 /// True for the list of an account's flows.

@@ -127,8 +127,12 @@ fn refuse_form(error: multer::Error) -> GraphError {
 
 /// Refuses media types that WhatsApp does not take, and files that are larger than their type allows.
 fn check_size(media_type: &str, length: usize) -> Result<(), GraphError> {
-    let essence = media_type.split(';').next().unwrap_or(media_type);
-    let essence = essence.trim().to_ascii_lowercase();
+    let essence = media_type
+        .split(';')
+        .next()
+        .unwrap_or(media_type)
+        .trim()
+        .to_ascii_lowercase();
     // The limits are those of Meta's table of supported media types.
     let limit = match essence.as_str() {
         "image/webp" => 500 * KIBIBYTE,

@@ -114,11 +114,11 @@ fn parse_user(body: &Value) -> Result<Recipient, GraphError> {
 }
 
 fn check_payload(kind: &str, body: &Value) -> Result<(), GraphError> {
-    let payload = body.get(kind);
     if !KINDS.contains(&kind) {
         return Err(unknown_type(&Value::from(kind)));
     }
-    let payload = payload
+    let payload = body
+        .get(kind)
         .filter(|payload| !payload.is_null())
         .ok_or_else(|| GraphError::required(kind))?;
     match kind {
@@ -195,8 +195,9 @@ fn check_interactive(interactive: &Value) -> Result<(), GraphError> {
 }
 
 fn check_contacts(contacts: &Value) -> Result<(), GraphError> {
-    let contacts = contacts.as_array().filter(|contacts| !contacts.is_empty());
     let contacts = contacts
+        .as_array()
+        .filter(|contacts| !contacts.is_empty())
         .ok_or_else(|| GraphError::parameter("Param contacts must be a non-empty array."))?;
     let named = |contact: &Value| {
         contact

@@ -13,8 +13,7 @@ use crate::store::token::{Grant, TokenState};
 
 /// `GET /debug_token?input_token=...`.
 pub(crate) fn debug(state: &State, query: &Query) -> Result<GraphJson, GraphError> {
-    let input = query.get("input_token");
-    let input = input.ok_or_else(|| GraphError::required("input_token"))?;
+    let input = required(query, "input_token")?;
     let data = match state.tokens.state(input) {
         TokenState::Good(grant) => TokenInfo::Valid(ValidToken::new(&grant)),
         TokenState::Expired(_) => TokenInfo::invalid(
@@ -123,8 +122,7 @@ pub(crate) fn exchange(state: &State, query: &Query) -> Result<GraphJson, GraphE
             expires_in: None,
         })),
         Some("fb_exchange_token") => {
-            let old = query.get("fb_exchange_token");
-            let old = old.ok_or_else(|| GraphError::required("fb_exchange_token"))?;
+            let old = required(query, "fb_exchange_token")?;
             let TokenState::Good(grant) = state.tokens.state(old) else {
                 return Err(GraphError::unknown_token());
             };
@@ -156,8 +154,7 @@ struct TokenAnswer {
 /// `/oauth/revoke`, with immediate effect.
 pub(crate) fn revoke(state: &State, query: &Query) -> Result<GraphJson, GraphError> {
     client(state, query)?;
-    let token = query.get("revoke_token");
-    let token = token.ok_or_else(|| GraphError::required("revoke_token"))?;
+    let token = required(query, "revoke_token")?;
     if !state.tokens.revoke(token) {
         return Err(GraphError::unknown_token());
     }
@@ -172,15 +169,18 @@ struct RevokeAnswer {
 
 /// Returns the id and the secret of the app in a call that has no token.
 fn client<'a>(state: &State, query: &'a Query) -> Result<(&'a str, &'a str), GraphError> {
-    let id = query.get("client_id");
-    let id = id.ok_or_else(|| GraphError::required("client_id"))?;
-    let secret = query.get("client_secret");
-    let secret = secret.ok_or_else(|| GraphError::required("client_secret"))?;
+    let id = required(query, "client_id")?;
+    let secret = required(query, "client_secret")?;
     if !state.is_app_secret(secret) {
         let message = "Error validating client secret.";
         return Err(GraphError::new(StatusCode::BAD_REQUEST, 1, message));
     }
     Ok((id, secret))
+}
+
+/// Returns a parameter that a call must have.
+fn required<'a>(query: &'a Query, name: &str) -> Result<&'a str, GraphError> {
+    query.get(name).ok_or_else(|| GraphError::required(name))
 }
 
 /// The lifetime of an exchanged token in seconds, from Meta's documented example: a little under 60 days.

@@ -39,8 +39,10 @@ impl Target {
 
     /// Returns the segments of the path.
     pub(crate) fn segments(&self) -> Vec<&str> {
-        let segments = self.path.split('/');
-        segments.filter(|segment| !segment.is_empty()).collect()
+        self.path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect()
     }
 }
 

@@ -115,10 +115,14 @@ pub(crate) async fn upsert(
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
     let body = read_json(body).await?;
-    let name = body.get("name").and_then(Value::as_str);
-    let name = name.ok_or_else(|| GraphError::required("name"))?;
-    let languages = body.get("languages").and_then(Value::as_array);
-    let languages = languages.ok_or_else(|| GraphError::required("languages"))?;
+    let name = body
+        .get("name")
+        .and_then(Value::as_str)
+        .ok_or_else(|| GraphError::required("name"))?;
+    let languages = body
+        .get("languages")
+        .and_then(Value::as_array)
+        .ok_or_else(|| GraphError::required("languages"))?;
     let mut made = Vec::new();
     for language in languages.iter().filter_map(Value::as_str) {
         let mut template =
@@ -155,11 +159,11 @@ pub(crate) async fn archive(
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
     let body = read_json(body).await?;
-    let ids = body
+    let written = body
         .get("hsm_ids")
         .ok_or_else(|| GraphError::required("hsm_ids"))?;
     // The documentation shows a list; pywa 4.5.0 sends one text.
-    let ids: Vec<&str> = match ids {
+    let ids: Vec<&str> = match written {
         Value::String(text) => text.split(',').collect(),
         other => other
             .as_array()
@@ -193,8 +197,10 @@ struct Created<'a> {
 }
 
 fn delete(call: &Call<'_>, account: &str) -> Result<GraphJson, GraphError> {
-    let name = call.query.get("name");
-    let name = name.ok_or_else(|| GraphError::required("name"))?;
+    let name = call
+        .query
+        .get("name")
+        .ok_or_else(|| GraphError::required("name"))?;
     let id = call.query.get("hsm_id");
     match call.state.templates.remove(account, name, id)? {
         0 => Err(GraphError::no_template(name)),

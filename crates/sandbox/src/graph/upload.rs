@@ -83,8 +83,10 @@ pub(crate) fn status(call: &Call<'_>, session: &str) -> Result<GraphJson, GraphE
 }
 
 fn progress(call: &Call<'_>, session: &str) -> Result<Progress, GraphError> {
-    let progress = call.state.uploads.get(session);
-    progress.ok_or_else(|| call.unknown(session))
+    call.state
+        .uploads
+        .get(session)
+        .ok_or_else(|| call.unknown(session))
 }
 
 #[derive(Serialize)]

@@ -148,8 +148,8 @@ impl Place {
 
 /// Returns the password of Basic authentication, if the user is this one.
 fn basic_password(request: &ProviderRequest, user: &str) -> Option<String> {
-    let login = request.header("authorization")?.strip_prefix("Basic ")?;
-    let login = String::from_utf8(BASE64.decode(login.as_bytes()).ok()?).ok()?;
+    let encoded = request.header("authorization")?.strip_prefix("Basic ")?;
+    let login = String::from_utf8(BASE64.decode(encoded.as_bytes()).ok()?).ok()?;
     let (name, password) = login.split_once(':')?;
     (name == user).then(|| password.to_owned())
 }
@@ -175,9 +175,11 @@ fn verified_claims(jwt: &str, key: &str) -> Option<HashMap<String, Value>> {
     if header.get("alg")? != "RS256" {
         return None;
     }
-    let key = SubjectPublicKeyInfoDer::from_pem_slice(key.as_bytes()).ok()?;
-    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref());
-    key.verify(signed.as_bytes(), &decode(signature)?).ok()?;
+    let der = SubjectPublicKeyInfoDer::from_pem_slice(key.as_bytes()).ok()?;
+    let public_key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der.as_ref());
+    public_key
+        .verify(signed.as_bytes(), &decode(signature)?)
+        .ok()?;
     serde_json::from_slice(&decode(claims)?).ok()
 }
 

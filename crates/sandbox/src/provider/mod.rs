@@ -110,11 +110,13 @@ fn is_line(method: &Method, line: &str, has_path: impl Fn(&str) -> bool) -> bool
 
 /// The variables of a path template with their values in a path.
 fn variables<'p>(template: &'p str, path: &'p str) -> impl Iterator<Item = (&'p str, &'p str)> {
-    let parts = template.split('/').zip(path.split('/'));
-    parts.filter_map(|(named, value)| {
-        let (name, end) = named.strip_prefix('{')?.split_once('}')?;
-        Some((name, value.strip_suffix(end)?))
-    })
+    template
+        .split('/')
+        .zip(path.split('/'))
+        .filter_map(|(named, value)| {
+            let (name, end) = named.strip_prefix('{')?.split_once('}')?;
+            Some((name, value.strip_suffix(end)?))
+        })
 }
 
 fn grant_token(

@@ -68,8 +68,10 @@ impl ProviderRequest {
 
     /// Returns a parameter of the body, or else of the query.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        let in_body = self.body.get(name).and_then(Value::as_str);
-        in_body.or_else(|| self.query.get(name))
+        self.body
+            .get(name)
+            .and_then(Value::as_str)
+            .or_else(|| self.query.get(name))
     }
 
     /// Returns true for a path of this form: `{name}` fits any segment, `{name}.json` one with this ending, and `{...}` at the

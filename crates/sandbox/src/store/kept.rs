@@ -54,8 +54,10 @@ impl Kept {
     /// Returns the list that has the object with this id.
     pub(crate) fn list_with(&self, id: &str) -> Option<String> {
         let objects = self.objects.lock();
-        let found = objects.iter().find(|object| object.id == id);
-        found.map(|object| object.list.clone())
+        objects
+            .iter()
+            .find(|object| object.id == id)
+            .map(|object| object.list.clone())
     }
 
     /// Returns an object by its id or name, after these changes.

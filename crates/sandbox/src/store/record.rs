@@ -178,8 +178,11 @@ struct RequestRow<'a> {
 }
 
 fn header_names(headers: &HeaderMap) -> Vec<String> {
-    let names = headers.iter().map(|(name, _)| name.as_str());
-    names.map(str::to_owned).collect()
+    headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn unix_milliseconds(time: SystemTime) -> u64 {

@@ -63,17 +63,17 @@ impl Callback {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), CallbackError> {
-        let mut request = Request::builder()
+        let mut head = Request::builder()
             .method(method)
             .uri(&self.path)
             .header("Host", format!("{}:{}", self.host, self.port));
         for (name, value) in headers {
-            request = request.header(name, value);
+            head = head.header(name, value);
         }
-        let request = request.body(Full::from(body))?;
-        let exchange = self.exchange(tls, request);
-        let answer = tokio::time::timeout(CALLBACK_TIMEOUT, exchange).await;
-        answer.unwrap_or(Err(CallbackError::Timeout))
+        let exchange = self.exchange(tls, head.body(Full::from(body))?);
+        tokio::time::timeout(CALLBACK_TIMEOUT, exchange)
+            .await
+            .unwrap_or(Err(CallbackError::Timeout))
     }
 
     async fn exchange(
@@ -101,9 +101,9 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let connection = tokio::spawn(connection);
     let answer = sender.send_request(request).await?;
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+    let read = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
     connection.abort();
-    let body = body.map_err(|_| CallbackError::Answer)?;
+    let body = read.map_err(|_| CallbackError::Answer)?;
     Ok((status, body.to_bytes()))
 }
 
