@@ -11,10 +11,6 @@ use crate::limit::{KeyedLimits, LimitStatus, Limiter};
 
 /// Returns the limits of a route: the totals, the busiest senders, and the parties of the query.
 pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
-    let busiest = limiter.senders.busiest(MAX_SENDERS);
-    let busiest = busiest
-        .iter()
-        .map(|(sender, status)| one_limit_status(sender, status));
     let of_key = |limits: &KeyedLimits, key: &str| one_limit_status(key, &limits.status(key));
     let of_sender = |limits: &KeyedLimits| {
         let sender = query.sender.as_ref()?;
@@ -32,19 +28,18 @@ pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
                 one_limit_status(sender, &pairs.status(sender, recipient))
             });
     let of_object = |object: &String| one_limit_status(object, &limiter.objects.status(object));
-    let paused_objects = limiter.objects.busiest(MAX_SENDERS);
-    let paused_objects = paused_objects
-        .iter()
-        .map(|(object, status)| one_limit_status(object, status));
     let objects = limiter.objects.usage();
     let senders = limiter.senders.usage();
-    let recipients = limiter.pairs.as_ref().map(|pairs| pairs.usage());
-    let recipients = recipients.unwrap_or_default();
+    let recipients = limiter
+        .pairs
+        .as_ref()
+        .map(|pairs| pairs.usage())
+        .unwrap_or_default();
     let management = limiter.management.as_ref().map(|limits| limits.usage());
     let rate = |limits: &Arc<KeyedLimits>| limits.rate().map(|rate| rate.to_string());
     json!({
         "per_sender": rate(&limiter.senders),
-        "senders": busiest.collect::<Vec<_>>(),
+        "senders": busiest_of(&limiter.senders),
         "of_sender": of_sender(&limiter.senders),
         "of_sender_apart": of_sender(&limiter.separately_metered),
         "of_recipient": of_recipient,
@@ -66,11 +61,20 @@ pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
         "waiting_for_account": limiter.sends.as_ref().map(|limits| limits.usage().waiting),
         "management": limiter.management.as_ref().map(rate),
         "waiting_for_management": management.unwrap_or_default().waiting,
-        "objects": paused_objects.collect::<Vec<_>>(),
+        "objects": busiest_of(&limiter.objects),
         "objects_paused": objects.paused,
         "objects_paused_seconds": objects.paused_until.map(seconds),
         "account_paused_seconds": limiter.account_pause.paused_until().map(seconds),
     })
+}
+
+/// Returns the limits with the most waiting requests, each with its key.
+fn busiest_of(limits: &KeyedLimits) -> Vec<Value> {
+    limits
+        .busiest(MAX_SENDERS)
+        .iter()
+        .map(|(key, status)| one_limit_status(key, status))
+        .collect()
 }
 
 /// Returns the state of the limit of a sender, or of an object, which has the same key.

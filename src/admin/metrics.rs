@@ -84,10 +84,10 @@ impl Exposition {
         headers: &HeaderMap,
     ) -> Response<Bytes> {
         let format = MetricsFormat::accepted(headers);
-        let text = self.text(live, survey);
+        let open_metrics = self.text(live, survey);
         let text = match format {
-            MetricsFormat::OpenMetrics => text,
-            MetricsFormat::Classic => classic(&text),
+            MetricsFormat::OpenMetrics => open_metrics,
+            MetricsFormat::Classic => classic(&open_metrics),
         };
         let gzip = compressed(&text, headers);
         let is_gzip = gzip.is_some();

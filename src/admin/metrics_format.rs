@@ -63,8 +63,9 @@ fn weight_in(headers: &HeaderMap, header: &HeaderName, named: &str) -> f64 {
 /// Returns the weight among the parameters of an element of `Accept`; 1 without one.
 fn weight(parameters: &str) -> f64 {
     let mut named = parameters.split(';').filter_map(|one| one.split_once('='));
-    let weight = named.find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-    weight.map_or(1.0, |(_, value)| value.trim().parse().unwrap_or(0.0))
+    named
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+        .map_or(1.0, |(_, value)| value.trim().parse().unwrap_or(0.0))
 }
 
 /// Rewrites OpenMetrics text to the classic form. The samples are equal in both; the classic form describes a counter by

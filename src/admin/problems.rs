@@ -135,8 +135,8 @@ fn lag_problem(webhook: &Value) -> Option<String> {
 /// Returns a line for each destination of a webhook that accepts no events.
 fn destination_problems(webhook: &Value) -> Vec<String> {
     let name = text(&webhook["name"]);
-    let problems = list(&webhook["to"]).filter_map(|to| to.pointer("/traffic/problem")?.as_str());
-    problems
+    list(&webhook["to"])
+        .filter_map(|to| to.pointer("/traffic/problem")?.as_str())
         .map(|problem| format!("webhook {name}: {problem}"))
         .collect()
 }

@@ -100,8 +100,14 @@ struct Memory {
 fn memory() -> Memory {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kibibytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        let number: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        let number: f64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse()
+            .ok()?;
         Some(number * 1024.0)
     };
     Memory {

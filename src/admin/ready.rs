@@ -247,8 +247,10 @@ fn kept_inputs(
     live: &Live,
     is_wanted: impl Fn(&KeptInput) -> bool,
 ) -> impl Iterator<Item = String> {
-    let wanted = live.kept_inputs.iter().filter(move |kept| is_wanted(kept));
-    wanted.map(move |kept| about(subject, kept.line()))
+    live.kept_inputs
+        .iter()
+        .filter(move |kept| is_wanted(kept))
+        .map(move |kept| about(subject, kept.line()))
 }
 
 /// Returns a line for each fault of the folder and the key that secrets are kept with over a restart.
@@ -285,8 +287,10 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
     state.concerns.extend(others);
     state.concerns.extend(state_faults(&subject, live));
     if let Some(secret) = webhook.verifier.challenge() {
-        let faults = credential.faults().iter();
-        let unread = faults.filter(|fault| fault.secret == *secret);
+        let unread = credential
+            .faults()
+            .iter()
+            .filter(|fault| fault.secret == *secret);
         let lines = unread.map(|fault| format!("{subject}: no handshake is answered: {fault}"));
         state.concerns.extend(lines);
     }
@@ -296,9 +300,12 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
         let lines = problem.map(|problem| format!("{subject}: {}", problem.0));
         state.failures.extend(lines);
     }
-    let certificate = live.server_tls.inbound.as_ref();
-    let refused = certificate.and_then(|tls| refused_certificate(tls, SystemTime::now()));
-    let lines = refused.map(|reason| format!("{subject}: {INBOUND}: {reason}"));
+    let lines = live
+        .server_tls
+        .inbound
+        .as_ref()
+        .and_then(|tls| refused_certificate(tls, SystemTime::now()))
+        .map(|reason| format!("{subject}: {INBOUND}: {reason}"));
     state.failures.extend(lines);
     let is_spooled =
         live.config.webhooks.iter().any(|config| {

@@ -106,16 +106,19 @@ impl Serialize for Status {
         let live = &self.live;
         let is_wanted = self.is_wanted();
         let credentials = || {
-            let all = live.credentials.values();
-            all.filter(|credential| is_wanted(&credential.name))
+            live.credentials
+                .values()
+                .filter(|credential| is_wanted(&credential.name))
                 .map(|credential| credential_status(credential, live))
         };
         let routes = || self.routes().map(|route| route_status(route, &self.query));
         let now = Instant::now();
         let traffic = webhook_traffic(live);
         let webhooks = || {
-            let all = live.config.webhooks.iter();
-            all.filter(|webhook| is_wanted(&webhook.credential))
+            live.config
+                .webhooks
+                .iter()
+                .filter(|webhook| is_wanted(&webhook.credential))
                 .map(|webhook| {
                     let metrics = traffic.get(webhook.name.as_str());
                     let traffic = metrics.map(|metrics| metrics.traffic(now));
@@ -157,8 +160,9 @@ impl<I: Iterator<Item = Value>, F: Fn() -> I> Serialize for Sequence<F> {
 
 /// Returns the certificate of each listener with TLS.
 fn certificates(live: &Live, now: SystemTime) -> Value {
-    let each = live.server_tls.each();
-    each.filter_map(|(table, tls)| Some((table, tls.validity.as_ref()?)))
+    live.server_tls
+        .each()
+        .filter_map(|(table, tls)| Some((table, tls.validity.as_ref()?)))
         .map(|(table, validity)| {
             json!({
                 "listener": table,
@@ -228,10 +232,15 @@ pub(super) fn credential_status(credential: &Credential, live: &Live) -> Value {
         .iter()
         .map(PreviousStatus::new)
         .collect();
-    let unfinished = credential.unfinished_rotations().all();
-    let unfinished: Vec<_> = unfinished.iter().map(unfinished_status).collect();
-    let verification = credential.verification();
-    let verification = verification.filter(|found| found.standing != Standing::Disproved);
+    let unfinished: Vec<_> = credential
+        .unfinished_rotations()
+        .all()
+        .iter()
+        .map(unfinished_status)
+        .collect();
+    let verification = credential
+        .verification()
+        .filter(|found| found.standing != Standing::Disproved);
     let facts = verification.as_ref().and_then(|found| found.facts());
     let concerns = facts
         .map(|facts| concerns(&credential.name, facts, &live.generation))

@@ -14,8 +14,11 @@ use crate::traffic::{
 pub(super) fn problems(traffic: &RouteTraffic) -> Vec<String> {
     let now = Instant::now();
     let report = traffic.report(now);
-    let problems = report.map(|report| report.problems(now, SystemTime::now()));
-    let texts = problems.into_iter().flatten().map(|problem| problem.0);
+    let texts = report
+        .map(|report| report.problems(now, SystemTime::now()))
+        .into_iter()
+        .flatten()
+        .map(|problem| problem.0);
     texts.collect()
 }
 
@@ -98,6 +101,7 @@ fn failure(failure: &Failure) -> Value {
 /// Returns the Unix time of a moment.
 pub(super) fn unix(moment: Instant) -> u64 {
     let time = SystemTime::now().checked_sub(moment.elapsed());
-    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since.unwrap_or_default().as_secs()
+    time.and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default()
+        .as_secs()
 }

@@ -26,8 +26,9 @@ pub(super) fn webhook_status(
     let to: Vec<_> = ends
         .iter()
         .map(|(name, end)| {
-            let health = deliveries.traffic(&webhook.name, name);
-            let health = health.map(|traffic| destination_status(webhook, &traffic));
+            let health = deliveries
+                .traffic(&webhook.name, name)
+                .map(|traffic| destination_status(webhook, &traffic));
             json!({ "name": name, "to": end, "traffic": health })
         })
         .collect();

@@ -54,8 +54,10 @@ fn hosts(config: &Config) -> Vec<String> {
         .routes
         .iter()
         .filter_map(|route| config.credentials.get(&route.credential));
-    let origins = credentials.flat_map(|credential| credential.provider.aliased_origins());
-    let hosts: BTreeSet<_> = origins.map(|origin| origin.host.clone()).collect();
+    let hosts: BTreeSet<_> = credentials
+        .flat_map(|credential| credential.provider.aliased_origins())
+        .map(|origin| origin.host.clone())
+        .collect();
     hosts.into_iter().filter(|host| is_dns_name(host)).collect()
 }
 
@@ -66,13 +68,18 @@ fn is_dns_name(host: &str) -> bool {
 
 /// Returns the address for hosts entries: where Keyside listens with TLS, or else loopback.
 fn address(config: &Config) -> String {
-    let listen = config.outbound.tls.iter().flat_map(|tls| &tls.listen);
-    let mut addresses = listen.filter_map(|address| match address {
-        ListenAddress::Tcp(address) if !address.ip().is_unspecified() => Some(address.ip()),
-        _ => None,
-    });
-    let first = addresses.next();
-    first.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string())
+    let mut addresses = config
+        .outbound
+        .tls
+        .iter()
+        .flat_map(|tls| &tls.listen)
+        .filter_map(|address| match address {
+            ListenAddress::Tcp(address) if !address.ip().is_unspecified() => Some(address.ip()),
+            _ => None,
+        });
+    addresses
+        .next()
+        .map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string())
 }
 
 fn print(made: &Made, hosts: &[String], address: &str) {

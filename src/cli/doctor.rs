@@ -119,7 +119,8 @@ fn late() -> DoctorStep {
 /// Begins a section for each admin listener of the configuration.
 fn sidecars(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection> {
     let begin = |address: &ListenAddress| {
-        let (live, address) = (Arc::clone(live), address.clone());
+        let live = Arc::clone(live);
+        let address = address.clone();
         let name = address.to_string();
         let ask = move |reporter: StepReporter| async move {
             let status = ask_status(&address).await;

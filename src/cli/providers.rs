@@ -50,8 +50,11 @@ fn list() -> Vec<String> {
         rows.push([name, outline.title(), &covers, evidence].map(str::to_owned));
     }
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let [name_width, title_width, covers_width] = [0, 1, 2].map(width);
     let row = |[name, title, covers, evidence]: &[String; 4]| {

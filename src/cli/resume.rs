@@ -135,8 +135,9 @@ async fn replace_new(
 ) -> Result<Replacement, RotateFailure> {
     let record = rotation.record();
     let mut strays = Strays::find(&args.admin, rotation);
-    let fallback = must_not_fall_back(&args.admin, &rotation.target);
-    let refused = fallback.err().and_then(|_| rotation.target.current());
+    let refused = must_not_fall_back(&args.admin, &rotation.target)
+        .err()
+        .and_then(|_| rotation.target.current());
     let replaced = rotation.replace_new(Arc::clone(new), refused).await?;
     if replaced == Replacement::HeldByOther {
         let place = &rotation.target.place;

@@ -299,8 +299,9 @@ async fn prove(
 /// Returns the error of a new secret without a successful request: the provider may have refused one.
 fn not_proved(args: &RotateArgs, rotation: &Rotation<'_>, kept: Fingerprint) -> RotationError {
     let fallback = args.admin.iter().find_map(|admin| {
-        let sent = sends_with(admin, &rotation.target, kept);
-        sent.err().filter(NotInUse::is_fallback)
+        sends_with(admin, &rotation.target, kept)
+            .err()
+            .filter(NotInUse::is_fallback)
     });
     match fallback {
         Some(fallback) => rotation.unfinished(Obstacle::Sidecar(fallback.to_string())),

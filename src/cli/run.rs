@@ -21,12 +21,12 @@ pub(super) struct RunArgs {
 
 /// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
-    let sockets = PassedSockets::take();
+    let passed = PassedSockets::take();
     // The log comes before the secrets: the wait for an unreachable server would otherwise be silent.
     let config = FirstConfig::read(args.config.file()).await;
     let settings = config.as_ref().map_or(DEFAULT_LOG, FirstConfig::log);
     let _log = Log::start(settings.level, settings.format);
-    let sockets = match sockets {
+    let sockets = match passed {
         Ok(sockets) => sockets,
         Err(error) => return failed(settings, &[error.to_string()]),
     };

@@ -225,9 +225,8 @@ fn sources_of(live: &Live) -> Vec<PathBuf> {
         .values()
         .flat_map(|credential| credential.secrets.values().flatten());
     let own = own_references(&live.config);
-    let own = own.iter().map(|own| own.reference);
     let files: BTreeSet<PathBuf> = references
-        .chain(own)
+        .chain(own.iter().map(|own| own.reference))
         .filter_map(path_of)
         .filter_map(|path| path.canonicalize().ok())
         .collect();

@@ -7,13 +7,17 @@ use crate::document::{shown, shown_place};
 
 /// Returns method, path and query of a request.
 pub(super) fn shown_request(method: &Method, target: &Uri) -> String {
-    let name = method.as_str();
-    let is_name = name.len() <= MAX_METHOD && name.bytes().all(|byte| byte.is_ascii_uppercase());
-    let name = if is_name { name } else { NOT_SHOWN };
-    let path: Vec<_> = target.path().split('/').map(shown_place).collect();
+    let name = match method.as_str() {
+        name if is_method_name(name) => name,
+        _ => NOT_SHOWN,
+    };
     let path = match target.path() {
         "" => NOT_SHOWN.to_owned(),
-        _ => path.join("/"),
+        path => path
+            .split('/')
+            .map(shown_place)
+            .collect::<Vec<_>>()
+            .join("/"),
     };
     match target.query() {
         None => format!("{name} {path}"),
@@ -22,6 +26,11 @@ pub(super) fn shown_request(method: &Method, target: &Uri) -> String {
             format!("{name} {path}?{}", pairs.join("&"))
         }
     }
+}
+
+/// True for a method with the form of a registered one.
+fn is_method_name(name: &str) -> bool {
+    name.len() <= MAX_METHOD && name.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// Returns a message about a request without the parts of the path that may be a secret.

@@ -197,8 +197,9 @@ fn holders_at(status: &Value, admin: &str, target: &RotationTarget) -> Vec<Secre
         if name == target.credential {
             continue;
         }
-        let secrets = list(&credential["secrets"]).filter_map(|secret| secret["name"].as_str());
-        let sent = secrets.filter_map(|secret| sent_at(credential, admin, secret));
+        let sent = list(&credential["secrets"])
+            .filter_map(|secret| secret["name"].as_str())
+            .filter_map(|secret| sent_at(credential, admin, secret));
         holders.extend(sent.map(|sent| SecretHolder {
             credential: name.to_owned(),
             sidecar: Some(sent.admin),

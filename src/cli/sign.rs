@@ -99,8 +99,11 @@ async fn headers(args: &SignArgs) -> Result<String, Problem> {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     });
     // Nanoseconds do not repeat, and neither must a nonce or an id.
-    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH);
-    let new_id = since_epoch.unwrap_or_default().as_nanos().to_string();
+    let new_id = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos()
+        .to_string();
     let event = UnsignedEvent {
         body: &body,
         is_form: args.form,
@@ -167,14 +170,16 @@ fn webhook(scheme: &str) -> Result<WebhookSpec, Problem> {
     let with_webhook = || {
         presets::names().filter_map(|name| Some((name, presets::provider(name)?.webhook.clone()?)))
     };
-    let found = with_webhook().find(|(name, _)| *name == scheme);
-    found.map(|(_, webhook)| webhook).ok_or_else(|| {
-        let names: Vec<_> = with_webhook().map(|(name, _)| name).collect();
-        Problem::usage(format!(
-            "--scheme: no such provider, {}",
-            choices(scheme, names.into_iter())
-        ))
-    })
+    with_webhook()
+        .find(|(name, _)| *name == scheme)
+        .map(|(_, webhook)| webhook)
+        .ok_or_else(|| {
+            let names: Vec<_> = with_webhook().map(|(name, _)| name).collect();
+            Problem::usage(format!(
+                "--scheme: no such provider, {}",
+                choices(scheme, names.into_iter())
+            ))
+        })
 }
 
 #[cfg(test)]

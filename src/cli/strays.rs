@@ -70,8 +70,11 @@ impl Strays {
         if in_use.is_empty() {
             return Ok(());
         }
-        let in_use = in_use.into_iter().cloned().collect();
-        Err(StillAlive { in_use, kept }.into())
+        Err(StillAlive {
+            in_use: in_use.into_iter().cloned().collect(),
+            kept,
+        }
+        .into())
     }
 }
 

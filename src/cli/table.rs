@@ -33,8 +33,10 @@ fn lines<const COLUMNS: usize>(rows: &[[String; COLUMNS]], width: Option<usize>)
         None => widths(rows),
     };
     let lines_of_row = |row: &[String; COLUMNS]| {
-        let cells = row.iter().zip(widths).filter(|(_, width)| *width > 0);
-        let cells: Vec<_> = cells
+        let cells: Vec<_> = row
+            .iter()
+            .zip(widths)
+            .filter(|(_, width)| *width > 0)
             .map(|(cell, width)| (wrapped(cell, width), width))
             .collect();
         let height = cells.iter().map(|(lines, _)| lines.len()).max();
@@ -58,8 +60,12 @@ fn blocks<const COLUMNS: usize>(rows: &[[String; COLUMNS]], width: usize) -> Vec
     let Some((titles, rows)) = rows.split_first() else {
         return Vec::new();
     };
-    let longest = titles.iter().map(|title| title.chars().count()).max();
-    let indent = longest.unwrap_or_default() + GAP.len();
+    let indent = titles
+        .iter()
+        .map(|title| title.chars().count())
+        .max()
+        .unwrap_or_default()
+        + GAP.len();
     let room = width.saturating_sub(indent).max(UNBROKEN);
     let mut lines = Vec::new();
     for row in rows {
@@ -93,19 +99,24 @@ fn widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] 
         if is_of_sidecars && has_no_value(column) {
             return 0;
         }
-        let widest = cells(column).map(|cell| cell.chars().count()).max();
-        widest.unwrap_or_default()
+        cells(column)
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
     })
 }
 
 /// Returns the least widths of columns: the longest unbroken word, and a few characters.
 fn least_widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
     std::array::from_fn(|column| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        let words = cells.flat_map(|cell| cell.split(' '));
-        let lengths = words.map(|word| word.chars().count());
-        let longest = lengths.filter(|length| *length <= UNBROKEN).max();
-        longest.unwrap_or_default().max(LEAST_WIDTH)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .flat_map(|cell| cell.split(' '))
+            .map(|word| word.chars().count())
+            .filter(|length| *length <= UNBROKEN)
+            .max()
+            .unwrap_or_default()
+            .max(LEAST_WIDTH)
     })
 }
 
@@ -116,8 +127,11 @@ fn fitted<const COLUMNS: usize>(
     width: usize,
 ) -> Option<[usize; COLUMNS]> {
     let taken = |widths: &[usize; COLUMNS]| {
-        let shown = widths.iter().filter(|width| **width > 0);
-        shown.map(|width| width + GAP.len()).sum::<usize>()
+        widths
+            .iter()
+            .filter(|width| **width > 0)
+            .map(|width| width + GAP.len())
+            .sum::<usize>()
     };
     // The last column needs no gap behind it.
     while taken(&widths) > width + GAP.len() {

@@ -32,8 +32,10 @@ pub(super) fn without_stray_argument(mut error: Error) -> Error {
 fn is_harmless(word: &str) -> bool {
     let name = word.split_once(" <").map_or(word, |(name, _)| name);
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
-    let optional = name.trim_end_matches('.').strip_prefix('[');
-    let optional = optional.and_then(|name| name.strip_suffix(']'));
+    let optional = name
+        .trim_end_matches('.')
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
     let is_upper = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase());
     let is_placeholder = name.starts_with('<') && name.ends_with('>')
         || optional.is_some_and(|name| name.len() <= MAX_WORD && is_upper(name));

@@ -13,14 +13,14 @@ pub(super) fn row(webhook: &Value) -> [String; 7] {
         let health = list(&webhook["to"]).map(|to| &to["traffic"]);
         health.filter_map(move |health| health[key].as_u64())
     };
-    let last = of_each("last_success").max();
+    let last_success = of_each("last_success").max();
     let failed: u64 = of_each("failed_last_hour").sum();
     let all = failed + of_each("succeeded_last_hour").sum::<u64>();
     let failures = match all {
         0 => "-".to_owned(),
         all => format!("{failed} of {all}"),
     };
-    let last = ago(&last.map_or(Value::Null, Value::from));
+    let last = ago(&last_success.map_or(Value::Null, Value::from));
     [sidecar, name, path, credential, last, failures, forward]
 }
 

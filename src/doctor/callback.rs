@@ -148,10 +148,11 @@ pub(super) fn of_account(
     let own = apps.iter().find(|one| id(one).as_deref() == Some(app));
     match own {
         Some(own) => {
-            let to = text(own, "override_callback_uri").filter(|url| !url.is_empty());
-            let to = to.map_or_else(String::new, |url| {
-                format!(", and its events go to {}", urls.shown(&url))
-            });
+            let to = text(own, "override_callback_uri")
+                .filter(|url| !url.is_empty())
+                .map_or_else(String::new, |url| {
+                    format!(", and its events go to {}", urls.shown(&url))
+                });
             DoctorStep::ok(name, format!("app {app} is subscribed{to}"))
         }
         None => DoctorStep::fail(

@@ -30,7 +30,8 @@ pub(super) fn sections(
 ) -> Vec<DoctorSection> {
     let turns = Arc::new(Semaphore::new(MAX_AT_A_TIME));
     let begin = |credential: &Arc<Credential>| {
-        let (live, reached) = (Arc::clone(live), Arc::clone(reached));
+        let live = Arc::clone(live);
+        let reached = Arc::clone(reached);
         let turns = Arc::clone(&turns);
         let credential = Arc::clone(credential);
         let name = credential.name.clone();
@@ -137,8 +138,9 @@ impl Examination {
     fn askable(&self) -> Result<&Route, NothingAsked> {
         let credential = &self.credential;
         let mut routes = self.live.generation.policy.routes().iter();
-        let route = routes.find(|route| route.credential.name == credential.name);
-        let route = route.map(Arc::as_ref);
+        let route = routes
+            .find(|route| route.credential.name == credential.name)
+            .map(Arc::as_ref);
         let settings = self.live.config.credentials.get(&credential.name);
         match route {
             None => Err(NothingAsked::NoRoute),
@@ -163,7 +165,8 @@ impl Examination {
         let shown: Vec<_> = numbers.iter().take(MAX_NUMBERS).cloned().collect();
         let mut asked = JoinSet::new();
         for number in &shown {
-            let (asker, number) = (Arc::clone(&asker), number.clone());
+            let asker = Arc::clone(&asker);
+            let number = number.clone();
             asked.spawn(async move {
                 let answers = asker.number(&number).await;
                 let callback = asker.fields(&number, CALLBACK_FIELD).await;
@@ -207,8 +210,12 @@ impl Examination {
 
     /// Returns the numbers of the routes, or else those of the token's accounts.
     async fn numbers(&self, asker: &Asker, facts: &TokenFacts) -> BTreeSet<String> {
-        let routes = self.live.generation.policy.routes().iter();
-        let of_routes: BTreeSet<String> = routes
+        let of_routes: BTreeSet<String> = self
+            .live
+            .generation
+            .policy
+            .routes()
+            .iter()
             .filter(|route| route.credential.name == self.credential.name)
             .flat_map(|route| route.senders.iter().cloned())
             .collect();

@@ -107,12 +107,10 @@ fn certificate(
     };
     let shown = format!("`{}` signed by {}", leaf.subject, leaf.issuer);
     let days = |seconds: i64| seconds / 86_400;
-    let now = i64::try_from(
-        now.duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs(),
-    );
-    let now = now.unwrap_or(i64::MAX);
+    let since_1970 = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
     match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
             format!(

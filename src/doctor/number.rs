@@ -236,8 +236,9 @@ fn of_health(answer: &Value) -> Vec<DoctorStep> {
         "" => return vec![DoctorStep::skipped(name, "not told by the provider")],
         _ => StepOutcome::Warn,
     };
-    let entities = health.get("entities").and_then(Value::as_array);
-    let steps: Vec<_> = entities
+    let steps: Vec<_> = health
+        .get("entities")
+        .and_then(Value::as_array)
         .into_iter()
         .flatten()
         .filter(|entity| text(entity, "can_send_message").as_deref() != Some("AVAILABLE"))
@@ -287,8 +288,12 @@ fn of_entity(entity: &Value, outcome: StepOutcome) -> Vec<DoctorStep> {
 /// Returns a text of an answer, short and without control characters: a terminal must not obey it.
 pub(super) fn text(value: &Value, key: &str) -> Option<String> {
     let text = value.get(key)?.as_str()?;
-    let plain = text.chars().filter(|character| !character.is_control());
-    Some(plain.take(MAX_TEXT).collect())
+    Some(
+        text.chars()
+            .filter(|character| !character.is_control())
+            .take(MAX_TEXT)
+            .collect(),
+    )
 }
 
 /// The advice where the provider tells a state and no remedy.

@@ -69,8 +69,9 @@ impl FarHost<'_> {
         let mut attempts = JoinSet::new();
         for address in addresses.iter().copied().take(MAX_ADDRESSES) {
             attempts.spawn(async move {
-                let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-                let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 (address, connected)
             });
         }
@@ -197,12 +198,12 @@ fn judge_connection(
     failures: &[(SocketAddr, io::Error)],
     took: &str,
 ) -> DoctorStep {
-    let shown: Vec<_> = failures
+    let shown = failures
         .iter()
         .take(MAX_SHOWN)
         .map(|(address, error)| format!("{address}: {}", reason(error)))
-        .collect();
-    let shown = shown.join("; ");
+        .collect::<Vec<_>>()
+        .join("; ");
     match connected {
         Some(address) if failures.is_empty() => {
             DoctorStep::ok("tcp", format!("{address} answers, in {took}"))

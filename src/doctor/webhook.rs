@@ -35,7 +35,8 @@ pub(super) fn sections(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection
         large: Semaphore::new(1),
     });
     let begin = |(index, webhook): (usize, &WebhookConfig)| {
-        let (live, turns) = (Arc::clone(live), Arc::clone(&turns));
+        let live = Arc::clone(live);
+        let turns = Arc::clone(&turns);
         let examine = move |reporter: StepReporter| async move {
             let _turn = turns.sections.acquire().await;
             if let Some(webhook) = live.config.webhooks.get(index) {
@@ -228,8 +229,8 @@ async fn in_tunnel(
     config: &Arc<ClientConfig>,
 ) -> Result<(), UpstreamError> {
     let origin = url.origin.clone();
-    let upstream = Upstream::new(UpstreamKind::Provider, origin, Arc::clone(config))?;
-    let upstream = upstream.through(&live.egress);
+    let upstream =
+        Upstream::new(UpstreamKind::Provider, origin, Arc::clone(config))?.through(&live.egress);
     let request = plain_get(&url.origin.authority(), "/livez");
     ask(&upstream, request, PROBE_TIMEOUT).await.map(|_| ())
 }

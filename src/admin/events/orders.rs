@@ -13,7 +13,7 @@ use crate::audit::Audit;
 use crate::spool::{DestinationId, Erased, Filter, Listed, Seq, Spool, StoredState};
 use crate::units::{Quota, Rate};
 
-/// The pace of replays: the earliest time for the next event. Replays of several operators share the pace.
+/// The earliest time for the next event of a replay with a rate. Replays of several operators share the time.
 #[derive(Debug)]
 pub(super) struct NextReplay(Mutex<Instant>);
 
@@ -22,7 +22,7 @@ impl NextReplay {
         Self(Mutex::new(Instant::now()))
     }
 
-    /// Waits for the pace, at most a turn; false if the next event may not go back even then.
+    /// Waits for the time, at most a turn; false if the next event may not go back even then.
     async fn allows_soon(&self) -> bool {
         let next_at = *self.0.lock().await;
         let patience = Instant::now() + TURN;
@@ -140,13 +140,13 @@ async fn at_rate(
 
 /// The number of events in a time at a rate; 1 at least.
 fn in_time(rate: Rate, time: Duration) -> usize {
-    let count = f64::from(rate.count.get()) * time.as_secs_f64() / rate.per.as_secs_f64();
+    let share = time.as_secs_f64() / rate.per.as_secs_f64();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "clamped to a small whole number before"
     )]
-    let count = count.clamp(1.0, 512.0) as usize;
+    let count = (f64::from(rate.count.get()) * share).clamp(1.0, 512.0) as usize;
     count
 }
 

@@ -55,8 +55,10 @@ pub(super) fn unread(event: &UnreadEvent) -> Value {
 }
 
 fn delivery_state(at: &EventAtDestination, destinations: &DestinationNames) -> Value {
-    let name = destinations.iter().find(|(id, ..)| *id == at.to);
-    let name = name.map(|(_, _, name)| name.as_str());
+    let name = destinations
+        .iter()
+        .find(|(id, ..)| *id == at.to)
+        .map(|(_, _, name)| name.as_str());
     let mut shown = json!({ "to": name, "state": at.state.as_str() });
     if let Some(fields) = shown.as_object_mut() {
         if at.state != StoredState::Delivered {

@@ -96,8 +96,10 @@ impl StatusPage {
         let mut response = Response::new(Bytes::from(html.into_string()));
         let headers = response.headers_mut();
         security::add_to(headers);
-        let html = HeaderValue::from_static("text/html; charset=utf-8");
-        headers.insert(header::CONTENT_TYPE, html);
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        );
         response
     }
 
@@ -134,7 +136,8 @@ impl StatusPage {
             return Some(Arc::clone(&made.summary));
         }
         let status = self.source.status(StatusQuery::default());
-        let (history, backlogs) = (Arc::clone(&self.history), Arc::clone(&self.backlogs));
+        let history = Arc::clone(&self.history);
+        let backlogs = Arc::clone(&self.backlogs);
         let began = Instant::now();
         let summarize = move || Arc::new(Summary::new(status, &history, &backlogs));
         let summary = tokio::task::spawn_blocking(summarize).await.ok()?;

@@ -88,8 +88,8 @@ fn height(value: u64, top: u64) -> u64 {
         return BOTTOM;
     }
     let share = u128::from(value) * u128::from(BOTTOM) / u128::from(top);
-    let share = u64::try_from(share).unwrap_or(BOTTOM);
-    BOTTOM - share.clamp(LEAST, BOTTOM)
+    let height = u64::try_from(share).unwrap_or(BOTTOM);
+    BOTTOM - height.clamp(LEAST, BOTTOM)
 }
 
 /// Returns the outline of the area below the steps; empty without a value above 0.

@@ -132,8 +132,12 @@ fn with_trouble(
     deliveries: &DeliveryMetrics,
 ) -> Value {
     let now = Instant::now();
-    let alarms: Vec<_> = survey.map(alarms).unwrap_or_default();
-    let alarms: Vec<_> = alarms.iter().map(SpoolAlarm::to_json).collect();
+    let alarms: Vec<_> = survey
+        .map(alarms)
+        .unwrap_or_default()
+        .iter()
+        .map(SpoolAlarm::to_json)
+        .collect();
     let traffic = webhook_traffic(live);
     let webhooks = live.config.webhooks.iter().map(|webhook| {
         let metrics = traffic.get(webhook.name.as_str());
@@ -184,8 +188,9 @@ fn paused(route: &Route, now: Instant) -> Vec<Paused> {
     if let Some(until) = limiter.account_pause.paused_until() {
         all.push(("the account".to_owned(), until, THROTTLED));
     }
-    let all = all.into_iter().filter(|(_, until, _)| *until > now);
-    all.map(|(subject, until, reason)| one(subject, until, reason))
+    all.into_iter()
+        .filter(|(_, until, _)| *until > now)
+        .map(|(subject, until, reason)| one(subject, until, reason))
         .collect()
 }
 

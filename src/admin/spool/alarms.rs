@@ -234,10 +234,10 @@ fn trouble_text(trouble: &Trouble, age: Duration) -> String {
 /// Returns an age in the largest unit of configurations.
 fn short(age: Duration) -> String {
     let seconds = age.as_secs().max(1);
-    let unit = [86_400, 3_600, 60, 1]
+    let unit = [86_400, 3_600, 60]
         .into_iter()
-        .find(|unit| seconds >= *unit);
-    let unit = unit.unwrap_or(1);
+        .find(|unit| seconds >= *unit)
+        .unwrap_or(1);
     Written(Duration::from_secs(seconds / unit * unit)).to_string()
 }
 

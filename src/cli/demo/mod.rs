@@ -208,8 +208,10 @@ async fn send_while_rotating(
         let application = application.clone();
         let recipient = format!("49170{:07}", sends.len());
         sends.spawn(async move {
-            let sent = application.send("", &recipient).await;
-            sent.map_or(0, |(status, _)| status)
+            application
+                .send("", &recipient)
+                .await
+                .map_or(0, |(status, _)| status)
         });
     }
     Ok(sends.join_all().await)
@@ -316,8 +318,8 @@ fn configuration(
     } = ports;
     let graph = sandbox.graph();
     let media = sandbox.media();
-    let dir = folder.path("");
-    let dir = dir.display();
+    let path = folder.path("");
+    let dir = path.display();
     format!(
         r#"[outbound]
 listen = ["127.0.0.1:{outbound}"]

@@ -128,8 +128,11 @@ async fn replay(spool: &Spool, receiver: &Receiver) -> DemoResult<bool> {
 /// The number of deliveries in a state, of all destinations together.
 fn count(spool: &Spool, state: StoredState) -> u64 {
     let numbers = spool.numbers().events;
-    let of_state = numbers.iter().filter(|((_, at), _)| *at == state);
-    of_state.map(|(_, count)| count).sum()
+    numbers
+        .iter()
+        .filter(|((_, at), _)| *at == state)
+        .map(|(_, count)| count)
+        .sum()
 }
 
 /// The events before the outage.
@@ -167,8 +170,10 @@ fn by_user(events: &[ReceivedEvent]) -> BTreeMap<String, Vec<String>> {
     let mut users = BTreeMap::<_, Vec<_>>::new();
     for event in events {
         let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
-        let from = body.pointer("/entry/0/changes/0/value/messages/0/from");
-        let from = from.and_then(Value::as_str).unwrap_or_default();
+        let from = body
+            .pointer("/entry/0/changes/0/value/messages/0/from")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         users
             .entry(from.to_owned())
             .or_default()

@@ -116,9 +116,12 @@ impl Drop for RunningListener {
 }
 
 async fn receive(request: Request<Incoming>, inbox: Arc<Inbox>) -> Response<Full<Bytes>> {
-    let id = request.headers().get("keyside-event-id");
-    let id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let id = id.to_owned();
+    let id = request
+        .headers()
+        .get("keyside-event-id")
+        .and_then(|id| id.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let mut response = Response::default();
     match request.into_body().collect().await {
         Ok(body) => {

@@ -111,17 +111,25 @@ pub(super) async fn show_secret_change(
     sandbox.change_app_secret(APP, None, Signing::New);
     let expected = usize::try_from(total)?;
     let arrived = || {
-        let events = before.events_since(receiver).into_iter();
-        events.map(|event| event.id).collect::<HashSet<_>>().len()
+        before
+            .events_since(receiver)
+            .into_iter()
+            .map(|event| event.id)
+            .collect::<HashSet<_>>()
+            .len()
     };
     // An attempt is recorded a moment after the event has arrived.
     let recorded = || before.attempts_since(sandbox).len();
     wait_for(|| arrived() >= expected && recorded() >= expected).await;
     let attempts = before.attempts_since(sandbox);
-    let refused = attempts.iter().filter(|attempt| result(attempt) != "200");
-    let refused = refused.count();
-    let with_old = attempts.iter().filter(|attempt| attempt.secret == "old");
-    let with_old = with_old.count();
+    let refused = attempts
+        .iter()
+        .filter(|attempt| result(attempt) != "200")
+        .count();
+    let with_old = attempts
+        .iter()
+        .filter(|attempt| attempt.secret == "old")
+        .count();
     say!(
         "   {total} events sent, {} arrived, {refused} refused; {with_old} signed with the old secret, {} with the new one\n",
         arrived(),

@@ -24,11 +24,11 @@ pub(super) struct Query(String);
 impl Query {
     /// Adds a pair.
     pub(super) fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
-        let value = value.to_string();
-        let value =
-            percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+        let text = value.to_string();
+        let encoded =
+            percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC);
         let separator = if self.0.is_empty() { "?" } else { "&" };
-        self.0 = format!("{}{separator}{name}={value}", self.0);
+        self.0 = format!("{}{separator}{name}={encoded}", self.0);
         self
     }
 

@@ -17,8 +17,12 @@ pub(super) struct ExportArgs {
 
 /// Prints events as JSON lines, the oldest first.
 pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, EventsFailure> {
-    let query = args.selection.query().with("part", "whole");
-    let query = query.with("numbers", "shown").with("most", MAX_PAGE);
+    let query = args
+        .selection
+        .query()
+        .with("part", "whole")
+        .with("numbers", "shown")
+        .with("most", MAX_PAGE);
     let unreadable = args.admin.each_event(&query, 0, |event| {
         say!("{event}");
         More::Wanted

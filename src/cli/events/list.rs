@@ -34,10 +34,12 @@ pub(super) struct ListArgs {
 
 /// Lists events.
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode, EventsFailure> {
-    let query = args.selection.query();
-    let query = query.with_some("numbers", args.show_numbers.then_some("shown"));
-    // The event after the last shown event is the place to go on.
-    let query = query.with("most", args.limit.saturating_add(1).min(MAX_PAGE));
+    let query = args
+        .selection
+        .query()
+        .with_some("numbers", args.show_numbers.then_some("shown"))
+        // The event after the last shown event is the place to go on.
+        .with("most", args.limit.saturating_add(1).min(MAX_PAGE));
     let mut shown = Vec::new();
     let mut count = 0;
     let mut next = None;

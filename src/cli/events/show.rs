@@ -25,8 +25,10 @@ pub(super) struct ShowArgs {
 
 /// Shows an event. Several events have one id if an event came again after the items were forgotten.
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode, EventsFailure> {
-    let query = Query::default().with("id", &args.id).with("part", "whole");
-    let query = query.with("numbers", "shown");
+    let query = Query::default()
+        .with("id", &args.id)
+        .with("part", "whole")
+        .with("numbers", "shown");
     let mut count = 0;
     let unreadable = args.admin.each_event(&query, 0, |event| {
         count += 1;
@@ -59,8 +61,10 @@ fn print(event: &Value) {
         }
     }
     let request = &event["request"];
-    let query = request["query"].as_str();
-    let query = query.map(|query| format!(" ?{query}")).unwrap_or_default();
+    let query = request["query"]
+        .as_str()
+        .map(|query| format!(" ?{query}"))
+        .unwrap_or_default();
     say!("\n{}{query}", text(&request["method"]));
     for header in list(&request["headers"]) {
         let coded = || text(&header["value_base64"]);

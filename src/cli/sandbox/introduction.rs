@@ -73,8 +73,9 @@ impl Introduction<'_> {
             let origin = self.origin();
             let hosts = further
                 .iter()
-                .map(|(name, _)| format!("{name} = \"{origin}\""));
-            let hosts = hosts.collect::<Vec<_>>().join(", ");
+                .map(|(name, _)| format!("{name} = \"{origin}\""))
+                .collect::<Vec<_>>()
+                .join(", ");
             writeln!(text, "upstreams      = {{ {hosts} }}")?;
         }
         if self.tls {

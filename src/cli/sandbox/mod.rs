@@ -181,8 +181,8 @@ async fn subscribe(sandbox: &Sandbox, app: Option<App>) -> Infallible {
 }
 
 fn describe_magic_recipients(provider: Option<&Dialect>) -> String {
-    let recipients = magic_recipients(provider);
-    let lines = recipients.map(|(number, effect)| format!("  {number}  {effect}\n"));
+    let lines =
+        magic_recipients(provider).map(|(number, effect)| format!("  {number}  {effect}\n"));
     format!(
         "Recipients that trigger a failure:\n{}",
         lines.collect::<String>()

@@ -46,8 +46,8 @@ pub(super) fn hour(scene: &Scene<'_>, html: &mut Html) {
         let now = summary.backlog.last().copied().unwrap_or_default();
         let most = summary.backlog.iter().max().copied().unwrap_or_default();
         let text = format!("{} waiting", grouped(now));
-        let most = format!("at most {}", grouped(most));
-        figure(html, "Backlog", &text, &most, |html| {
+        let bound = format!("at most {}", grouped(most));
+        figure(html, "Backlog", &text, &bound, |html| {
             backlog(Size::Large, &summary.backlog, html);
         });
     }

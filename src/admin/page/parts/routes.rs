@@ -77,8 +77,10 @@ fn limits_text(limit: &Value, hour: &LastHour<'_>) -> String {
         Some(rate) => format!("{rate} each sender; {}", hour.limits_text()),
         None => "no limit of a sender".to_owned(),
     };
-    let waiting = ["waiting", "waiting_for_recipients", "waiting_for_account"];
-    let waiting: u64 = waiting.iter().filter_map(|key| limit[*key].as_u64()).sum();
+    let waiting: u64 = ["waiting", "waiting_for_recipients", "waiting_for_account"]
+        .iter()
+        .filter_map(|key| limit[*key].as_u64())
+        .sum();
     if waiting > 0 {
         text += &format!(", {waiting} waiting");
     }

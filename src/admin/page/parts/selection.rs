@@ -33,8 +33,7 @@ pub(super) struct ShownRows<T> {
 impl<T> ShownRows<T> {
     /// Takes the rows that have a place, by their places.
     fn new(all: impl Iterator<Item = T>, place: impl Fn(&T) -> Option<usize>) -> Self {
-        let with_place = all.filter_map(|row| Some((place(&row)?, row)));
-        let mut sorted: Vec<_> = with_place.collect();
+        let mut sorted: Vec<_> = all.filter_map(|row| Some((place(&row)?, row))).collect();
         sorted.sort_by_key(|(place, _)| *place);
         let mut shown: Vec<_> = sorted.into_iter().map(|(_, row)| row).collect();
         let more = shown.len().saturating_sub(MAX_ROWS);
@@ -77,8 +76,7 @@ impl<'a> ShownTenants<'a> {
             None => 2,
         });
         let page = view.page.min(pages(found.len()) - 1);
-        let shown = found.iter().skip(page * PAGE).take(PAGE);
-        let credentials: Vec<_> = shown.copied().collect();
+        let credentials: Vec<_> = found.iter().skip(page * PAGE).take(PAGE).copied().collect();
         let names = credentials.iter().map(|credential| &*credential.name);
         let places: HashMap<&str, usize> = names.enumerate().map(|(n, name)| (name, n)).collect();
         let place = |name: &str| places.get(name).copied();

@@ -44,8 +44,9 @@ fn row(
 ) {
     let traffic = metrics.map(|metrics| metrics.traffic(scene.now));
     let status = &webhook_status(webhook, traffic, &scene.summary.deliveries);
-    let minutes = metrics.map(|metrics| metrics.minutes(scene.now));
-    let minutes = minutes.unwrap_or_default();
+    let minutes = metrics
+        .map(|metrics| metrics.minutes(scene.now))
+        .unwrap_or_default();
     let hour = LastHour::new(&minutes);
     table::row(html, &webhook.name);
     table::small(html, text(&status["path"]));
