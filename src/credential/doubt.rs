@@ -15,9 +15,9 @@ impl Credential {
             versions.filter_map(move |version| {
                 let doubt = doubt(kind, version.secret())?;
                 let reference = &version.reference;
-                let (credential, secret) = (&self.name, &kind.name);
                 Some(format!(
-                    "credential.{credential}.{secret}: `{reference}`: {doubt}"
+                    "credential.{}.{}: `{reference}`: {doubt}",
+                    self.name, kind.name
                 ))
             })
         })

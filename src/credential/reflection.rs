@@ -19,7 +19,8 @@ impl Reflections {
             .filter(|secret| reflected(secret).is_some())
             .collect();
         all.sort_by(|one, other| {
-            let (one, other) = (reflected(one), reflected(other));
+            let one = reflected(one);
+            let other = reflected(other);
             (other.map(<[u8]>::len), other).cmp(&(one.map(<[u8]>::len), one))
         });
         all.dedup_by(|one, other| one.same_as(other));

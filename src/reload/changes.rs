@@ -136,7 +136,8 @@ fn changes(before: &Live, live: &Live) -> Vec<Change> {
         all.extend(changes_of_configuration(before, live));
     }
     if all.is_empty() {
-        let (now, then) = (live.files.load(), before.files.load());
+        let now = live.files.load();
+        let then = before.files.load();
         all.extend(
             now.paths()
                 .filter(|path| now.differs(&then, path))

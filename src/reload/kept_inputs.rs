@@ -169,7 +169,8 @@ impl KeptInput {
     }
 
     fn log(&self) {
-        let (key, reason) = (self.serves.key(), self.unusable.problem.as_str());
+        let key = self.serves.key();
+        let reason = self.unusable.problem.as_str();
         match self.in_place {
             InPlace::Before => tracing::error!(
                 key,

@@ -388,13 +388,13 @@ impl Reloader {
                 }
                 let last_success = self.last().last_success;
                 let (changes, late) = self.reload_secrets(before).await;
-                let error = ReloadError::Refused {
+                let refusal = ReloadError::Refused {
                     error,
                     taken: changes.iter().map(ToString::to_string).collect(),
                 };
-                self.record_refusal(&error, causes);
+                self.record_refusal(&refusal, causes);
                 self.last.lock().last_success = last_success;
-                (Err(error), late)
+                (Err(refusal), late)
             }
         }
     }

@@ -65,16 +65,15 @@ impl Reloader {
         let Some(state) = live.state.clone().filter(|state| state.sealed().is_some()) else {
             return;
         };
-        let kept = Arc::clone(&self.overlaps);
+        let overlaps = Arc::clone(&self.overlaps);
         let current = Arc::clone(&live);
-        let restored = on_disk(state, move |state| kept.sync(state, &current)).await;
+        let restored = on_disk(state, move |state| overlaps.sync(state, &current)).await;
         if restored.sets.is_empty() {
             return;
         }
-        let kept = &self.overlaps;
-        if let Some(live) = restore(&live, restored, kept, &self.metrics).await {
-            self.publish(&live);
-            log_restored(&live);
+        if let Some(restored_live) = restore(&live, restored, &self.overlaps, &self.metrics).await {
+            self.publish(&restored_live);
+            log_restored(&restored_live);
         }
     }
 

@@ -152,7 +152,8 @@ impl Reloader {
 /// # Errors
 /// If the configuration names a new file that cannot be written.
 pub(super) async fn follow_audit(audit: &Audit, config: &Config) -> Result<(), LoadError> {
-    let (audit, settings) = (audit.clone(), config.audit.clone());
+    let audit = audit.clone();
+    let settings = config.audit.clone();
     let follow = move || {
         audit
             .follow(settings.as_ref())

@@ -178,7 +178,8 @@ pub(super) fn state_of(
         .filter(|(_, before)| before.sealed().is_some());
     let mut secrets = Vec::new();
     for (place, reference) in settings.key.iter().enumerate() {
-        let (serves, first) = (InputUse::StateKey, place == 0);
+        let serves = InputUse::StateKey;
+        let first = place == 0;
         match (findings.get(reference), keyed) {
             (Some(Ok(found)), keyed) => {
                 if let (Some(weak), Some((live, before))) = (State::weakness(&found.secret), keyed)

@@ -34,7 +34,8 @@ impl Reloader {
 
     /// Raises alarms on a thread of its own: of thousands of tenants, each has its secrets.
     async fn raise(&self, mut alarms: Alarms) -> Alarms {
-        let (live, audit) = (self.live(), self.audit.clone());
+        let live = self.live();
+        let audit = self.audit.clone();
         let raise = move || {
             alarms.raise(&live, &audit);
             alarms

@@ -208,15 +208,14 @@ impl<'a> Upstreams<'a> {
                 tls
             }
         };
-        let upstream =
-            Upstream::new(UpstreamKind::Provider, origin.clone(), tls).map_err(|error| {
-                LoadError::Upstream {
-                    provider: provider.name.clone(),
-                    problem: error.to_string(),
-                }
-            })?;
-        let upstream = upstream.apart_from(self.own.clone());
-        Ok(Arc::new(upstream.through(&trust.egress)))
+        let upstream = Upstream::new(UpstreamKind::Provider, origin.clone(), tls)
+            .map_err(|error| LoadError::Upstream {
+                provider: provider.name.clone(),
+                problem: error.to_string(),
+            })?
+            .apart_from(self.own.clone())
+            .through(&trust.egress);
+        Ok(Arc::new(upstream))
     }
 }
 

@@ -50,10 +50,10 @@ impl Rotation<'_> {
         if !is_graph || (new.sees_senders && self.routes.names_senders) {
             return Ok(true);
         }
-        let credential = self.credential_with(&old)?;
-        Ok(match verify(&self.routes, &credential).await {
+        let with_old = self.credential_with(&old)?;
+        Ok(match verify(&self.routes, &with_old).await {
             Verdict::Proved(facts) => new.may_do_all_of(&facts),
-            _ => life(&self.routes, &self.target, &credential, &old).await == Life::Dead,
+            _ => life(&self.routes, &self.target, &with_old, &old).await == Life::Dead,
         })
     }
 

@@ -382,11 +382,11 @@ async fn bring_into_use(
     if sends_with(&reloader.live(), &rotation.target, new) {
         return Ok(());
     }
-    let obstacle = match reloaded {
+    let not_in_use = match reloaded {
         Err(error) => Obstacle::NewRefused(error),
         Ok(_) => Obstacle::NotInUse,
     };
-    let obstacle = rotation.write_old(obstacle).await?;
+    let obstacle = rotation.write_old(not_in_use).await?;
     let restored = Some(rotation.target.place.to_string());
     tracing::warn!(credential = name, "the old token is written back");
     Err(rotation.take_back(obstacle, restored).await)

@@ -40,14 +40,15 @@ impl Rotation<'_> {
         let evidence = self.evidence(&record, held, other.as_ref()).await?;
         match decide(evidence, intent) {
             Decision::Keep(held) => {
-                let kept = match held {
+                self.kept = match held {
                     Held::Old => record.old,
                     Held::New | Held::Hidden | Held::Nothing => record.new,
                     Held::Other => other,
                 };
-                self.kept = kept;
-                let kept = self.kept.as_deref().map(shown);
-                kept.map(Resumed::Placed)
+                self.kept
+                    .as_deref()
+                    .map(shown)
+                    .map(Resumed::Placed)
                     .ok_or_else(|| self.unfinished(Obstacle::NotInUse))
             }
             Decision::WriteNew => {

@@ -164,8 +164,8 @@ fn named<'l>(live: &'l Live, name: &str) -> Result<(&'l Credential, String), Obs
     let kind = match secret {
         Some(secret) => secrets.iter().find(|kind| kind.name == secret),
         None => requests_secret(credential),
-    };
-    let kind = kind.ok_or_else(unknown)?;
+    }
+    .ok_or_else(unknown)?;
     // A fingerprint of a chosen secret differs in each process, so nothing proves which of them a sidecar uses.
     if kind.origin == SecretOrigin::Chosen {
         return Err(Obstacle::Chosen {

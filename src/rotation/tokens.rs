@@ -23,15 +23,14 @@ pub(super) fn credential_with(
     target: &RotationTarget,
     secret: &Arc<Secret>,
 ) -> Result<Credential, Obstacle> {
-    let credential = routes.credential;
-    let name = &credential.name;
+    let name = &routes.credential.name;
     let config = live
         .config
         .credentials
         .get(name)
         .ok_or_else(|| Obstacle::NoCredential(name.clone()))?;
     let mut findings = Findings::new();
-    for version in credential.slots().values().flat_map(Slot::versions) {
+    for version in routes.credential.slots().values().flat_map(Slot::versions) {
         findings.insert(version.reference.clone(), Ok(found(version.shared())));
     }
     findings.insert(target.source.clone(), Ok(found(Arc::clone(secret))));

@@ -74,10 +74,10 @@ impl KnownForm {
         if let Some(secret) = self.confirmed(text.get(start..end)?) {
             return Some(self.hit(start, end, &secret, Certainty::Near));
         }
-        let end = end_of(text, start, Letters::Base64);
-        let decoded = decoded(text.get(start..end)?)?;
+        let encoded_end = end_of(text, start, Letters::Base64);
+        let decoded = decoded(text.get(start..encoded_end)?)?;
         let secret = self.confirmed(decoded.trim_ascii())?;
-        let mut hit = self.hit(start, end, &secret, Certainty::Near);
+        let mut hit = self.hit(start, encoded_end, &secret, Certainty::Near);
         hit.kind.push_str("/base64");
         Some(hit)
     }

@@ -11,8 +11,8 @@ use super::find::Find;
 /// Returns the log of a scan.
 #[must_use]
 pub fn sarif(finds: &[Find], version: &str) -> Value {
-    let kinds: BTreeSet<&str> = finds.iter().map(|find| find.kind.as_str()).collect();
-    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let sorted: BTreeSet<&str> = finds.iter().map(|find| find.kind.as_str()).collect();
+    let kinds: Vec<&str> = sorted.into_iter().collect();
     let rules: Vec<Value> = kinds.iter().map(|kind| rule(kind)).collect();
     let results: Vec<Value> = finds.iter().map(|find| result(find, &kinds)).collect();
     json!({

@@ -54,16 +54,15 @@ impl Scanner {
         let forms = known_forms(own);
         let needles = Needles::new(&forms, &secrets)?;
         let longest = secrets.iter().map(ConfiguredSecret::max_length).max();
-        let reach = longest
+        let longest_behind = longest
             .unwrap_or_default()
             .max(MAX_ENCODED_PEM)
             .max(MAX_VALUE + MAX_GAP);
-        let reach = reach + needles.longest();
         Ok(Self {
             forms,
             secrets,
+            reach: longest_behind + needles.longest(),
             needles,
-            reach,
         })
     }
 
@@ -250,10 +249,12 @@ fn fit_to_show(name: &[u8]) -> String {
 fn fill(text: &mut dyn Read, bytes: &mut [u8], filled: usize) -> std::io::Result<(usize, bool)> {
     let mut read = 0;
     loop {
-        let free = bytes.get_mut(filled + read..).unwrap_or_default();
         // Letters of UTF-16 have two bytes each.
-        let even = free.len() & !1;
-        let free = free.get_mut(..even).unwrap_or_default();
+        let even = bytes.len().saturating_sub(filled + read) & !1;
+        let free = bytes
+            .get_mut(filled + read..)
+            .and_then(|free| free.get_mut(..even))
+            .unwrap_or_default();
         if free.is_empty() {
             return Ok((read, false));
         }

@@ -79,8 +79,8 @@ fn provider(name: &str, mut reader: Reader<'_>, report: &FaultReport) -> Option<
     let mut own = reader.table_itself().clone();
     own.remove("extends");
     let merged = document.root.overlaid(&own);
-    let merged = Reader::of_table(&merged, reader.at(), reader.path(), report);
-    let outline = schema::read(name, merged)?;
+    let merged_reader = Reader::of_table(&merged, reader.at(), reader.path(), report);
+    let outline = schema::read(name, merged_reader)?;
     if !reader.has("upstream") {
         return Some(outline);
     }

@@ -148,7 +148,8 @@ fn destination(
     let name = name_field
         .as_ref()
         .filter(|field| check_name_value(field))
-        .and_then(Field::string);
+        .and_then(Field::string)
+        .map(str::to_owned);
     let target = target(&mut reader, addresses);
     let fields = items(&mut reader, "fields", event_field);
     let senders = items(&mut reader, "senders", |field| field.parse(number_id));
@@ -156,7 +157,7 @@ fn destination(
     let rate: Option<Rate> = reader.parse("rate", str::parse);
     let from = reader.field("from").and_then(|field| from(&field, keep));
     reader.finish();
-    let name = name?.to_owned();
+    let name = name?;
     match names.get(&name) {
         Some(at) => {
             let message =
@@ -325,8 +326,10 @@ fn number_id(text: &str) -> Result<String, Malformed> {
 }
 
 fn lanes(field: &Field<'_>) -> Option<NonZeroUsize> {
-    let lanes: Option<NonZeroUsize> = field.integer().and_then(NonZeroUsize::new);
-    let lanes = lanes.filter(|lanes| lanes.get() <= MAX_LANES);
+    let lanes = field
+        .integer()
+        .and_then(NonZeroUsize::new)
+        .filter(|lanes| lanes.get() <= MAX_LANES);
     if lanes.is_none() {
         field.fault("out of range, expected 1 to 1024 conversations at a time");
     }

@@ -72,8 +72,8 @@ impl Config {
         let files = Files::read(file, &report)?;
         // The content of a faulty file would be missing in the other files.
         let document = files.document.filter(|_| !report.is_faulty());
-        let config = document.map(|document| read(&document, &report));
-        let config = finish(config, report)?.trusted(file, &files.texts)?;
+        let written = document.map(|document| read(&document, &report));
+        let config = finish(written, report)?.trusted(file, &files.texts)?;
         let texts = ConfigTexts {
             texts: files.texts,
             folders: files.folders,

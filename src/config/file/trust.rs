@@ -11,21 +11,20 @@ use std::path::Path;
 pub(super) fn weakness(path: &Path) -> Option<&'static str> {
     let user = rustix::process::geteuid().as_raw();
     let files = [path.symlink_metadata(), path.metadata()];
-    let mut files = files.iter().flatten();
-    if files.clone().any(|file| is_of_another(file, user)) {
+    let mut found = files.iter().flatten();
+    if found.clone().any(|file| is_of_another(file, user)) {
         return Some("it belongs to another user");
     }
-    if files.any(|file| file.is_file() && file.mode() & WRITABLE_BY_OTHERS != 0) {
+    if found.any(|file| file.is_file() && file.mode() & WRITABLE_BY_OTHERS != 0) {
         return Some("other users may write it");
     }
     let named = std::path::absolute(path).ok();
     let resolved = path.canonicalize().ok();
-    let folders = [&named, &resolved]
+    [&named, &resolved]
         .into_iter()
         .flatten()
-        .flat_map(|file| file.ancestors());
-    let mut folders = folders.filter_map(|folder| folder.metadata().ok());
-    folders
+        .flat_map(|file| file.ancestors())
+        .filter_map(|folder| folder.metadata().ok())
         .any(|folder| folder.is_dir() && may_replace_in(&folder, user))
         .then_some(REPLACEABLE)
 }

@@ -164,8 +164,8 @@ impl fmt::Display for AnswerFault {
 /// Reads token and lifetime from the issuer's answer.
 fn parse_answer(body: &[u8], fields: &AnswerFields) -> Result<(Secret, Duration), AnswerFault> {
     let text = std::str::from_utf8(body).map_err(|_| AnswerFault::NotText)?;
-    let token = json::text_at(text, &fields.token).ok_or(AnswerFault::NoToken)?;
-    let bytes = Zeroizing::new(token.into_owned().into_bytes());
+    let written = json::text_at(text, &fields.token).ok_or(AnswerFault::NoToken)?;
+    let bytes = Zeroizing::new(written.into_owned().into_bytes());
     let token = Secret::parse(bytes).map_err(|_| AnswerFault::UnfitToken)?;
     let seconds = fields
         .expires_in

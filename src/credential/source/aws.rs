@@ -251,7 +251,7 @@ async fn connect(egress: &Egress) -> Result<Client, SourceError> {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .timeout_config(timeouts)
         .retry_config(retries);
-    let loader = match (egress.proxy(), egress.problem()) {
+    let config = match (egress.proxy(), egress.problem()) {
         (None, Some(problem)) => {
             return Err(SourceError::Manager(format!(
                 "AWS Secrets Manager cannot be reached: there is no way out: {problem}"
@@ -260,7 +260,7 @@ async fn connect(egress: &Egress) -> Result<Client, SourceError> {
         (None, None) => loader,
         (Some(proxy), _) => loader.http_client(client_through(proxy, egress)?),
     };
-    Ok(Client::new(&loader.load().await))
+    Ok(Client::new(&config.load().await))
 }
 
 /// Makes the HTTP client of the SDK for a proxy.

@@ -74,10 +74,10 @@ impl Azure {
             .client(vault)
             .await
             .map_err(|error| PlaceError::unread(unreadable(&error)))?;
-        let parameters = parameters.try_into().map_err(|error: azure_core::Error| {
+        let body = parameters.try_into().map_err(|error: azure_core::Error| {
             PlaceError::NotWritten(PlaceFault::Manager(causes(&error)))
         })?;
-        let answer = client.set_secret(name, parameters, None).await;
+        let answer = client.set_secret(name, body, None).await;
         answer.map_err(|error| refused(&error))?;
         match self.read(vault, name).await {
             Ok(current) => compare(Ok(current.whole()), Some(new), new).map(|_| ()),
@@ -121,9 +121,10 @@ fn document(secret: models::Secret) -> Result<SecretDocument, SourceError> {
         .attributes
         .and_then(|attributes| attributes.created)
         .map(SystemTime::from);
-    let text = secret.value.map(String::into_bytes);
-    let text =
-        text.ok_or_else(|| SourceError::Manager("Azure Key Vault has an empty secret".to_owned()))?;
+    let text = secret
+        .value
+        .map(String::into_bytes)
+        .ok_or_else(|| SourceError::Manager("Azure Key Vault has an empty secret".to_owned()))?;
     Ok(SecretDocument::new(text.into(), since))
 }
 

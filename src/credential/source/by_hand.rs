@@ -42,8 +42,9 @@ pub(super) fn command(place: &Reference) -> Option<String> {
             name,
             key,
         } => {
-            let namespace = namespace.as_ref();
-            let namespace = namespace.map_or(String::new(), |own| format!(" --namespace {own}"));
+            let namespace = namespace
+                .as_ref()
+                .map_or(String::new(), |own| format!(" --namespace {own}"));
             Some(kubectl(&format!("{name}{namespace}"), key))
         }
         Reference::Env(_) | Reference::Exec { .. } => None,

@@ -133,10 +133,10 @@ pub(super) fn command(program: &Path, arguments: &[String]) -> Command {
 
 /// Waits for the end of a program, and returns its standard output. `given` is what the program was given and may repeat.
 pub(super) async fn output(child: &mut Child, given: &[u8]) -> Result<SecretDocument, SourceError> {
-    let complaint = Arc::new(Mutex::new(Zeroizing::new(Vec::new())));
+    let error_text = Arc::new(Mutex::new(Zeroizing::new(Vec::new())));
     let mut reading = JoinSet::new();
     if let Some(stderr) = child.stderr.take() {
-        reading.spawn(read_begin(stderr, Arc::clone(&complaint)));
+        reading.spawn(read_begin(stderr, Arc::clone(&error_text)));
     }
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_SIZE + 1));
     if let Some(output) = child.stdout.take() {
@@ -155,7 +155,7 @@ pub(super) async fn output(child: &mut Child, given: &[u8]) -> Result<SecretDocu
     }
     // A program in the background may hold standard error open.
     timeout(STDERR_TIMEOUT, reading.join_next()).await.ok();
-    let complaint = first_line(&complaint.lock(), [&text, given]);
+    let complaint = first_line(&error_text.lock(), [&text, given]);
     Err(SourceError::Failed { status, complaint })
 }
 

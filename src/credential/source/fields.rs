@@ -42,13 +42,18 @@ fn of_lines(text: &[u8], name: &str) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 fn value_of<'l>(line: &'l [u8], name: &str) -> Option<&'l [u8]> {
-    let line = line.trim_ascii();
-    let line = match line.strip_prefix(b"export") {
+    let trimmed = line.trim_ascii();
+    let assignment = match trimmed.strip_prefix(b"export") {
         Some(rest) if rest.starts_with(b" ") || rest.starts_with(b"\t") => rest.trim_ascii_start(),
-        _ => line,
+        _ => trimmed,
     };
-    let rest = line.strip_prefix(name.as_bytes())?.trim_ascii_start();
-    Some(rest.strip_prefix(b"=")?.trim_ascii())
+    let behind_name = assignment.strip_prefix(name.as_bytes())?;
+    Some(
+        behind_name
+            .trim_ascii_start()
+            .strip_prefix(b"=")?
+            .trim_ascii(),
+    )
 }
 
 /// Removes a pair of quotation marks.

@@ -171,13 +171,13 @@ pub(super) fn check_writable(path: &Path) -> Result<(), PlaceError> {
     if let Some(old) = &old {
         check_sticky(&std::fs::metadata(folder).map_err(not_written)?, old)?;
     }
-    let trial = rustix::fs::open(
+    let opened = rustix::fs::open(
         folder,
         OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC,
         Mode::RUSR | Mode::WUSR,
     );
-    let mut trial = match trial {
-        Ok(trial) => File::from(trial),
+    let mut trial = match opened {
+        Ok(opened) => File::from(opened),
         // The file system has no nameless files.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => return Ok(()),
         Err(error) => return Err(not_written(error.into())),

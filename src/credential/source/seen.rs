@@ -50,17 +50,18 @@ impl SeenFiles {
     #[must_use]
     pub fn checked(&self, care: Care) -> (Self, usize) {
         let mut count = 0;
-        let seen = self.0.iter().map(|(path, seen)| {
-            let seen = match care {
-                Care::Metadata if seen.is_unchanged(path) => *seen,
-                Care::Metadata | Care::Content => {
-                    count += 1;
-                    Seen::now(path)
-                }
-            };
-            (path.clone(), seen)
-        });
-        let seen = seen.collect();
+        let mut look = |path: &PathBuf, before: &Seen| match care {
+            Care::Metadata if before.is_unchanged(path) => *before,
+            Care::Metadata | Care::Content => {
+                count += 1;
+                Seen::now(path)
+            }
+        };
+        let seen = self
+            .0
+            .iter()
+            .map(|(path, before)| (path.clone(), look(path, before)))
+            .collect();
         (Self(seen), count)
     }
 

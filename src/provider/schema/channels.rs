@@ -20,8 +20,12 @@ pub(super) fn channels(mut reader: Reader<'_>) -> Channels {
         for field in table.fields() {
             let channel = field.key.to_ascii_lowercase();
             let places = field.array().unwrap_or_default();
-            let places = places.iter().filter_map(|place| place.parse(pointer));
-            implied.extend(places.map(|place| (channel.clone(), place)));
+            implied.extend(
+                places
+                    .iter()
+                    .filter_map(|place| place.parse(pointer))
+                    .map(|place| (channel.clone(), place)),
+            );
         }
     }
     if at.is_empty() && implied.is_empty() {

@@ -53,17 +53,20 @@ fn inject(
                 if !is_header_template(&value) {
                     field.fault(NOT_HEADER_TEXT.to_string());
                 }
-                let name = place.parse(header_name);
-                name.map(|name| Inject::Header { name, value })
+                place
+                    .parse(header_name)
+                    .map(|name| Inject::Header { name, value })
             } else if let Some(place) = query {
-                let name = place.parse(parameter_name);
-                name.map(|name| Inject::Query { name, value })
+                place
+                    .parse(parameter_name)
+                    .map(|name| Inject::Query { name, value })
             } else if let Some(place) = form {
-                let name = place.parse(parameter_name);
-                name.map(|name| Inject::FormField { name, value })
+                place
+                    .parse(parameter_name)
+                    .map(|name| Inject::FormField { name, value })
             } else {
-                let pointer = json.and_then(|place| place.parse(pointer));
-                pointer.map(|pointer| Inject::JsonField { pointer, value })
+                json.and_then(|place| place.parse(pointer))
+                    .map(|pointer| Inject::JsonField { pointer, value })
             }
         }
     };

@@ -87,7 +87,7 @@ pub(crate) fn rates(reader: &mut Reader<'_>) -> Rates {
 }
 
 fn quota(mut reader: Reader<'_>) -> Option<Quota> {
-    let rate = reader
+    let rate: Option<Rate> = reader
         .required(
             "rate",
             "how many messages in how much time, such as \"1/6s\"",
@@ -101,7 +101,7 @@ fn quota(mut reader: Reader<'_>) -> Option<Quota> {
         field.fault("not a count, expected how many messages may go at once, such as 45");
     }
     reader.finish();
-    let rate: Rate = rate?;
+    let rate = rate?;
     let quota = Quota {
         rate,
         burst: count.unwrap_or(rate.count),

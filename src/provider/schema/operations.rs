@@ -218,8 +218,12 @@ impl OperationReader<'_> {
 fn parameter_names(reader: &mut Reader<'_>, key: &str) -> Option<Vec<String>> {
     let field = reader.field(key)?;
     let names = field.array().unwrap_or_default();
-    let names = names.iter().filter_map(|name| name.parse(parameter_name));
-    Some(names.collect())
+    Some(
+        names
+            .iter()
+            .filter_map(|name| name.parse(parameter_name))
+            .collect(),
+    )
 }
 
 /// Reads `only` or `without`: the words of query parameters, by the name of the parameter.

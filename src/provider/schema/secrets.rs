@@ -60,8 +60,14 @@ fn text_form(mut reader: Reader<'_>) -> Option<TextForm> {
             "the letters of the value, such as \"alphanumeric\"",
         )
         .and_then(|field| field.choice(&LETTERS));
-    let min = reader.field("min").and_then(|field| field.integer::<u16>());
-    let max = reader.field("max").and_then(|field| field.integer::<u16>());
+    let min = reader
+        .field("min")
+        .and_then(|field| field.integer::<u16>())
+        .map_or(MIN_LENGTH, usize::from);
+    let max = reader
+        .field("max")
+        .and_then(|field| field.integer::<u16>())
+        .map_or(MAX_LENGTH, usize::from);
     let near: Vec<String> = reader
         .array("near")
         .unwrap_or_default()
@@ -69,8 +75,6 @@ fn text_form(mut reader: Reader<'_>) -> Option<TextForm> {
         .filter_map(|field| field.parse(word))
         .collect();
     reader.finish();
-    let min = min.map_or(MIN_LENGTH, usize::from);
-    let max = max.map_or(MAX_LENGTH, usize::from);
     if begins.is_empty() && near.is_empty() {
         reader.fault(
             "neither `begins` nor `near` tells the value from any other text, expected one of them",

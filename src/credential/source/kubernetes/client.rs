@@ -79,8 +79,8 @@ impl ClusterClient {
             .map_err(|error| unreachable(error.to_string()))?;
         let host = origin.authority();
         let upstream = Upstream::new(UpstreamKind::SecretManager, origin, tls)
+            .map(Arc::new)
             .map_err(|error| unreachable(error.to_string()))?;
-        let upstream = Arc::new(upstream);
         *connected = Some(Connected {
             authority,
             host: host.clone(),

@@ -162,8 +162,8 @@ impl Kubernetes {
         if status != StatusCode::CREATED && status != StatusCode::OK {
             return Err(refusal(status, body, verb, secret));
         }
-        let review: Option<Review> = serde_json::from_slice(&body).ok();
-        let review = review.ok_or(ClusterError::Malformed("review"))?;
+        let review: Review =
+            serde_json::from_slice(&body).map_err(|_| ClusterError::Malformed("review"))?;
         Ok(review.status.allowed)
     }
 }

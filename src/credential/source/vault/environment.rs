@@ -18,8 +18,8 @@ pub(super) fn variable(name: &str) -> Option<Zeroizing<String>> {
 
 /// Returns the address of the server for people: scheme, host and port alone.
 pub(in crate::credential::source) fn shown_address() -> String {
-    let address = variable("ADDR");
-    let address = address
+    let own = variable("ADDR");
+    let address = own
         .as_ref()
         .map_or(DEFAULT_ADDRESS, |it| it.trim_end_matches('/'));
     let origin = address.parse().map(|origin: Origin| origin.to_string());

@@ -185,17 +185,21 @@ pub(super) async fn can_write(session: &Session, path: &str) -> Result<(), Place
         capabilities: Vec<String>,
     }
     let path = locate(session, path).await.map_err(VaultError::of_write)?;
-    let question = serde_json::json!({ "paths": [path.path] }).to_string();
-    let question = VaultRequest::post(CAPABILITIES, session.token(), Zeroizing::new(question));
+    let paths = serde_json::json!({ "paths": [path.path] }).to_string();
+    let question = VaultRequest::post(CAPABILITIES, session.token(), Zeroizing::new(paths));
     let answer = match session.client.ask(question).await {
         Ok(answer) => answer,
         // The policy of the token does not include the default policy, which allows the question.
         Err(VaultError::Denied(..)) => return Err(PlaceError::Unknown(UNCHECKED)),
         Err(error) => return Err(error.of_write()),
     };
-    let found: Option<Capabilities> = serde_json::from_slice(&answer).ok();
-    let found = found.ok_or(PlaceError::Unknown(UNCHECKED))?.capabilities;
-    if found.iter().any(|word| word == "update" || word == "root") {
+    let found: Capabilities =
+        serde_json::from_slice(&answer).map_err(|_| PlaceError::Unknown(UNCHECKED))?;
+    if found
+        .capabilities
+        .iter()
+        .any(|word| word == "update" || word == "root")
+    {
         return Ok(());
     }
     Err(PlaceError::NotWritten(PlaceFault::Manager(format!(

@@ -87,16 +87,16 @@ impl Session {
             (None, Some(role)) => ("kubernetes", kubernetes_login(&role)?),
             (None, None) => return Self::with_token(client, secret_of("TOKEN")?).await,
         };
-        let mount = variable("AUTH_MOUNT");
-        let mount = mount.as_ref().map_or(method, |mount| mount.as_str());
+        let own_mount = variable("AUTH_MOUNT");
+        let mount = own_mount.as_ref().map_or(method, |mount| mount.as_str());
         let path = format!("auth/{mount}/login");
         let answer = client
             .ask_for_secret(VaultRequest::post(&path, None, body))
             .await
             .map_err(|error| VaultError::Login(format!("{method}: {error}")))?;
-        let token = parse(answer)?;
-        let lease = Mutex::new(Lease::of(&token));
-        let token = secret(token.client_token.into_bytes().into(), "its answer")?;
+        let login = parse(answer)?;
+        let lease = Mutex::new(Lease::of(&login));
+        let token = secret(login.client_token.into_bytes().into(), "its answer")?;
         Ok(Self {
             client,
             token: Some(token),
@@ -187,8 +187,10 @@ fn approle_login(role: &str) -> Result<Zeroizing<String>, VaultError> {
 
 /// Composes the body of a login with the token of the pod's service account.
 fn kubernetes_login(role: &str) -> Result<Zeroizing<String>, VaultError> {
-    let path = variable("JWT_FILE");
-    let path = path.as_ref().map_or(SERVICE_ACCOUNT, |path| path.as_str());
+    let own_path = variable("JWT_FILE");
+    let path = own_path
+        .as_ref()
+        .map_or(SERVICE_ACCOUNT, |path| path.as_str());
     let jwt = read(Path::new(path))?;
     Ok(json(&[("role", role), ("jwt", expose(Some(&jwt)))]))
 }
