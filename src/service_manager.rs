@@ -46,5 +46,6 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// The shortest time between two signs of life.
+/// The shortest time between two signs of life: a hundred a second cost no CPU time worth a word,
+/// whatever the unit file says.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);

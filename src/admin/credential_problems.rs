@@ -220,7 +220,8 @@ fn age_problems(credential: &Value) -> Vec<ProblemLine> {
     old.chain(concerns).collect()
 }
 
-/// The days before the end of a token at which the list and the log begin to warn.
+/// The days before the end of a token at which the list and the log begin to warn: twice the
+/// working week of a renewal by hand.
 const EXPIRY_NOTICE_DAYS: u64 = 14;
 
 #[cfg(test)]

@@ -376,7 +376,8 @@ fn wrong_method(allow: &'static str) -> Response<Bytes> {
 const UNKNOWN_PARAMETER: &str = "the parameters of /readyz are route=NAME, webhook=NAME and all\n";
 /// The path of the updates of the status page.
 const UPDATES: &str = "/page/updates";
-/// The longest answer that counts as small, in bytes.
+/// The longest answer that counts as small, in bytes: only the answers about many tenants are
+/// longer.
 const LARGE: usize = 64 * 1024;
 /// Large answers that may be unread at a time; with a thousand routes each has about a megabyte.
 const MAX_UNREAD: usize = 2;

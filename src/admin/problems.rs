@@ -220,10 +220,13 @@ fn sharing_problem(shared: &Value) -> Option<String> {
     })
 }
 
-/// The days before the end of a token at which `keyside status --check` fails.
+/// The days before the end of a token or a certificate at which `keyside status --check` fails: a
+/// renewal by hand takes a working week.
 pub(super) const EXPIRY_ALARM_DAYS: u64 = 7;
+/// The days in `/status` are given in seconds.
 pub(super) const SECONDS_PER_DAY: u64 = 86_400;
-/// The lag of an event in seconds past which an operator should look.
+/// The lag of an event, in seconds, past which an operator should look: a provider delivers within
+/// seconds, and a minute is no longer chance.
 const LONG_LAG: u64 = 60;
 
 #[cfg(test)]

@@ -342,7 +342,8 @@ const MAX_LOOKUPS: usize = 1024;
 /// The interval between two searches for idle connections: a few seconds of delay cost one socket
 /// each.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
-/// The share of `drain` after which the outbound listener stops accepting while events are under way.
+/// The share of `drain` after which the outbound listener stops accepting while events are under
+/// way: an application answers an event with requests, which get the other half.
 const INBOUND_SHARE_OF_DRAIN: f64 = 0.5;
 /// The time for answers of the admin listener at the end. Probes are short and can be repeated.
 const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);

@@ -365,5 +365,6 @@ async fn sum_up(connections: Arc<Connections>) {
 /// The part of the inbound listener's places that a single client on the Internet may hold: a half. A client is known
 /// by its address, or by the address from a trusted proxy.
 const PLACES_PER_ADDRESS: usize = 2;
-/// The interval between two log lines about incidents of one kind.
+/// The interval between two log lines about incidents of one kind: a minute, as for each summary in
+/// the log.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);

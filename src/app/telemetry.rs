@@ -71,5 +71,6 @@ impl RunningTelemetry {
     }
 }
 
-/// The time for the last traces and metrics, after the drain.
+/// The time for the last traces and metrics, after the drain: one request to a receiver in reach,
+/// and a stop is not held up by one out of reach.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);

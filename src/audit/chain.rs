@@ -302,7 +302,8 @@ pub(super) const LOST: &str = "lost";
 const MAX_LINE: u64 = 1024 * 1024;
 /// The longest wait for the lock of the file. A line takes some microseconds, on a slow disk some milliseconds.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
-/// The time between two looks at a lock that another process holds.
+/// The time between two looks at a lock that another process holds: as long as a write of a line
+/// with its sync.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ const CA_LIFE: Duration = Duration::days(5 * 365);
 const LEAF_LIFE: Duration = Duration::days(365);
 /// The shortest time that an authority must have left to stay: a certificate near its end is renewed by then.
 const MIN_LEFT: Duration = Duration::days(90);
-/// The time by which the clocks of applications may be slow.
+/// The time by which the clocks of applications may be slow: a wrong time zone is less than a day.
 const CLOCK_SKEW: Duration = Duration::days(1);
 
 #[cfg(test)]

@@ -96,9 +96,9 @@ fn at(path: &Path, error: io::Error) -> CaError {
     }
 }
 
-/// The mode of a file with a key.
+/// The mode of a file with a key: the owner alone.
 pub(super) const SECRET: u32 = 0o600;
-/// The mode of a file with certificates.
+/// The mode of a file with certificates, which applications of other users read.
 pub(super) const SHARED: u32 = 0o644;
 /// The first line of each file. PEM readers skip text before the first block.
 const MARK: &str = "# Made by `keyside ca`, which replaces this file when it runs again.\n";

@@ -366,7 +366,8 @@ pub(super) fn deletion(provider: &str) -> String {
 
 /// The finding about a new secret that goes beside the one in use.
 pub(super) const EARLY: &str = "which the provider does not accept for the proof of requests yet";
-/// The time for a sidecar to use a secret that it reads from the place that was written.
+/// The time for a sidecar to use a secret that it reads from the place that was written: a reload
+/// waits half a second for managers, and another one may be under way.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret within about a minute and a
 /// half.

@@ -335,7 +335,9 @@ impl fmt::Display for NotInUse {
 
 impl std::error::Error for NotInUse {}
 
-/// The time between two reloads of a sidecar that does not have the secret yet.
+/// The time between two reloads of a sidecar that does not have the secret yet: a reload reads all
+/// sources.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two looks for a successful request.
+/// The time between two looks for a successful request: people wait for the command, and a look is
+/// a small request on this machine.
 const SUCCESS_INTERVAL: Duration = Duration::from_millis(250);

@@ -57,7 +57,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 /// The layers of encodings that are looked through: a Secret of Kubernetes that was encoded twice has two.
 const MAX_LAYERS: usize = 3;
-/// The shortest text of interest.
+/// The shortest text of interest: no secret is shorter, and shorter texts in base64 are chance.
 const MIN_TEXT: usize = 8;
 
 #[cfg(test)]

@@ -139,7 +139,8 @@ mod text {
     }
 }
 
-/// The bound on the fixed text around a secret and around a set, in bytes.
+/// The bound on the fixed text around a secret and around a set, in bytes: the keys of the JSON,
+/// and times.
 const MAX_FIXED_TEXT: usize = 160;
 
 #[cfg(test)]

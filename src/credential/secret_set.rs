@@ -363,7 +363,8 @@ impl<'c> SecretSet<'c> {
     }
 }
 
-/// The time between two looks at a previous set that is in use after its overlap.
+/// The time between two looks at a previous set that is in use after its overlap: an overlap lasts
+/// minutes at least.
 const IN_USE_INTERVAL: Duration = Duration::from_secs(10);
 /// An upper bound for the fixed text around the secrets of an HTTP Basic value, for example a user name, in bytes:
 /// the buffer then never moves and leaves no copy behind.

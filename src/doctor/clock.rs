@@ -29,7 +29,8 @@ pub(super) fn verdict(date: Option<SystemTime>, now: SystemTime, took: Duration)
 
 /// The whole second of a `Date`.
 const GRAIN: Duration = Duration::from_secs(1);
-/// The difference past which a clock deserves a look.
+/// The difference past which a clock deserves a look: a clock that NTP keeps is right within a
+/// second, so it is not kept.
 const WARN: Duration = Duration::from_secs(30);
 /// The difference past which signed times are refused: Meta's proofs and most signatures live 5 minutes.
 const FAIL: Duration = Duration::from_secs(300);

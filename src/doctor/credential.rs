@@ -365,9 +365,10 @@ fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The credentials that are asked about at a time.
+/// The credentials that are asked about at a time: a thousand tenants are done within an
+/// examination, without a thousand connections.
 const MAX_AT_A_TIME: usize = 32;
 /// The numbers of a credential that are asked about. Each takes four requests, of which an account has thousands an hour.
 const MAX_NUMBERS: usize = 20;
-/// The accounts of a token that are asked about.
+/// The accounts of a token that are asked about: each costs requests of its hourly allowance.
 const MAX_ACCOUNTS: usize = 10;

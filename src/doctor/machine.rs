@@ -172,9 +172,11 @@ async fn shared_server(live: &Live) -> Option<DoctorStep> {
     })
 }
 
-/// The longest wait for the shared server.
+/// The longest wait for the shared server: longer than the 4 s for three Sentinels of which two are
+/// silent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
-/// The time between two looks for the end of the first attempt.
+/// The time between two looks for the end of the first attempt: short beside the time of a
+/// connection.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -298,9 +298,9 @@ pub(super) fn text(value: &Value, key: &str) -> Option<String> {
 
 /// The advice where the provider tells a state and no remedy.
 const LOOK: &str = "look at the number in WhatsApp Manager";
-/// The longest text of a provider that is shown, in characters.
+/// The longest text of a provider that is shown, in characters: a few lines of a terminal.
 const MAX_TEXT: usize = 300;
-/// The obstacles that are shown of one number.
+/// The obstacles that are shown of one number: one screen.
 const MAX_OBSTACLES: usize = 8;
 
 #[cfg(test)]

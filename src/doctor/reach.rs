@@ -240,17 +240,19 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// The longest look-up of a name.
+/// The longest look-up of a name: resolvers ask a second server after 5 s, and a request waits 5 s
+/// for all of its connection.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
-/// The longest wait for a connection.
+/// The longest wait for a connection: two lost packets (1 s and 3 s) are made up for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// The longest TLS handshake.
+/// The longest TLS handshake, which is two round trips: as long as the wait for the connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(4);
-/// The wait for further addresses behind the first that answers.
+/// The wait for further addresses behind the first that answers: longer than a round trip around
+/// the earth.
 const GRACE: Duration = Duration::from_millis(500);
-/// The addresses of a host that are tried.
+/// The addresses of a host that are tried: large providers have four of each family.
 const MAX_ADDRESSES: usize = 8;
-/// The addresses that are shown.
+/// The addresses that are shown: one line of a terminal.
 const MAX_SHOWN: usize = 4;
 
 #[cfg(test)]

@@ -163,7 +163,8 @@ fn counted(days: u64) -> String {
 
 /// The days before the end of a token below which the token is an alarm, as for `keyside status --check`.
 const ALARM_DAYS: u64 = 7;
-/// The days before the end of a token below which the token deserves a look.
+/// The days before the end of a token below which the token deserves a look, as for `keyside
+/// status`.
 const NOTICE_DAYS: u64 = 14;
 
 #[cfg(test)]

@@ -309,7 +309,8 @@ pub(super) fn plain_get(host: &str, target: &str) -> Outgoing {
     head.finish()
 }
 
-/// The longest wait for an answer.
+/// The longest wait for an answer: any status counts, and a server in reach sends one within a
+/// second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 #[cfg(test)]

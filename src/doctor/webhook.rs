@@ -416,7 +416,7 @@ fn random<const N: usize>() -> [u8; N] {
 
 /// The longest wait for the answer to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The webhooks that are examined at a time.
+/// The webhooks that are examined at a time: as many as credentials.
 const MAX_AT_A_TIME: usize = 32;
 /// The length of a large event, in bytes: Meta's events have up to 3 MB.
 const LARGE: usize = 3 << 20;

@@ -73,9 +73,10 @@ pub fn is_showable(name: &str) -> bool {
         && (name.len() < MIN_SECRET_LENGTH || name.split(['_', '.', '-']).all(word))
 }
 
-/// The largest number of words in a message.
+/// The largest number of words in a message: longer lists hide the word that was meant.
 const MAX_LISTED: usize = 60;
-/// The least length of a word that may be meant by a longer one.
+/// The least length of a word that may be meant by a longer one: shorter words begin too many
+/// others.
 const MIN_STEM: usize = 4;
 /// The length from which a word with digits may be a secret, in bytes. An app secret has 32, words of names are shorter.
 const MIN_SECRET_LENGTH: usize = 20;

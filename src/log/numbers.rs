@@ -189,7 +189,8 @@ fn is_address(groups: &[Group<'_>]) -> bool {
 const MIN_NUMBER_DIGITS: usize = 7;
 /// The number of digits of the shortest phone number of two groups without a hyphen. A status and a code have nine.
 const MIN_PAIR_DIGITS: usize = 10;
-/// The number of digits that are left of a number.
+/// The number of digits that are left of a number: enough to tell the numbers of a conversation
+/// apart, as on receipts.
 const SHOWN_DIGITS: usize = 4;
 /// The longest join of two groups, in characters: `) - `.
 const MAX_GAP: usize = 4;

@@ -188,7 +188,7 @@ const LINE_END: &[u8] = b"\r\n";
 const LAST_LINE_ENDS: &[u8] = b"\r\n\r\n";
 /// Most parts of a body: an upload has three or four.
 const MAX_PARTS: usize = 100;
-/// Longest head of a part, in bytes.
+/// Longest head of a part, in bytes: as long as a line of a request's head may be.
 const MAX_HEAD: usize = 8 * 1024;
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ fn is_short(text: &str) -> bool {
 
 /// The label of a code that the rules do not name.
 const OTHER: &str = "other";
-/// The longest code or id, in bytes.
+/// The longest code or id, in bytes: UUIDs and words of providers are shorter, sentences longer.
 const MAX_CODE: usize = 64;
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ fn record_expiry(audit: &Audit, credential: &str, left: Duration) {
     audit.record("token near its end", fields);
 }
 
-/// The share of `max_age` after which a secret is warned about.
+/// The share of `max_age` after which a secret is warned about: a fifth is left, 18 of 90 days.
 pub const AGE_WARNING_SHARE: f64 = 0.8;
 /// The uses of previous secrets near the end of their overlap, each with what to do: requests, and signatures of events.
 const OVERLAP_CONCERNS: [&str; 2] = [
@@ -217,7 +217,8 @@ const OVERLAP_CONCERNS: [&str; 2] = [
     "the overlap of the previous secret is nearly over, and events are still signed with it: change the secret at the \
      provider, or list the previous one second in the configuration",
 ];
-/// The share of `overlap` before its end at which a secret that is still needed is an alarm.
+/// The share of `overlap` before its end at which a secret that is still needed is an alarm: six of
+/// 24 hours.
 const OVERLAP_WARNING_SHARE: f64 = 0.25;
 /// The numbers of days before the end of a token at which an alarm is raised. A System User token is renewed by
 /// hand, which takes a working week.

@@ -191,7 +191,8 @@ const CHANGES: WatchFlags = WatchFlags::ATTRIB
     .union(WatchFlags::MOVE);
 /// The length of the buffer for notices, in bytes: a notice with the longest name has some 270.
 const BUFFER: usize = 4096;
-/// The notices that are taken at once, before other work has its turn.
+/// The notices that are taken at once, before other work has its turn: more than one update of a
+/// volume makes.
 const MAX_NOTICES: usize = 1024;
 /// The depth of a path that only a circle of links can have.
 const MAX_DEPTH: usize = 128;

@@ -487,5 +487,6 @@ const REWRITE_INTERVAL: Duration = Duration::from_secs(60);
 /// The time to keep a set in use over a restart after the end of the overlap: after a day without the process, no traffic
 /// misses the set.
 const IN_USE_TIME: Duration = Duration::from_secs(24 * 3600);
-/// The bound on the length of what stands before the sets of an entry.
+/// The bound on the length of what stands before the sets of an entry: a few short keys and
+/// numbers.
 const MAX_HEAD: usize = 512;

@@ -150,7 +150,7 @@ fn jitter() -> f64 {
     f64::from(nanos) / 1e9
 }
 
-/// The time after a first failure.
+/// The time after a first failure: a manager that was restarted is back within seconds.
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest time after any number of failures: a recovered manager is noticed within a minute.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(60);

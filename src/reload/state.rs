@@ -126,7 +126,8 @@ pub(super) async fn on_disk<T: Default + Send + 'static>(
     }
 }
 
-/// The time that a load, a reload or the stop waits for the disk of the state.
+/// The time that a load, a reload or the stop waits for the disk of the state: a busy disk answers
+/// within a second, and a dead one never.
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gives the secrets of credentials the times of their first sights, as far as these were kept.

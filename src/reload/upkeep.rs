@@ -187,13 +187,16 @@ fn due_reason(
     }
 }
 
-/// The time between two searches for due work.
+/// The time between two searches for due work: short beside the day between two questions.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// The time between two questions about a credential, and about the rate of a sender.
+/// The time between two questions about a credential, and about the rate of a sender: a token ends
+/// on a date.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(DAY);
-/// The time between two questions about a credential while the provider gives no verdict, or refuses it.
+/// The time between two questions about a credential while the provider gives no verdict, or
+/// refuses it: a few requests of the thousands of an hour.
 const UNPROVED_INTERVAL: Duration = Duration::from_secs(60);
-/// The time between two questions for which forged events are the reason.
+/// The time between two questions for which forged events are the reason: a sender of forgeries
+/// must not use up the account's requests.
 const FORGERY_INTERVAL: Duration = Duration::from_secs(600);
 /// The number of senders per route and round. A route with more senders is complete after a few rounds, and the
 /// account's own API limit is spared.

@@ -332,7 +332,8 @@ fn use_of(route: &Route) -> TokenUse {
     }
 }
 
-/// The time for which a forged event is logged together with a refusal.
+/// The time for which a forged event is logged together with a refusal: a change of both secrets by
+/// hand takes minutes.
 const RECENT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

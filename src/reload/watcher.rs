@@ -267,17 +267,21 @@ const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two tries of a refused configuration, without a notice of a change: reading a thousand files takes
 /// a tenth of a second of another thread.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
-/// The time between two reads of all files, whatever their metadata.
+/// The time between two reads of all files, whatever their metadata: for file systems that keep the
+/// time of a changed file.
 const READ_INTERVAL: Duration = Duration::from_secs(600);
 /// The time between two look-ups after refused requests: reading a few files five times a second costs little.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
 /// The time between two requests to secret managers just after a secret was refused: a new secret is on its way.
 const MIN_ASK_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two requests to secret managers while refusals go on.
+/// The time between two requests to secret managers while refusals go on: managers bill requests,
+/// and an outage of the provider may last hours.
 const MAX_ASK_INTERVAL: Duration = Duration::from_secs(10);
-/// The time for which a new secret is expected at any moment.
+/// The time for which a new secret is expected at any moment: whoever revokes a secret has put the
+/// new one in place, or is about to.
 const URGENT: Duration = Duration::from_secs(60);
-/// The time without a refusal after which the next refusal is a new incident.
+/// The time without a refusal after which the next refusal is a new incident: requests in flight
+/// are done by then.
 const QUIET: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -182,13 +182,14 @@ fn no_follow() -> i32 {
 
 /// The mode of a journal: secrets are in it.
 const FILE_MODE: u32 = 0o600;
-/// The mode of a folder that is made for journals.
+/// The mode of a folder that is made for journals: the owner alone, because journals hold secrets.
 const FOLDER_MODE: u32 = 0o700;
 /// The bound on a journal. A rotation writes some ten records of at most a few KiB each.
 const MAX_SIZE: u64 = 4 << 20;
-/// The number of tries to open a journal that a different process reads or removes at the same moment.
+/// The number of tries to open a journal that a different process reads or removes at the same
+/// moment: such a process is done within milliseconds.
 pub(super) const MAX_ATTEMPTS: usize = 5;
-/// The time between two attempts.
+/// The time between two attempts: as long as a write with its sync.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]

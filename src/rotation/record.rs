@@ -202,7 +202,7 @@ fn time(seconds: u64) -> SystemTime {
 
 /// The version of the form.
 const VERSION: u32 = 1;
-/// The most bytes of a record besides names and secrets.
+/// The most bytes of a record besides names and secrets: keys, times and numbers alone.
 const MAX_FRAME: usize = 1024;
 
 #[cfg(test)]

@@ -434,9 +434,10 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     Ok(())
 }
 
-/// The time between two checks for due tokens.
+/// The time between two checks for due tokens: a check without a due token costs nothing.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time between two renewals of a token after a failure. Each failure may leave a good token behind.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3600);
-/// The time between two tries to bring a renewal to its end.
+/// The time between two tries to bring a renewal to its end: what stands in the way is mended by
+/// people.
 const FINISH_RETRY_INTERVAL: Duration = Duration::from_secs(60);

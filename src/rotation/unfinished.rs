@@ -273,7 +273,9 @@ fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[Unfinishe
 pub(super) const JOURNAL_INTERVAL: Duration = Duration::from_secs(60);
 /// The time by which a check may come early, for a common beat.
 const EARLY: Duration = Duration::from_secs(1);
-/// The time without a new record after which a journal that cannot be read is of no rotation under way.
+/// The time without a new record after which a journal that cannot be read is of no rotation under
+/// way: each step of a rotation is shorter.
 const STALE: Duration = Duration::from_secs(60);
-/// The time after the end of an overlap in which a sidecar may still be about to revoke the old token.
+/// The time after the end of an overlap in which a sidecar may still be about to revoke the old
+/// token: ten tries, one each minute.
 const RENEWAL_GRACE: Duration = Duration::from_secs(600);

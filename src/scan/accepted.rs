@@ -66,7 +66,7 @@ impl Accepted {
 pub(super) const IGNORE_FILE: &str = ".keysideignore";
 /// The begin of a line that accepts a credential.
 const ACCEPT: &str = "fingerprint:";
-/// The number of hex digits of a fingerprint.
+/// The number of hex digits of a fingerprint, as everywhere.
 const FINGERPRINT_LENGTH: usize = 12;
 
 #[cfg(test)]

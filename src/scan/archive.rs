@@ -186,11 +186,13 @@ fn malformed(what: &'static str) -> io::Error {
 const TAR_BLOCK: usize = 512;
 /// The longest name of a member, in bytes: the longest path of Linux is 4,096.
 const MAX_NAME: u64 = 64 * 1024;
-/// The largest number of members.
+/// The largest number of members: more than any release has, and a bound for a made-up archive.
 const MAX_MEMBERS: usize = 1_000_000;
-/// The number of bytes that are unpacked to reach the names of a compressed tar file.
+/// The number of bytes that are unpacked to reach the names of a compressed tar file: more than an
+/// image of a container has, and an end for an archive that is made to have none.
 const MAX_UNPACKED: u64 = 8 << 30;
-/// The largest directory of a zip file, in bytes.
+/// The largest directory of a zip file, in bytes: the largest number of members with names of 200
+/// bytes.
 const MAX_DIRECTORY: u64 = 256 << 20;
 /// The bytes at the end of a zip file that may hold the end of its directory: a comment has at most 65,535.
 const ZIP_TAIL: u64 = 66 * 1024;

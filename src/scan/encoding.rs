@@ -60,9 +60,9 @@ impl TextEncoding {
     }
 }
 
-/// The number of bytes by which an encoding is told.
+/// The number of bytes by which an encoding is told: the first lines.
 const SAMPLE: usize = 1024;
-/// The fewest letters by which an encoding is told.
+/// The fewest letters by which an encoding is told: fewer zero bytes may be chance.
 const MIN_PAIRS: usize = 8;
 
 #[cfg(test)]

@@ -226,7 +226,7 @@ pub(super) const MAX_GAP: usize = 64;
 const GAP: &[u8] = b"\"'`:=>(),[]{}\\";
 /// The words between a name and its value.
 const SCHEMES: [&[u8]; 4] = [b"Bearer ", b"Basic ", b"App ", b"AccessKey "];
-/// The fewest letters in one piece of a random value.
+/// The fewest letters in one piece of a random value: words of names are shorter.
 const MIN_RANDOM_PART: usize = 16;
 /// The least entropy of a letter, in bits. 32 random hex digits have 3.6, words repeated and sequences less than 3.
 const MIN_BITS: f64 = 3.0;

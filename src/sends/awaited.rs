@@ -94,7 +94,8 @@ impl OfAccount {
 /// The time after which a message without a status is told. The first status comes within seconds, wherever the
 /// recipient's phone is.
 const LATE: Duration = Duration::from_secs(5 * 60);
-/// The time for which a message without a status is told.
+/// The time for which a message without a status is told: a phone that is off for a day has its
+/// status late, and nobody waits.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// The bound on messages of an account.
 const MAX: usize = 32 * 1024;

@@ -398,22 +398,26 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| {
 /// network answers within 1 ms, and a request that waits longer than 50 ms would be late for the
 /// limit that it asks about.
 pub const DECISION_TIMEOUT: Duration = Duration::from_millis(50);
-/// The time between two attempts to connect.
+/// The time between two attempts to connect: a server that was restarted is back in use before a
+/// request has waited long.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest delay between a loss and the next attempt to connect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(3);
-/// The age of a connection whose loss has nothing to do with the loss before.
+/// The age of a connection whose loss has nothing to do with the loss before: longer than the
+/// attempts of a whole incident.
 const STEADY: Duration = Duration::from_secs(3);
 /// A server that is away for longer is down: the longest delay, and a few attempts to connect.
 const MAX_AWAY: Duration = Duration::from_secs(10);
 /// The wait of a start or a reload for the first connection. Requests that come before it
 /// are limited as if the server were lost.
 const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);
-/// The time after which the connecting task looks whether the server was dropped.
+/// The time after which the connecting task looks whether the server was dropped: a reload leaves
+/// an idle connection for that long.
 const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two warnings about a connection that comes and goes.
+/// The time between two warnings about a connection that comes and goes: a minute, as for each
+/// summary in the log.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// The number of characters of a Redis error in a log line.
+/// The number of characters of a Redis error in a log line: two lines of a terminal.
 const MAX_PROBLEM: usize = 200;
 /// The problem shown by `status` before the first attempt to connect has ended.
 const NOT_YET: &str = "not connected yet";

@@ -208,7 +208,7 @@ fn number(now: Instant) -> u32 {
     u32::try_from(minutes).unwrap_or(u32::MAX)
 }
 
-/// The minutes of a plot.
+/// The minutes of a plot: the last hour.
 pub const MINUTES: u32 = 60;
 
 #[cfg(test)]

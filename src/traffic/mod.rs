@@ -248,7 +248,8 @@ impl Successes {
 
 /// The senders of a route whose restrictions are remembered: with more, the account itself is the matter.
 const MAX_RESTRICTIONS: usize = 32;
-/// The time between two log lines about failures of one kind.
+/// The time between two log lines about failures of one kind: a minute, as for each summary in the
+/// log.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -124,7 +124,8 @@ async fn answer(
     }
 }
 
-/// The time for a TLS handshake, or for the head of a request.
+/// The time for a TLS handshake, or for the head of a request: for people who type a request by
+/// hand.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause after a connection could not be accepted, for example for lack of file descriptors.

@@ -273,7 +273,8 @@ impl fmt::Display for EventsError {
 
 impl std::error::Error for EventsError {}
 
-/// The bound on bytes of bodies in a page, but for the last body of 4 MiB at most.
+/// The bound on bytes of bodies in a page, but for the last body of 4 MiB at most: an answer fits
+/// into the 16 MiB that a command reads.
 const MAX_BYTES: usize = 2 << 20;
 /// The refusal of programs on other machines.
 const ELSEWHERE: RefusalKind =

@@ -223,11 +223,11 @@ const UNKNOWN_STATE: Unclear = Unclear::Value {
     name: "state",
     expected: "`waiting`, `delivered` or `dead`; `unreadable` for an erasure alone",
 };
-/// The events in an answer by default.
+/// The events in an answer by default: a few screens.
 const DEFAULT_PAGE: usize = 100;
 /// The bound on events in an answer: the answer stays below a megabyte.
 const MAX_PAGE: usize = 1024;
-/// The length of an id.
+/// The length of an id: 16 random bytes in hexadecimal digits.
 const ID_LENGTH: usize = 32;
 
 #[cfg(test)]

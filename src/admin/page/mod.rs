@@ -161,9 +161,12 @@ fn event_stream(body: AdminBody) -> Response<AdminBody> {
 
 /// The viewers that follow the sidecar at a time, so that others of the admin listener's 64 places are left.
 const MAX_FOLLOWERS: usize = 16;
-/// The time for which a look at all tenants serves all viewers.
+/// The time for which a look at all tenants serves all viewers: half the interval at which a viewer
+/// asks.
 const FRESH: Duration = Duration::from_secs(1);
-/// The longest such time, however long a look takes.
+/// The longest such time, however long a look takes: the age up to which people trust a page that
+/// renews itself.
 const STALE: Duration = Duration::from_secs(30);
-/// Looking takes at most this part of the time of one thread.
+/// The part of the time of one thread, as a divisor, that looks take at most: 5 %, so that the page
+/// costs little beside traffic.
 const LOOK_SHARE: u32 = 20;

@@ -139,9 +139,9 @@ fn line(values: &[Option<u64>], top: u64) -> String {
     path
 }
 
-/// The lower edge.
+/// The lower edge: heights are percentages.
 const BOTTOM: u64 = 100;
-/// The least height of a value above 0.
+/// The least height of a value above 0: lower bars cannot be seen.
 const LEAST: u64 = 6;
 
 #[cfg(test)]

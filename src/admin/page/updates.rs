@@ -138,9 +138,10 @@ impl SentParts {
     }
 }
 
-/// The time between two looks.
+/// The time between two looks: short enough for the page to seem alive.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// The looks without a change after which a sign of life goes out.
+/// The looks without a change after which a sign of life goes out: every 10 s, before proxies in
+/// between give up a silent connection.
 const QUIET_LOOKS: u32 = 5;
 /// The last event: the sidecar ends.
 const END: &[u8] = b"event: end\ndata: {}\n\n";

@@ -70,7 +70,7 @@ impl View {
     }
 }
 
-/// The longest text to look for, in characters.
+/// The longest text to look for, in characters: a bound on what a viewer makes the page keep.
 const MAX_FIND: usize = 64;
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl AlarmChange<'_> {
     }
 }
 
-/// The interval between two looks.
+/// The interval between two looks: short beside every time that an alarm names.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -394,13 +394,13 @@ const SENDER: &str = "106540352242922";
 /// The path of the account's phone numbers.
 const NUMBERS: &str = "/v23.0/102290129340398/phone_numbers";
 
-/// The messages per second during the rotations.
+/// The messages per second during the rotations: enough for several to be under way at any moment.
 const RATE: u32 = 200;
 
-/// The interval between two rotations.
+/// The interval between two rotations: a hundred messages and more go out with each token.
 const ROTATION_INTERVAL: Duration = Duration::from_millis(1500);
 
-/// The time for requests under way when the demo stops.
+/// The time for requests under way when the demo stops: the sandbox answers within milliseconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

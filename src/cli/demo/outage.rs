@@ -182,17 +182,17 @@ fn by_user(events: &[ReceivedEvent]) -> BTreeMap<String, Vec<String>> {
     users
 }
 
-/// The number of users.
+/// The number of users: several conversations, of which each keeps its order.
 const USERS: u32 = 10;
 /// The messages of a user in a second.
 const RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();
-/// The duration of the load, in seconds.
+/// The duration of the load, in seconds: the outage, and a second on either side.
 const SECONDS: u32 = 12;
-/// The time without the application.
+/// The time without the application: longer than a restart.
 const OUTAGE: Duration = Duration::from_secs(10);
-/// The time for all events to arrive.
+/// The time for all events to arrive: far more than a machine that is busy needs.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The bound on dead letters in a look.
+/// The bound on dead letters in a look: a good demo has none.
 const MAX_DEAD: usize = 100;
 /// The text of the poisonous event.
 const POISON: &str = "a text that the application cannot accept";

@@ -35,5 +35,5 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, EventsFailure> {
     })
 }
 
-/// The most events of a page.
+/// The most events of a page: as many as the sidecar gives at once.
 const MAX_PAGE: u64 = 256;

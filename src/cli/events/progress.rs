@@ -43,5 +43,5 @@ impl Drop for Progress {
 }
 
 const TEMPLATE: &str = "{bar:40} {percent} %, {elapsed} so far, {eta} to go";
-/// The interval of drawing the times.
+/// The interval of drawing the times, which are shown in seconds.
 const TICK: Duration = Duration::from_secs(1);

@@ -69,5 +69,5 @@ pub(super) fn event_id(text: &str) -> Result<String, ArgumentError> {
     is_id.then(|| text.to_owned()).ok_or(ArgumentError::EventId)
 }
 
-/// The length of an id.
+/// The length of an id: 16 random bytes in hexadecimal digits.
 const ID_LENGTH: usize = 32;

@@ -200,7 +200,8 @@ fn latency(text: &str) -> Result<Duration, UnitError> {
 /// The callback URL in the printed configuration if none was given: that of a sidecar on its usual port.
 const DEFAULT_CALLBACK: &str = "http://127.0.0.1:8081/webhooks/whatsapp";
 
-/// The interval between two looks at the key's file, and between two attempts to subscribe the app.
+/// The interval between two looks at the key's file, and between two attempts to subscribe the app:
+/// people who try a rotation wait that long.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

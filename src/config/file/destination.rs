@@ -360,7 +360,7 @@ const MAX_LANES: usize = 1024;
 const MAX_STREAM_LENGTH: usize = 255;
 /// The longest name of a field; Meta's longest has 38 bytes.
 const MAX_FIELD_LENGTH: usize = 64;
-/// The longest id of a number, in digits.
+/// The longest id of a number, in digits: as many as a number of 64 bits has.
 const MAX_NUMBER_LENGTH: usize = 20;
 
 /// The fields of the events of a WhatsApp Business account that Meta documents:

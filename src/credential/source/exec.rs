@@ -214,9 +214,9 @@ const PASSED_ON: [&str; 41] = [
     "BAO_CACERT",
     "BAO_CAPATH",
 ];
-/// The bytes that are kept of standard error.
+/// The bytes that are kept of standard error: more than the line that is shown.
 const MAX_COMPLAINT: usize = 1024;
-/// The time for standard error after the end of the program.
+/// The time for standard error after the end of the program: what the program wrote is in the pipe already.
 const STDERR_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -169,7 +169,8 @@ fn is_readable_by_all(path: &Path, metadata: &Metadata) -> bool {
 const MAX_PLAIN_SIZE: u64 = 4 * 1024 * 1024;
 /// The concern about a secret in a file that every user of the machine can read.
 const READABLE_BY_ALL: &str = "every user of this machine can read it; give it mode 0400";
-/// The number of readings of files that change during a reading.
+/// The number of readings of files that change during a reading: a volume is replaced once a minute
+/// at most, and a reading takes milliseconds.
 const MAX_ATTEMPTS: usize = 5;
 /// The time between two attempts: longer than replacing the files of a volume takes.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);

@@ -204,7 +204,7 @@ fn not_written(error: std::io::Error) -> PlaceError {
 
 /// The number of times that a locked folder is tried: together 2 s, far more than a replacement takes.
 const LOCK_ATTEMPTS: usize = 100;
-/// The time between two attempts to lock a folder.
+/// The time between two attempts to lock a folder: a write with its syncs takes about as long.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 /// The size of the file that tries if there is room: the largest real secrets are keys of some 4 KiB.
 const TRIAL_SIZE: usize = 4096;

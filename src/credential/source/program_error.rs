@@ -53,7 +53,7 @@ const MASK: &str = "[redacted]";
 const MIN_PRINTED: usize = 6;
 /// The shortest word that may be a key. Names of hosts and files have dots and slashes between shorter words.
 const MIN_KEY: usize = 16;
-/// The characters of the line that are shown.
+/// The characters of the line that are shown: two lines of a terminal.
 const MAX_SHOWN: usize = 200;
 
 #[cfg(test)]

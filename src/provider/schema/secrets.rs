@@ -178,11 +178,12 @@ const LETTERS: [(&str, Letters); 6] = [
 
 /// The shortest begin of a secret, and the shortest name of one: fewer letters stand in every text.
 const MIN_BEGIN: usize = 3;
-/// The longest begin of a secret.
+/// The longest begin of a secret: the begins of vendors are shorter.
 const MAX_BEGIN: usize = 16;
-/// The longest name of a secret.
+/// The longest name of a secret: longer than the names of variables in use.
 const MAX_WORD: usize = 40;
-/// The least length of a secret that can be told from other text.
+/// The least length of a secret that can be told from other text: shorter runs of letters are
+/// words.
 const MIN_LENGTH: usize = 20;
 /// The greatest length of a secret, as in `scan`, which looks at a text in pieces.
 const MAX_LENGTH: usize = 4096;

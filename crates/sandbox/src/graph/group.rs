@@ -216,5 +216,5 @@ fn under_way() -> GraphJson {
     }))
 }
 
-/// The largest picture of a group.
+/// The largest picture of a group, in bytes: as large as a picture in a message.
 const MAX_PICTURE: usize = 5 * 1024 * 1024;

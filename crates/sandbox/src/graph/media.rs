@@ -193,7 +193,9 @@ fn check_number(call: &Call<'_>, file: &File) -> Result<(), GraphError> {
     }
 }
 
+/// The unit of the smaller limits.
 const KIBIBYTE: usize = 1024;
+/// The unit of the larger limits.
 const MEBIBYTE: usize = 1024 * KIBIBYTE;
 
 /// The largest body of an upload: the largest file of 100 MiB, and room for the rest of the form.

@@ -122,5 +122,5 @@ const NOT_REPEATED: [&str; 7] = [
 /// The items of a page without `limit`, as on Graph.
 const DEFAULT_LIMIT: usize = 25;
 
-/// The items of the largest page.
+/// The items of the largest page: a bound for one answer.
 const MAX_LIMIT: usize = 1000;

@@ -195,5 +195,6 @@ fn is_current(claims: &HashMap<String, Value>) -> bool {
 /// The scope of a token from an exchange, and the name of its place.
 const EXCHANGED: &str = "exchanged";
 
-/// The tolerated difference between two clocks, in seconds.
+/// The tolerated difference between two clocks, in seconds: more than an unsynchronised pair of
+/// containers has.
 const MAX_SKEW: u64 = 60;

@@ -33,5 +33,5 @@ impl Objects {
     }
 }
 
-/// The objects that are remembered.
+/// The objects that are remembered: a bound for a process that runs for days.
 const MAX_OBJECTS: usize = 1000;

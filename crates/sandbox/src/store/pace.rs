@@ -79,7 +79,7 @@ const PAIR_INTERVAL: Duration = Duration::from_secs(6);
 /// The messages that a pair can borrow at once, from the same documentation.
 const PAIR_BURST: u32 = 45;
 
-/// The pairs that are remembered before those without debt are dropped.
+/// The pairs that are remembered before those without debt are dropped: enough for a load test.
 const MAX_PAIRS: usize = 100_000;
 
 /// The hourly management calls of an account with a registered number, from Meta's documentation.

@@ -333,7 +333,7 @@ const MAX_TRIES: u32 = 20;
 /// The pause after the first attempt. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause between two attempts.
+/// The longest pause between two attempts: a test waits for a retry that long at most.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The interval between the statuses of a message, so that they usually arrive in order.

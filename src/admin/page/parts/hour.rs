@@ -222,5 +222,5 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The wait that is worth a word.
+/// The wait that is worth a word: shorter waits are less than the time on the network.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);

@@ -76,5 +76,5 @@ fn paused(scene: &Scene<'_>, html: &mut Html) {
 
 /// The problems of one weight that the page lists: nobody reads more at once.
 const MAX_SHOWN: usize = 50;
-/// The pauses that the page lists.
+/// The pauses that the page lists: one screen.
 const MAX_PAUSED: usize = 20;

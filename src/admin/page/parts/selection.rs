@@ -149,7 +149,7 @@ fn pages(found: usize) -> usize {
     found.div_ceil(PAGE).max(1)
 }
 
-/// The credentials of one part.
+/// The credentials of one part: one screen.
 const PAGE: usize = 25;
 /// The rows of one table: a credential may have hundreds of routes.
 const MAX_ROWS: usize = 60;

@@ -180,7 +180,9 @@ pub(super) fn message(body: Bytes) -> String {
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The variable that names the folder where a pod mounts the files elsewhere.
 const FOLDER: &str = "KEYSIDE_SERVICE_ACCOUNT";
-/// The time for one request.
+/// The time for one request: a server of the cluster answers within milliseconds, or after a change
+/// of its leader within seconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of characters that a log line shows of the cluster's message.
+/// The number of characters that a log line shows of the cluster's message: two lines of a
+/// terminal.
 const MAX_SHOWN: usize = 200;

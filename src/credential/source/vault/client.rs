@@ -187,5 +187,5 @@ const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 /// The time for one request: a read of a secret takes two, within the 10 s for a document.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of characters that a log line shows of Vault's errors.
+/// The number of characters that a log line shows of Vault's errors: two lines of a terminal.
 const MAX_SHOWN: usize = 200;
