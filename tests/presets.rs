@@ -35,7 +35,7 @@ impl Golden {
         all
     }
 
-    fn read(path: &std::path::Path) -> Self {
+    fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
         let section = |section: &str| {
             let (title, text) = section.split_once('\n').unwrap();

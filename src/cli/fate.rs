@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{NoStatus, ask_status};
-use crate::admin::problems::{ProblemLine, of_checked, of_routes};
+use crate::admin::credential_problems::of_checked;
+use crate::admin::problems::{ProblemLine, of_routes};
 use crate::admin::status::route_settings;
 use crate::json::words::{list, rate, text};
 use crate::limit::PauseReason;
@@ -78,11 +79,9 @@ fn now(permit: &Permit<'_>, subject: &LimitSubject<'_>, status: &Value, admin: &
     let outcome = outcome(permit, subject, &route["limit"]);
     let is_counted = *subject != LimitSubject::Unlimited && permit.route.limiter.sharing.is_some();
     let lost = alone(&status["shared_limits"]).filter(|_| is_counted);
-    let problems = of_routes(&Value::Array(vec![route.clone()]));
-    let problems = problems
+    let problems = of_routes(&Value::Array(vec![route.clone()]))
         .into_iter()
-        .chain(of_unusable_credential(permit, status))
-        .map(|problem| problem.text);
+        .chain(of_unusable_credential(permit, status));
     // A refusal has its reasons, and a way out its obstacles.
     let joint = if outcome.starts_with(REFUSED) {
         "; "
@@ -91,7 +90,7 @@ fn now(permit: &Permit<'_>, subject: &LimitSubject<'_>, status: &Value, admin: &
     };
     std::iter::once(outcome)
         .chain(lost)
-        .chain(problems.into_iter().map(|problem| problem.text))
+        .chain(problems.map(|problem| problem.text))
         .collect::<Vec<_>>()
         .join(joint)
 }

@@ -164,7 +164,7 @@ impl SecretUses {
         match role {
             SecretRole::Current => &self.current,
             SecretRole::Accepted => &self.accepted,
-            SecretRole::Previous => &self.previous,
+            SecretRole::Previous(_) => &self.previous,
         }
     }
 }
