@@ -97,7 +97,7 @@ pub(crate) fn list(call: &Call<'_>, account: &str) -> GraphJson {
     let fields = fields.as_deref();
     let numbers = ids.into_iter().map(|id| {
         let number = Number::new(call, id, fields.unwrap_or_default());
-        Listed::Sender(Selected::new(number, fields, "id"))
+        Listed::Sender(Box::new(Selected::new(number, fields, "id")))
     });
     let added = call.state.kept.list(&format!("{account}/phone_numbers"));
     let added = added.unwrap_or_default().into_iter();
@@ -108,7 +108,7 @@ pub(crate) fn list(call: &Call<'_>, account: &str) -> GraphJson {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Listed<'a> {
-    Sender(Selected<Number<'a>>),
+    Sender(Box<Selected<Number<'a>>>),
     Added(Selected<Value>),
 }
 

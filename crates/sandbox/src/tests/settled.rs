@@ -45,88 +45,46 @@ async fn post(sandbox: &Sandbox, path: &str, body: Value) -> Value {
     call(sandbox, "POST", path, &body).await
 }
 
+/// An edge with one object, what a call sets, and the place and the value that are read then.
+#[rustfmt::skip]
+const SET: [[&str; 4]; 8] = [
+    ["settings", r#"{"calling":{"status":"ENABLED"}}"#, "/calling/status", r#""ENABLED""#],
+    ["whatsapp_commerce_settings", r#"{"is_cart_enabled":false}"#, "/data/0/is_cart_enabled", "false"],
+    ["conversational_automation", r#"{"prompts":["Hours?"]}"#, "/prompts/0", r#""Hours?""#],
+    ["business_compliance_info", r#"{"entity_name":"Shop"}"#, "/data/0/entity_name", r#""Shop""#],
+    ["official_business_account", r#"{"business_website_url":"https://x"}"#, "/oba_status", r#""PENDING""#],
+    ["username", r#"{"username":"shop"}"#, "/username", r#""shop""#],
+    ["whatsapp_business_encryption", r#"{"business_public_key":"KEY"}"#, "/data/0/business_public_key", r#""KEY""#],
+    ["dataset", "{}", "/id", r#""2093847561029384""#],
+];
+
 #[tokio::test]
 async fn a_setting_is_read_as_it_was_set() {
     let sandbox = sandbox(Options::default()).await;
-    for (edge, set, place, value) in [
-        (
-            "settings",
-            json!({"calling": {"status": "ENABLED"}}),
-            "/calling/status",
-            json!("ENABLED"),
-        ),
-        (
-            "whatsapp_commerce_settings",
-            json!({"is_cart_enabled": false}),
-            "/data/0/is_cart_enabled",
-            json!(false),
-        ),
-        (
-            "conversational_automation",
-            json!({"prompts": ["Hours?"]}),
-            "/prompts/0",
-            json!("Hours?"),
-        ),
-        (
-            "business_compliance_info",
-            json!({"entity_name": "Shop"}),
-            "/data/0/entity_name",
-            json!("Shop"),
-        ),
-        (
-            "official_business_account",
-            json!({"business_website_url": "https://x"}),
-            "/oba_status",
-            json!("PENDING"),
-        ),
-        (
-            "username",
-            json!({"username": "shop"}),
-            "/username",
-            json!("shop"),
-        ),
-        (
-            "whatsapp_business_encryption",
-            json!({"business_public_key": "KEY"}),
-            "/data/0/business_public_key",
-            json!("KEY"),
-        ),
-        ("dataset", json!({}), "/id", json!("2093847561029384")),
-    ] {
+    for [edge, set, place, value] in SET {
+        let value = parsed(value);
         let path = format!("/{SENDER}/{edge}");
         let before = get(&sandbox, &path).await;
         assert_ne!(before.pointer(place), Some(&value), "{edge}: {before}");
-        assert_eq!(
-            post(&sandbox, &path, set).await["status_of_answer"],
-            200,
-            "{edge}"
-        );
+        let answer = post(&sandbox, &path, parsed(set)).await;
+        assert_eq!(answer["status_of_answer"], 200, "{edge}");
         let after = get(&sandbox, &path).await;
         assert_eq!(after.pointer(place), Some(&value), "{edge}: {after}");
         let other = get(&sandbox, &format!("/106540352242922/{edge}")).await;
-        assert_eq!(
-            other,
-            before_of(before, SENDER, "106540352242922"),
-            "{edge} of another"
-        );
+        let untouched = before_of(before, SENDER, "106540352242922");
+        assert_eq!(other, untouched, "{edge} of another");
     }
-    let automation = get(
-        &sandbox,
-        &format!("/{SENDER}?fields=conversational_automation"),
-    )
-    .await;
-    assert_eq!(
-        automation["conversational_automation"]["prompts"][0], "Hours?",
-        "{automation}"
-    );
-    call(
-        &sandbox,
-        "DELETE",
-        &format!("/{SENDER}/username"),
-        &Value::Null,
-    )
-    .await;
-    assert!(get(&sandbox, &format!("/{SENDER}/username")).await["username"].is_null());
+    let automation = format!("/{SENDER}?fields=conversational_automation");
+    let automation = get(&sandbox, &automation).await;
+    let prompt = &automation["conversational_automation"]["prompts"][0];
+    assert_eq!(prompt, "Hours?", "{automation}");
+    let username = format!("/{SENDER}/username");
+    call(&sandbox, "DELETE", &username, &Value::Null).await;
+    assert!(get(&sandbox, &username).await["username"].is_null());
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
 }
 
 /// An answer about another object, whose id may stand in the answer.
@@ -193,93 +151,30 @@ async fn a_setting_of_a_number_is_read_with_the_number() {
     );
 }
 
-/// The edge that makes an object, what a call says, the edge that lists the object, and the key of the object in answer or call.
+/// The edge that makes an object, what a call says, the edge that lists the object, and a field of the object with its value.
+#[rustfmt::skip]
+const MADE: [[&str; 5]; 11] = [
+    ["product_catalogs", r#"{"catalog_id":"77"}"#, "product_catalogs", "id", "77"],
+    ["welcome_message_sequences", r#"{"name":"Ad"}"#, "welcome_message_sequences", "name", "Ad"],
+    ["assigned_users", r#"{"user":"88","tasks":["MANAGE"]}"#, "assigned_users", "id", "88"],
+    ["schedules", r#"{"name":"Night"}"#, "schedules", "name", "Night"],
+    ["signups", r#"{"display_name":"News"}"#, "signups", "display_name", "News"],
+    ["add_phone_numbers", r#"{"phone_number":"15550001111"}"#, "preverified_numbers", "phone_number", "15550001111"],
+    ["phone_numbers", r#"{"cc":"1","phone_number":"5550001111"}"#, "phone_numbers", "phone_number", "5550001111"],
+    ["whatsapp_business_solution", r#"{"solution_name":"Both"}"#, "whatsapp_business_solutions", "solution_name", "Both"],
+    ["whatsapp_business_accounts", r#"{"name":"Second"}"#, "whatsapp_business_accounts", "name", "Second"],
+    ["whatsapp_credit_sharing_and_attach", r#"{"waba_currency":"USD"}"#, "owning_credit_allocation_configs", "waba_currency", "USD"],
+    ["self_certify_whatsapp_business", r#"{"end_business_id":"9"}"#, "self_certified_whatsapp_business_submissions", "end_business_id", "9"],
+];
+
 #[tokio::test]
 async fn what_a_call_has_made_is_listed() {
     let sandbox = sandbox(Options::default()).await;
-    for (make, said, list, field, value) in [
-        (
-            "product_catalogs",
-            json!({"catalog_id": "77"}),
-            "product_catalogs",
-            "id",
-            "77",
-        ),
-        (
-            "welcome_message_sequences",
-            json!({"name": "Ad"}),
-            "welcome_message_sequences",
-            "name",
-            "Ad",
-        ),
-        (
-            "assigned_users",
-            json!({"user": "88", "tasks": ["MANAGE"]}),
-            "assigned_users",
-            "id",
-            "88",
-        ),
-        (
-            "schedules",
-            json!({"name": "Night"}),
-            "schedules",
-            "name",
-            "Night",
-        ),
-        (
-            "signups",
-            json!({"display_name": "News"}),
-            "signups",
-            "display_name",
-            "News",
-        ),
-        (
-            "add_phone_numbers",
-            json!({"phone_number": "15550001111"}),
-            "preverified_numbers",
-            "phone_number",
-            "15550001111",
-        ),
-        (
-            "phone_numbers",
-            json!({"cc": "1", "phone_number": "5550001111"}),
-            "phone_numbers",
-            "phone_number",
-            "5550001111",
-        ),
-        (
-            "whatsapp_business_solution",
-            json!({"solution_name": "Both"}),
-            "whatsapp_business_solutions",
-            "solution_name",
-            "Both",
-        ),
-        (
-            "whatsapp_business_accounts",
-            json!({"name": "Second"}),
-            "whatsapp_business_accounts",
-            "name",
-            "Second",
-        ),
-        (
-            "whatsapp_credit_sharing_and_attach",
-            json!({"waba_currency": "USD"}),
-            "owning_credit_allocation_configs",
-            "waba_currency",
-            "USD",
-        ),
-        (
-            "self_certify_whatsapp_business",
-            json!({"end_business_id": "9"}),
-            "self_certified_whatsapp_business_submissions",
-            "end_business_id",
-            "9",
-        ),
-    ] {
-        let made = post(&sandbox, &format!("/{ACCOUNT}/{make}"), said).await;
+    for [make, said, list, field, value] in MADE {
+        let made = post(&sandbox, &format!("/{ACCOUNT}/{make}"), parsed(said)).await;
         assert_eq!(made["status_of_answer"], 200, "{make}: {made}");
         let listed = get(&sandbox, &format!("/{ACCOUNT}/{list}")).await;
-        let last = listed["data"].as_array().unwrap().last().unwrap().clone();
+        let last = listed["data"].as_array().unwrap().last().unwrap();
         assert_eq!(last[field], value, "{make}: {listed}");
         // An object with an id of its own is read, changed and deleted by the id.
         let ids = ["id", "sequence_id", "solution_id", "allocation_config_id"];
@@ -288,22 +183,13 @@ async fn what_a_call_has_made_is_listed() {
         };
         let path = format!("/{id}");
         assert_eq!(get(&sandbox, &path).await["id"], id, "{make}");
-        assert_eq!(
-            post(&sandbox, &path, json!({"note": "new"})).await["success"],
-            true,
-            "{make}"
-        );
-        assert_eq!(
-            get(&sandbox, &format!("{path}?fields=note")).await["note"],
-            "new",
-            "{make}"
-        );
+        let changed = post(&sandbox, &path, json!({"note": "new"})).await;
+        assert_eq!(changed["success"], true, "{make}");
+        let noted = get(&sandbox, &format!("{path}?fields=note")).await;
+        assert_eq!(noted["note"], "new", "{make}");
         call(&sandbox, "DELETE", &path, &Value::Null).await;
-        assert_eq!(
-            get(&sandbox, &path).await["status_of_answer"],
-            400,
-            "{make}"
-        );
+        let gone = get(&sandbox, &path).await;
+        assert_eq!(gone["status_of_answer"], 400, "{make}");
     }
 }
 
