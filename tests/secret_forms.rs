@@ -96,7 +96,7 @@ fn a_token_of_meta_and_a_key_of_webhooks_are_no_key_of_another_provider() {
             78,
             "key of webhooks",
         ),
-        ("d0ZkTQr5Zc1PVd2hT8mQw7XkAK", 0, "360dialog"),
+        ("d0ZkTQr5Zc1PVd2hT8mQw7XkAK", 0, "well formed"),
     ] {
         let done = Setup::at("http://127.0.0.1:1")
             .file("key", key)

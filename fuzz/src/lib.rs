@@ -58,6 +58,7 @@ pub fn credential(preset: &str, secret: Secret) -> Credential {
         check: false,
         place: None,
         renew: None,
+        has_route: false,
     };
     Credential::assemble("fuzz", &config, &findings, None)
 }

@@ -248,12 +248,14 @@ mod tests {
         }
     }
 
+    /// The time left, the sending, and the last match of a set.
+    type Set = (u64, bool, Option<u64>);
+
     #[test]
     fn each_of_the_previous_sets_is_a_concern_near_its_own_end() {
         let seconds = Duration::from_secs;
         let [sends, signs] = OVERLAP_CONCERNS;
-        // The time left, the sending, and the last match of each set, the latest set first.
-        let cases: [(&[(u64, bool, Option<u64>)], &[&str]); 7] = [
+        let cases: [(&[Set], &[&str]); 7] = [
             (&[], &[]),
             (&[(11, true, Some(1))], &[]),
             (&[(10, true, None)], &[sends]),

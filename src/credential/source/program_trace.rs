@@ -195,7 +195,7 @@ mod tests {
             (
                 ProgramTrace {
                     system: "another".to_owned(),
-                    ..trace.clone()
+                    ..trace
                 },
                 ProgramLife::Unseen,
             ),
