@@ -1,6 +1,6 @@
 //! The writer: takes the waiting orders, commits all in a single transaction, then answers each order.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +18,7 @@ use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
 use super::opening::{Alarm, Begun, QUICK_REPAIR, StoreProof, open_or_renew};
 use super::tables::{DestinationId, StoredState};
+use super::teller::{CommitReport, Committed, Teller};
 
 /// The store with its writer.
 #[derive(Debug)]
@@ -46,15 +47,28 @@ struct Orders {
     /// True while the store is closed after a failure.
     is_broken: bool,
     is_closed: bool,
-    /// True while the writer lets orders gather: few more are no reason to wake it.
-    is_gathering: bool,
+    /// The orders for which the writer waits, while it lets orders gather: fewer are no reason to wake it.
+    gathering: Option<usize>,
 }
 
 /// The last transaction.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     began: Instant,
+    ended: Instant,
     orders: usize,
+}
+
+impl Last {
+    /// Returns the times until which the next transaction waits, each with the orders with which it begins at once.
+    fn waits(self) -> [(Instant, usize); 2] {
+        let took = self.ended.saturating_duration_since(self.began);
+        let returning = self.ended + (took / 4).min(MAX_RETURN);
+        [
+            (self.began + GATHER, ENOUGH),
+            (returning, ENOUGH.min(self.orders * 3 / 4)),
+        ]
+    }
 }
 
 /// A change of the store, with the answer to the client.
@@ -65,8 +79,6 @@ struct Order {
 
 /// The change of an order.
 type LedgerChange = Box<dyn FnOnce(&mut Ledger<'_>) -> Result<CommitReport, StoreError> + Send>;
-/// The call that tells of a committed change.
-type CommitReport = Box<dyn FnOnce() + Send>;
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,9 +89,9 @@ impl std::fmt::Debug for Order {
 }
 
 impl Orders {
-    /// True if a transaction is worth its cost.
-    fn has_enough(&self) -> bool {
-        self.waiting.len() >= ENOUGH || self.bytes >= ENOUGH_BYTES
+    /// True if a transaction of as many orders, or of many bytes, can begin.
+    fn has_enough(&self, orders: usize) -> bool {
+        self.waiting.len() >= orders || self.bytes >= ENOUGH_BYTES || self.is_closed
     }
 }
 
@@ -123,6 +135,7 @@ impl Store {
             destinations,
         });
         let writer = Arc::clone(&store);
+        let teller = Teller::start(Arc::clone(&store.destinations));
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || {
@@ -130,7 +143,7 @@ impl Store {
                     writer.reopen(&failure);
                     writer.is_begun.send_replace(true);
                 }
-                writer.write();
+                writer.write(&teller);
             })
             .map_err(|error| SpoolError::Folder { path, error })?;
         Ok((store, thread))
@@ -268,7 +281,9 @@ impl Store {
         orders.bytes += order.bytes;
         orders.waiting.push_back(order);
         // A wake-up of the gathering writer for each order would cost more than the gathering saves.
-        let is_awaited = !orders.is_gathering || orders.has_enough();
+        let is_awaited = orders
+            .gathering
+            .is_none_or(|enough| orders.has_enough(enough));
         drop(orders);
         if is_awaited {
             self.bell.notify_one();
@@ -277,21 +292,24 @@ impl Store {
     }
 
     /// The loop of the writer.
-    fn write(&self) {
+    fn write(&self, teller: &Teller) {
         let mut last = None;
         while let Some(batch) = self.next_batch(last) {
-            last = Some(Last {
-                began: Instant::now(),
-                orders: batch.len(),
-            });
+            let began = Instant::now();
+            let orders = batch.len();
             let has_events = batch.iter().any(|order| order.bytes > 0);
-            match self.commit(batch) {
-                Ok((answers, touched)) => {
+            let committed = self.commit(batch);
+            last = Some(Last {
+                began,
+                ended: Instant::now(),
+                orders,
+            });
+            match committed {
+                Ok(committed) => {
                     if has_events {
                         self.prove(StoreProof::Stored);
                     }
-                    answers.into_iter().for_each(|answer| answer());
-                    self.destinations.ring(&touched);
+                    teller.tell(committed);
                 }
                 Err(error) => self.reopen(&error),
             }
@@ -309,7 +327,9 @@ impl Store {
     /// Waits for orders; `None` once the store is to be closed and nothing waits.
     ///
     /// While many orders come, a transaction begins [`GATHER`] after the last transaction at the earliest: the pages above the
-    /// rows are written once for each transaction, and cost more than the rows. A lone order never waits.
+    /// rows are written once for each transaction, and cost more than the rows. Behind a slow sync it also waits for those whom
+    /// the last transaction has answered: a transaction with the first of them alone would let the others wait for two syncs.
+    /// A lone order never waits.
     fn next_batch(&self, last: Option<Last>) -> Option<Vec<Order>> {
         let mut orders = self.orders.lock();
         while orders.waiting.is_empty() {
@@ -319,13 +339,16 @@ impl Store {
             self.bell.wait(&mut orders);
         }
         if let Some(last) = last.filter(|last| last.orders > 1) {
-            let due = (last.began + GATHER).into_std();
-            orders.is_gathering = true;
-            while !orders.has_enough()
-                && !orders.is_closed
-                && !self.bell.wait_until(&mut orders, due).timed_out()
-            {}
-            orders.is_gathering = false;
+            for (until, enough) in last.waits() {
+                orders.gathering = Some(enough);
+                while !orders.has_enough(enough)
+                    && !self
+                        .bell
+                        .wait_until(&mut orders, until.into_std())
+                        .timed_out()
+                {}
+            }
+            orders.gathering = None;
         }
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -342,10 +365,7 @@ impl Store {
         Some(batch)
     }
 
-    fn commit(
-        &self,
-        batch: Vec<Order>,
-    ) -> Result<(Vec<CommitReport>, BTreeSet<DestinationId>), StoreError> {
+    fn commit(&self, batch: Vec<Order>) -> Result<Committed, StoreError> {
         let counts = self.counts.lock().clone();
         let rules = Rules {
             disk: self.medium.room(&counts),
@@ -361,19 +381,19 @@ impl Store {
             // The verification of a large file after a crash would take seconds.
             transaction.set_quick_repair(self.medium.length() > QUICK_REPAIR);
             let mut ledger = Ledger::open(&transaction, counts, rules)?;
-            let mut answers = Vec::with_capacity(batch.len());
+            let mut reports = Vec::with_capacity(batch.len());
             for order in batch {
-                answers.push((order.apply)(&mut ledger)?);
+                reports.push((order.apply)(&mut ledger)?);
             }
             let (counts, touched) = ledger.close(&self.clock)?;
             transaction.commit()?;
-            Ok((answers, counts, touched))
+            Ok((reports, counts, touched))
         });
-        let (answers, counts, touched) = catch_unwind(steps).unwrap_or(Err(StoreError::Panic))?;
+        let (reports, counts, touched) = catch_unwind(steps).unwrap_or(Err(StoreError::Panic))?;
         // A commit to a removed file is lost with the process.
         self.medium.check_place()?;
         *self.counts.lock() = counts;
-        Ok((answers, touched))
+        Ok(Committed { reports, touched })
     }
 
     /// Notes a failure, and tells of a new failure alone: each event for a full disk fails.
@@ -462,6 +482,8 @@ impl Store {
 /// The time between the beginnings of two transactions while many orders come. Half of it is the wait of an event on
 /// average.
 const GATHER: Duration = Duration::from_millis(2);
+/// The longest wait for those whom the last transaction has answered.
+const MAX_RETURN: Duration = Duration::from_millis(1);
 /// The orders with which a transaction begins at once: at 64 events at a time, as many are new as are delivered.
 const ENOUGH: usize = 96;
 /// The bytes with which a transaction begins at once.
@@ -476,3 +498,31 @@ const MAX_WAITING: usize = 32 * 1024 * 1024;
 const MIN_REOPEN: Duration = Duration::from_millis(100);
 /// The longest wait before a store that cannot be opened is tried again: a mended disk is in use within seconds.
 const MAX_REOPEN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_behind_a_slow_sync_waits_for_those_who_were_answered() {
+        let began = Instant::now();
+        for (took, orders, returning, enough) in [
+            // A fast disk: the time between two transactions counts.
+            (200, 100, 250, 75),
+            (2_000, 100, 2_500, 75),
+            (4_000, 40, 5_000, 30),
+            // The wait and the number of orders have bounds.
+            (40_000, 500, 41_000, ENOUGH),
+            (4_000, 2, 5_000, 1),
+        ] {
+            let micros = |micros| began + Duration::from_micros(micros);
+            let last = Last {
+                began,
+                ended: micros(took),
+                orders,
+            };
+            let expected = [(began + GATHER, ENOUGH), (micros(returning), enough)];
+            assert_eq!(last.waits(), expected, "{took} {orders}");
+        }
+    }
+}

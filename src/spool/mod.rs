@@ -44,6 +44,7 @@ mod seal;
 mod survey;
 mod tables;
 mod taking;
+mod teller;
 #[cfg(test)]
 mod tests;
 

@@ -53,6 +53,14 @@ pub(super) struct Counts {
     pub(super) known_bytes: u64,
 }
 
+/// The sizes before a transaction.
+#[derive(Clone, Copy, Debug)]
+struct SizesBefore {
+    next_seq: Seq,
+    bytes: u64,
+    kept_bytes: u64,
+}
+
 /// An event ready for the store.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -118,7 +126,11 @@ pub(super) struct Ledger<'t> {
     /// The known items of each day, the newest first.
     known: Vec<(u64, Table<'t, [u8; 16], u64>)>,
     pub(super) counts: Counts,
-    before: Counts,
+    before: SizesBefore,
+    /// The counts of events that changed.
+    changed: BTreeSet<(DestinationId, StoredState)>,
+    /// True if a count of sealed events changed.
+    has_other_seals: bool,
     rules: Rules,
     /// The bound on further delivered events to remove for room.
     room_rows: usize,
@@ -172,7 +184,13 @@ impl<'t> Ledger<'t> {
             done: transaction.open_table(DONE)?,
             orders: None,
             known,
-            before: counts.clone(),
+            before: SizesBefore {
+                next_seq: counts.next_seq,
+                bytes: counts.bytes,
+                kept_bytes: counts.kept_bytes,
+            },
+            changed: BTreeSet::new(),
+            has_other_seals: false,
             counts,
             rules,
             room_rows: MAX_ROOM_ROWS,
@@ -187,12 +205,11 @@ impl<'t> Ledger<'t> {
     ) -> Result<(Counts, BTreeSet<DestinationId>), StoreError> {
         let now = clock.now();
         let mut table = self.transaction.open_table(COUNTS)?;
-        for (at, count) in &self.counts.events {
-            if self.before.events.get(at) != Some(count) {
-                table.insert((at.0, at.1 as u8), *count)?;
-            }
+        for at in &self.changed {
+            let count = self.counts.events.get(at).copied().unwrap_or_default();
+            table.insert((at.0, at.1 as u8), count)?;
         }
-        if self.before.seals != self.counts.seals {
+        if self.has_other_seals {
             let mut seals = self.transaction.open_table(SEALS)?;
             for (key, count) in &self.counts.seals {
                 seals.insert(key, *count)?;
@@ -381,19 +398,21 @@ impl<'t> Ledger<'t> {
         let Some(mut row) = self.event(seq)? else {
             return Ok(());
         };
-        let former = row.clone();
-        let Some(slot) = row.state_mut(destination) else {
+        self.count_before(&row);
+        let before = row
+            .state_mut(destination)
+            .map(|slot| std::mem::replace(slot, state));
+        self.count_after(&row);
+        let Some(before) = before else {
             return Ok(());
         };
-        let before = std::mem::replace(slot, state);
-        self.count_before(&former);
-        self.count_after(&row);
         self.add(destination, before, -1);
         self.add(destination, state, 1);
-        if row.is_done() && self.rules.keep.is_zero() {
+        let is_done = row.is_done();
+        if is_done && self.rules.keep.is_zero() {
             return self.remove(seq, &row);
         }
-        if row.is_done() {
+        if is_done {
             self.done.insert((now_ms, seq), ())?;
         }
         self.events.insert(seq, row.encode().as_slice())?;
@@ -402,12 +421,14 @@ impl<'t> Ledger<'t> {
 
     fn count_seal(&mut self, head: &[u8], change: i64) {
         if let Some(key) = key_name(head) {
+            self.has_other_seals = true;
             let count = self.counts.seals.entry(key).or_default();
             *count = count.saturating_add_signed(change);
         }
     }
 
     fn add(&mut self, destination: DestinationId, state: StoredState, change: i64) {
+        self.changed.insert((destination, state));
         let count = self.counts.events.entry((destination, state)).or_default();
         *count = count.saturating_add_signed(change);
     }
