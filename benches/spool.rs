@@ -1,5 +1,6 @@
 //! `cargo bench --bench spool [-- PART...]`: what events that wait on disk cost, on the disk of `KEYSIDE_BENCH_DIR`
-//! (default: the folder for temporary files). Parts: `speed`, `ack`, `disk`, `million`.
+//! (default: the folder for temporary files). Parts: `speed`, `ack`, `disk`, `million`, `replay`; `KEYSIDE_BENCH_EVENTS` changes the number of
+//! events of the last two.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -47,6 +48,9 @@ fn main() {
         }
         if is_chosen("million") {
             million().await;
+        }
+        if is_chosen("replay") {
+            replay().await;
         }
     });
     println!("load of the machine: {}", load());
@@ -159,10 +163,7 @@ async fn million() {
     let stand = Stand::open("million").await;
     let before = resident();
     let began = Instant::now();
-    let events = std::env::var("KEYSIDE_BENCH_EVENTS")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(1_000_000);
+    let events = events();
     fill(&stand.spool, 0..events).await;
     println!(
         "{events} waiting, filled in {:.0} s: {} MiB resident, {} MiB before",
@@ -211,6 +212,69 @@ async fn million() {
     std::fs::remove_dir_all(dir).ok();
 }
 
+/// The replay of many delivered events, page by page as the admin listener does it: time, memory, and the size of the file.
+async fn replay() {
+    let stand = Stand::open_to_keep("replay").await;
+    let events = events();
+    let mut next = 0;
+    while next < events {
+        let few = (events - next).min(20_000);
+        fill(&stand.spool, next..next + few).await;
+        take(&stand.spool, &stand.to, few).await;
+        next += few;
+    }
+    let (before, file) = (resident(), stand.spool.numbers().file);
+    let began = Instant::now();
+    let (mut replayed, mut peak, mut from) = (0, before, Some(0));
+    while let Some(at) = from {
+        let page = stand
+            .spool
+            .list(&keyside::spool::Filter::default(), at, 256)
+            .expect("a page");
+        let wanted: Vec<_> = page
+            .events
+            .iter()
+            .map(|event| (event.seq, stand.to.id()))
+            .collect();
+        replayed += stand.spool.replay_all(&wanted).await.expect("replayed");
+        peak = peak.max(resident());
+        from = page.next;
+    }
+    println!(
+        "{replayed} of {events} replayed in {:.0} s: {} MiB resident at most, {} MiB before; {} MiB on disk, {} MiB before",
+        began.elapsed().as_secs_f64(),
+        peak >> 20,
+        before >> 20,
+        stand.spool.numbers().file >> 20,
+        file >> 20
+    );
+    let began = Instant::now();
+    let oldest = stand.spool.oldest(&stand.to).expect("the store is read");
+    println!(
+        "look for the oldest: {} ms ({oldest:?})",
+        began.elapsed().as_millis()
+    );
+    let began = Instant::now();
+    stand.spool.expire().await.expect("expired");
+    println!("search for old events: {} ms", began.elapsed().as_millis());
+    let began = Instant::now();
+    take(&stand.spool, &stand.to, replayed).await;
+    println!(
+        "delivered again in {:.0} s: {} MiB resident",
+        began.elapsed().as_secs_f64(),
+        resident() >> 20
+    );
+    stand.close();
+}
+
+/// The number of events of a long part.
+fn events() -> u64 {
+    let count = std::env::var("KEYSIDE_BENCH_EVENTS").ok();
+    count
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1_000_000)
+}
+
 /// A spool with one destination, in a folder of its own.
 struct Stand {
     spool: Arc<Spool>,
@@ -220,10 +284,19 @@ struct Stand {
 
 impl Stand {
     async fn open(name: &str) -> Self {
+        Self::keeping(name, Duration::ZERO).await
+    }
+
+    /// A spool that keeps delivered events.
+    async fn open_to_keep(name: &str) -> Self {
+        Self::keeping(name, Duration::from_secs(86_400)).await
+    }
+
+    async fn keeping(name: &str, keep: Duration) -> Self {
         let above =
             std::env::var_os("KEYSIDE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let dir = above.join(format!("keyside-bench-{name}-{}", std::process::id()));
-        let spool = open(&dir);
+        let spool = open_keeping(&dir, keep);
         let to = destination(&spool).await;
         Self { spool, to, dir }
     }
@@ -235,11 +308,15 @@ impl Stand {
 }
 
 fn open(dir: &Path) -> Arc<Spool> {
+    open_keeping(dir, Duration::ZERO)
+}
+
+fn open_keeping(dir: &Path, keep: Duration) -> Arc<Spool> {
     let config = SpoolConfig {
         dir: dir.to_owned(),
         max_size: 1 << 40,
         max_age: Duration::from_secs(7 * 86_400),
-        keep: Duration::ZERO,
+        keep,
     };
     let clock = SpoolClock::start(tokio::time::Instant::now(), SystemTime::now(), None);
     Arc::new(Spool::open(config, Sealing::Off, clock).expect("a spool"))
