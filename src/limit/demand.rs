@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pair_buckets::Pair;
+use super::pair::Pair;
 use super::pause::PauseReason;
 use crate::provider::{Metering, Scope};
 use crate::units::Quota;

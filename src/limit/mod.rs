@@ -32,6 +32,7 @@ mod kind;
 mod limit;
 pub mod metrics;
 mod pacer;
+mod pair;
 mod pair_buckets;
 mod pairs;
 mod pause;

@@ -1,7 +1,7 @@
 //! Many small token buckets: a bucket for each sender and recipient.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::mem;
 use std::time::Duration;
 
@@ -9,32 +9,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
+use super::pair::{Pair, PairHasher};
 use crate::units::Quota;
-
-/// A sender and a recipient, as a hash with a secret key of the process: no phone
-/// number is kept in the clear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Pair(pub(super) u64);
-
-/// The hasher of tables of pairs. A pair is a keyed hash already, which no caller can aim at a place in a table.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PairHasher(u64);
-
-impl Hasher for PairHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, pair: u64) {
-        self.0 = pair;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-}
 
 /// The buckets of all pairs of a credential, at one quota. Live on over reloads: used tokens stay used.
 ///

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::pair_buckets::{Pair, PairBuckets};
+use super::pair::Pair;
+use super::pair_buckets::PairBuckets;
 use crate::units::Quota;
 
 /// Source of the tokens of a limit.

@@ -1,7 +1,5 @@
 //! The looks of texts that are no secrets, or have one inside.
 
-use zeroize::Zeroizing;
-
 use crate::credential::encoded::encoded_texts;
 
 /// True for digits, with a sign in front or without.
@@ -13,32 +11,6 @@ pub(super) fn is_number(value: &str) -> bool {
 /// True for the three parts of a JSON Web Token, the first of which begins as base64 of `{"` does.
 pub(super) fn is_jwt(value: &str) -> bool {
     value.starts_with("eyJ") && value.split('.').count() == 3
-}
-
-/// True for a UUID, in groups of hex digits.
-pub(super) fn is_uuid(value: &str) -> bool {
-    let is_hex = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let lengths: Vec<_> = value.split('-').map(str::len).collect();
-    lengths == [8, 4, 4, 4, 12] && value.split('-').all(is_hex)
-}
-
-/// True for base64 of 32 bytes, with the padding by which it differs from other texts of letters and digits.
-pub(super) fn is_short_key(value: &str) -> bool {
-    let decoded = data_encoding::BASE64.decode(value.as_bytes());
-    decoded.is_ok_and(|bytes| Zeroizing::new(bytes).len() == 32)
-}
-
-/// True for an e-mail address.
-pub(super) fn is_mail_address(value: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    value.split_once('@').is_some_and(|(name, host)| {
-        !name.is_empty() && host.contains('.') && host.split('.').all(is_label)
-    })
 }
 
 /// True for a text with an encoded byte, such as `%2B`.
