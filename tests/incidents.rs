@@ -460,7 +460,11 @@ fn a_refused_question_beside_accepted_requests_is_logged_once_and_refuses_no_rel
         .start();
     let told = || keyside.log().matches("password of its user").count();
     let result = || keyside.status()["credentials"][0]["check"]["result"].clone();
-    assert_eq!(result(), "refused");
+    assert!(
+        eventually(Duration::from_secs(5), || result() == "refused"),
+        "{}",
+        result()
+    );
     let before = told();
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     assert!(result().is_null());
