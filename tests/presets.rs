@@ -19,13 +19,15 @@ use crate::support::upstream::{Request, Upstream, answer};
 
 /// The sections of a file, each with its title.
 #[derive(Clone)]
-struct Golden {
-    name: String,
+pub struct Golden {
+    /// The name of the preset.
+    pub name: String,
     sections: Vec<(String, String)>,
 }
 
 impl Golden {
-    fn all() -> Vec<Self> {
+    /// The goldens of all presets, by name.
+    pub fn all() -> Vec<Self> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/presets");
         let mut all: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
@@ -48,7 +50,8 @@ impl Golden {
         }
     }
 
-    fn all_of(&self, title: &str) -> Vec<&str> {
+    /// The texts of all sections with a title.
+    pub fn all_of(&self, title: &str) -> Vec<&str> {
         self.sections
             .iter()
             .filter(|(own, _)| own == title)
@@ -70,8 +73,14 @@ impl Golden {
         (found.0[word.len()..].trim(), &found.1)
     }
 
-    /// The tables of a configuration. Secrets go into files, all other values stay.
-    fn config(&self, setup: &Setup, private_key: &str, further: &Further) -> String {
+    /// The tables of a configuration, with these lines in the route. Secrets go into files, all other values stay.
+    pub fn config(
+        &self,
+        setup: &Setup,
+        private_key: &str,
+        further: &Further,
+        route: &str,
+    ) -> String {
         let name = &self.name;
         let hosts: Vec<_> = hosts_of(name)
             .into_iter()
@@ -98,11 +107,13 @@ impl Golden {
         format!(
             "[provider.{name}-here]\nextends = \"{name}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n{hosts}{exchange}\
              [credential.{name}]\nprovider = \"{name}-here\"\ncheck = \"off\"\nhold = \"off\"\n{credential}\
-             [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\noperations = [\"*\"]\n\
-             limits = {{ max_wait = \"100ms\" }}\n"
+             [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\noperations = [\"*\"]\n{route}"
         )
     }
 }
+
+/// The line of a route with the provider's own limits and a short wait.
+const SHORT_WAIT: &str = "limits = { max_wait = \"100ms\" }\n";
 
 /// A text with line feeds as a message on the wire. A missing Content-Length is added.
 fn message(text: &str) -> Vec<u8> {
@@ -131,7 +142,7 @@ fn hosts_of(name: &str) -> BTreeSet<String> {
 }
 
 /// The upstreams of further hosts, by name.
-type Further = BTreeMap<String, Upstream>;
+pub type Further = BTreeMap<String, Upstream>;
 
 /// A request at the upstream, in the form of the files. `host` is the word for the name of the upstream.
 fn seen(request: &Request, upstream: &Upstream, host: &str) -> String {
@@ -150,15 +161,18 @@ fn seen(request: &Request, upstream: &Upstream, host: &str) -> String {
 }
 
 /// An upstream with prepared answers and access tokens.
-struct Provider {
-    upstream: Upstream,
-    further: Further,
+pub struct Provider {
+    /// The upstream of most requests.
+    pub upstream: Upstream,
+    /// The upstreams of further hosts.
+    pub further: Further,
     /// The answer to a message; `None` to repeat the request.
     told: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Provider {
-    fn new(goldens: &[Golden]) -> Self {
+    /// The upstream of these presets.
+    pub fn new(goldens: &[Golden]) -> Self {
         let told: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
         let said = Arc::clone(&told);
         let exchanges: BTreeMap<String, Vec<u8>> = goldens
@@ -202,7 +216,8 @@ impl Provider {
         *self.told.lock().unwrap() = Some(message(answer));
     }
 
-    fn is_exchange(request: &Request) -> bool {
+    /// True for the request for an access token.
+    pub fn is_exchange(request: &Request) -> bool {
         request.line().contains("/oauth2/") || request.line().contains("/login/")
     }
 
@@ -246,7 +261,7 @@ fn start(goldens: &[Golden], provider: &Provider, key: &SigningKey) -> Keyside {
         [reload]\nwatch = \"off\"\n[log]\nlevel = \"trace\"\n"
             .to_owned();
     for golden in goldens {
-        config.push_str(&golden.config(&setup, &key.pem(), &provider.further));
+        config.push_str(&golden.config(&setup, &key.pem(), &provider.further, SHORT_WAIT));
     }
     setup.config(&config).start()
 }
@@ -611,7 +626,7 @@ fn a_route_may_name_channels() {
     let mut config =
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n"
             .to_owned();
-    config.push_str(&golden.config(&setup, &key.pem(), &provider.further));
+    config.push_str(&golden.config(&setup, &key.pem(), &provider.further, SHORT_WAIT));
     let whatsapp = golden.one("application sends").unwrap();
     for (channels, sms) in [
         (r#"["sms", "WhatsApp"]"#, 200),
@@ -620,7 +635,7 @@ fn a_route_may_name_channels() {
     ] {
         let route = format!("[[route]]\nchannels = {channels}\n");
         let setup = Setup::new(&provider.upstream);
-        golden.config(&setup, &key.pem(), &provider.further);
+        golden.config(&setup, &key.pem(), &provider.further, SHORT_WAIT);
         let keyside = setup.config(&config.replace("[[route]]\n", &route)).start();
         assert_eq!(send(&keyside, golden, whatsapp).status, 200, "{channels}");
         let text = whatsapp.replace(r#""type":"whatsapp""#, r#""type":"sms""#);
@@ -674,7 +689,7 @@ fn a_request_about_a_sender_is_for_a_sender_of_the_route() {
     ] {
         let golden = goldens.iter().find(|golden| golden.name == name).unwrap();
         let setup = Setup::new(&provider.upstream);
-        let config = golden.config(&setup, &key.pem(), &provider.further);
+        let config = golden.config(&setup, &key.pem(), &provider.further, SHORT_WAIT);
         let route = format!("[[route]]\nsenders = [\"{own}\"]\n");
         let listen = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n";
         let config = format!("{listen}{}", config.replace("[[route]]\n", &route));
@@ -815,7 +830,7 @@ fn a_message_of_every_preset_names_its_recipient() {
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n"
             .to_owned();
     for golden in &goldens {
-        config.push_str(&golden.config(&setup, &key.pem(), &provider.further));
+        config.push_str(&golden.config(&setup, &key.pem(), &provider.further, SHORT_WAIT));
     }
     let rate = r#"limits = { max_wait = "1ms", per_recipient = { rate = "1/100s", burst = 1 } }"#;
     let config = config.replace(r#"limits = { max_wait = "100ms" }"#, rate);

@@ -1,17 +1,31 @@
 //! A seeded generator of requests that hide names and senders in every way that some server may understand.
 
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
 /// A generated request.
 pub struct Sent {
     target: String,
     kind: Option<String>,
     body: Vec<u8>,
     is_chunked: bool,
+    /// Further lines of the head.
+    headers: String,
 }
 
 impl Sent {
+    /// The request with further lines in the head.
+    pub fn with_headers(self, headers: String) -> Self {
+        Self { headers, ..self }
+    }
+
     /// The bytes of the request.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut out = format!("POST {} HTTP/1.1\r\nHost: localhost\r\n", self.target).into_bytes();
+        let mut out = format!(
+            "POST {} HTTP/1.1\r\nHost: localhost\r\n{}",
+            self.target, self.headers
+        )
+        .into_bytes();
         if let Some(kind) = &self.kind {
             out.extend_from_slice(format!("Content-Type: {kind}\r\n").as_bytes());
         }
@@ -33,6 +47,22 @@ impl Sent {
         }
         out
     }
+}
+
+/// The seed of this run, for every generator in it: a new one each time, or that of `KEYSIDE_READINGS_SEED`.
+pub fn seed() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| {
+        let seed = std::env::var("KEYSIDE_READINGS_SEED").ok().map_or_else(
+            || {
+                let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+                u64::from(since.subsec_nanos())
+            },
+            |seed| seed.parse().expect("a number"),
+        );
+        eprintln!("KEYSIDE_READINGS_SEED={seed} makes the same requests again");
+        seed
+    });
+    *SEED
 }
 
 /// The generator. Equal seeds give equal requests.
@@ -145,6 +175,7 @@ impl Corpus {
             kind,
             body,
             is_chunked,
+            headers: String::new(),
         }
     }
 
@@ -162,11 +193,16 @@ impl Corpus {
         }
     }
 
-    /// A name: mostly plain, else a hidden name, perhaps in disguise. Hidden names are few: many requests shall pass.
+    /// A name: mostly plain, else a hidden name. Hidden names are few: many requests shall pass.
     fn name(&mut self) -> String {
         if !self.one_in(4) {
             return self.pick(&PLAIN).to_owned();
         }
+        self.disguised()
+    }
+
+    /// A hidden name, mostly in disguise.
+    pub(super) fn disguised(&mut self) -> String {
         let names = self.names.clone();
         let name = self.pick(&names).to_owned();
         let at = self.below(name.len());
@@ -242,6 +278,18 @@ impl Corpus {
         }
     }
 
+    /// A sender in JSON at a provider whose senders are addresses with a channel, mostly an allowed one.
+    pub(super) fn address(&mut self) -> String {
+        let address = match self.below(12) {
+            0 => "whatsapp:+1556",
+            1 => "+1555",
+            2 => "",
+            3 => "whatsapp:+1555;whatsapp:+1556",
+            _ => "whatsapp:+1555",
+        };
+        format!("\"{address}\"")
+    }
+
     /// A pair of a form with a given name and a sender at Twilio, in any of several spellings.
     pub(super) fn pair(&mut self, names: &[&'static str]) -> String {
         let name = self.pick(names);
@@ -266,7 +314,7 @@ impl Corpus {
     }
 
     /// Text in percent signs: what must be encoded, and some of the rest.
-    fn encoded(&mut self, text: &str) -> String {
+    pub(super) fn encoded(&mut self, text: &str) -> String {
         let mut out = String::new();
         for byte in text.bytes() {
             let must = !byte.is_ascii_alphanumeric() && !b"_.-[]?".contains(&byte);

@@ -1,10 +1,11 @@
 //! Requests in the readings of PHP, Node and Python: a request that passes Keyside has neither a forbidden name nor a
 //! foreign sender in any reading.
 //!
-//! A seeded generator writes requests that try to hide both. The requests at the upstream are read by the parsers of
-//! the three languages, each behind a small HTTP server.
+//! A seeded generator writes requests that try to hide both, new ones in each run; the output names the seed. The requests at
+//! the upstream are read by the parsers of the three languages, each behind a small HTTP server.
 
 mod corpus;
+mod shipped;
 mod vendors;
 
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use crate::support::eventually;
 use crate::support::keyside::{Keyside, Setup, free_port, route};
 use crate::support::upstream::{Request, Upstream};
 use crate::support::{TOKEN, UPLOADS};
-use corpus::{Corpus, Sent};
+use corpus::{Corpus, Sent, seed};
 use vendors::VENDORS;
 
 /// The names that no request to Graph may have in any reading.
@@ -180,7 +181,7 @@ fn no_parser_finds_a_forbidden_name_in_what_leaves() {
     }
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    let mut corpus = Corpus::new(1, &FORBIDDEN);
+    let mut corpus = Corpus::new(seed(), &FORBIDDEN);
     let requests =
         (0..REQUESTS).map(|_| corpus.graph_request(&[crate::support::MESSAGES, UPLOADS]));
     let seen = pass(&keyside, &upstream, requests);
@@ -221,7 +222,7 @@ fn with_senders_in_the_body(upstream: &Upstream, route: &str) -> Keyside {
 fn messages_that_leave(route: &str) -> Vec<Request> {
     let upstream = Upstream::ok();
     let keyside = with_senders_in_the_body(&upstream, route);
-    let mut corpus = Corpus::new(12, &["from", "messages"]);
+    let mut corpus = Corpus::new(seed(), &["from", "messages"]);
     let requests = (0..REQUESTS).map(|_| corpus.message("/send"));
     pass(&keyside, &upstream, requests)
 }
@@ -329,7 +330,7 @@ fn no_parser_finds_a_foreign_sender_or_channel_in_what_leaves_for_a_vendor() {
         for lines in ["senders = [\"1555\"]", ""] {
             let upstream = Upstream::ok();
             let keyside = route(&upstream, vendor.preset, vendor.credential, lines);
-            let mut corpus = Corpus::new(7, &[]);
+            let mut corpus = Corpus::new(seed(), &[]);
             let requests = (0..REQUESTS).map(|_| (vendor.message)(&mut corpus, vendor.target));
             let seen = pass(&keyside, &upstream, requests);
             assert!(

@@ -6,8 +6,9 @@ function search(text) {
   return Object.fromEntries(new URLSearchParams(text));
 }
 
-// Every reading of a request, as objects.
+// Every reading of a request, as objects: those of the query and of a form, and those of JSON.
 async function readings(target, type, body) {
+  const json = [];
   const query = target.split("?")[1] ?? "";
   const found = [querystring.parse(query), search(query)];
   const text = new TextDecoder().decode(body);
@@ -18,10 +19,11 @@ async function readings(target, type, body) {
     found.push(Object.fromEntries(form));
   } else {
     try {
-      found.push(JSON.parse(text));
+      json.push(JSON.parse(text));
     } catch {}
   }
-  return found.filter((object) => object !== null && typeof object === "object");
+  const isObject = (value) => value !== null && typeof value === "object";
+  return [found.filter(isObject), json.filter(isObject)];
 }
 
 // Everything at a place in a value: `*` stands for the elements of a list, or for one element without its list.
@@ -55,10 +57,11 @@ http
   .createServer(async (request, response) => {
     const pieces = [];
     for await (const piece of request) pieces.push(piece);
-    const objects = await readings(request.url, request.headers["content-type"] ?? "", Buffer.concat(pieces));
+    const [forms, json] = await readings(request.url, request.headers["content-type"] ?? "", Buffer.concat(pieces));
     const places = (request.headers.places ?? "").split(" ").filter((place) => place !== "").map((place) => place.split("/"));
-    const values = places.flatMap((place) => objects.flatMap((object) => foundAt(object, place)));
-    const answer = { names: objects.flatMap(Object.keys), values };
+    // Only the names of a form lead to places with brackets or dots.
+    const values = places.flatMap((place) => [...forms.flatMap((form) => foundAt(form, place)), ...json.flatMap((value) => at(value, place))]);
+    const answer = { names: [...forms, ...json].flatMap(Object.keys), values };
     response.writeHead(200, { "content-type": "application/json", connection: "close" });
     response.end(JSON.stringify(answer));
   })

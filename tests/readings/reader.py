@@ -27,7 +27,8 @@ def parts(kind, body):
 
 
 def readings(target, kind, body):
-    """Every reading of a request, as lists of pairs."""
+    """Every reading of a request: the pairs of the query and of a form, and the fields of a JSON object."""
+    fields = Pairs()
     found = list(pairs(target.partition("?")[2]))
     lower = kind.lower()
     if "urlencoded" in lower:
@@ -41,10 +42,10 @@ def readings(target, kind, body):
         try:
             # Bytes in UTF-8, UTF-16 or UTF-32. The hook sees repeated names.
             value = json.loads(body, object_pairs_hook=Pairs)
-            found += value if isinstance(value, Pairs) else []
+            fields = value if isinstance(value, Pairs) else fields
         except (ValueError, RecursionError):
             pass
-    return found
+    return found, fields
 
 
 class Pairs(list):
@@ -79,7 +80,8 @@ def nested(name, place):
     return len(keys) == len(place) and all(own in ("*", key) for key, own in zip(keys, place))
 
 
-def found_at(found, place):
+def found_at(found, fields, place):
+    yield from at(fields, place)
     yield from at(Pairs(found), place)
     if len(place) > 1:
         yield from (value for name, value in found if isinstance(value, str) and nested(name, place))
@@ -95,10 +97,10 @@ def plain(value):
 class Reader(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        found = readings(self.path, self.headers.get("content-type", ""), body)
+        found, fields = readings(self.path, self.headers.get("content-type", ""), body)
         places = [place.split("/") for place in self.headers.get("places", "").split()]
-        values = [plain(value) for place in places for value in found_at(found, place)]
-        answer = json.dumps({"names": [name for name, _ in found], "values": values}).encode()
+        values = [plain(value) for place in places for value in found_at(found, fields, place)]
+        answer = json.dumps({"names": [name for name, _ in found + list(fields)], "values": values}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))

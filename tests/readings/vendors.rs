@@ -132,7 +132,7 @@ fn channel_of(corpus: &mut Corpus) -> String {
 }
 
 /// Elements as a list, or in a container with the look of a list for some reader.
-fn in_container(corpus: &mut Corpus, elements: Vec<String>) -> String {
+pub(super) fn in_container(corpus: &mut Corpus, elements: Vec<String>) -> String {
     let first = elements.first().cloned().unwrap_or_default();
     let list = elements.join(",");
     match corpus.below(12) {
