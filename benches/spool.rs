@@ -1,6 +1,6 @@
-//! `cargo bench --bench spool [-- PART...]`: what events that wait on disk cost, on the disk of `KEYSIDE_BENCH_DIR`
-//! (default: the folder for temporary files). Parts: `speed`, `ack`, `disk`, `million`, `replay`; `KEYSIDE_BENCH_EVENTS` changes the number of
-//! events of the last two.
+//! `cargo bench --bench spool [-- PART...]`: what events that wait on disk cost, on the disk of
+//! `KEYSIDE_BENCH_DIR` (default: the folder for temporary files). Parts: `speed`, `ack`, `disk`,
+//! `million`, `replay`; `KEYSIDE_BENCH_EVENTS` changes the number of events of the last two.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -56,8 +56,8 @@ fn main() {
     println!("load of the machine: {}", load());
 }
 
-/// Events accepted in a second, so many at a time, first without deliveries, then with a destination that takes each
-/// event.
+/// Events accepted in a second, so many at a time, first without deliveries, then with a
+/// destination that takes each event.
 async fn speed(at_once: usize) {
     for drains in [false, true] {
         let stand = Stand::open("speed").await;
@@ -104,7 +104,8 @@ enum Application {
     Hanging,
 }
 
-/// The time until an event is on disk, at a steady rate, while an application takes each event or hangs.
+/// The time until an event is on disk, at a steady rate, while an application takes each event or
+/// hangs.
 async fn ack(rate: u32, time: Duration, application: Application) {
     let stand = Stand::open("ack").await;
     let (spool, to) = (Arc::clone(&stand.spool), Arc::clone(&stand.to));
@@ -112,7 +113,8 @@ async fn ack(rate: u32, time: Duration, application: Application) {
         match application {
             Application::Quick => take_all(spool, to).await,
             Application::Hanging => {
-                // The application holds 32 events, the most that may be under way, and settles none.
+                // The application holds 32 events, the most that may be under way, and settles
+                // none.
                 let _held = spool.next(&to, 32).await.expect("the spool is open");
                 std::future::pending::<()>().await;
             }
@@ -137,7 +139,8 @@ async fn ack(rate: u32, time: Duration, application: Application) {
     stand.close();
 }
 
-/// The size of the file next to the size of the events: while they come, and while as many come as go.
+/// The size of the file next to the size of the events: while they come, and while as many come as
+/// go.
 async fn disk() {
     let stand = Stand::open("disk").await;
     fill(&stand.spool, 0..200_000).await;
@@ -212,7 +215,8 @@ async fn million() {
     std::fs::remove_dir_all(dir).ok();
 }
 
-/// The replay of many delivered events, page by page as the admin listener does it: time, memory, and the size of the file.
+/// The replay of many delivered events, page by page as the admin listener does it: time, memory,
+/// and the size of the file.
 async fn replay() {
     let stand = Stand::open_to_keep("replay").await;
     let events = events();

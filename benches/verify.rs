@@ -1,5 +1,6 @@
-//! `cargo bench --bench verify -- hash`: the cost of verifying 3 MiB beside hashing 3 MiB.
-//! `... -- refuse DIGITS`: refuses 2,000 events whose signature begins with DIGITS right digits, for `benches/timing`.
+//! `cargo bench --bench verify -- hash`: the cost of verifying 3 MiB beside hashing 3 MiB. `... --
+//! refuse DIGITS`: refuses 2,000 events whose signature begins with DIGITS right digits, for
+//! `benches/timing`.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,

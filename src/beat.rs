@@ -1,4 +1,5 @@
-//! The common beat of periodic work: an idle process wakes once for all of it, and not once for each.
+//! The common beat of periodic work: an idle process wakes once for all of it, and not once for
+//! each.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +10,14 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::units::millis;
 
-/// Sleeps until the next beat of an interval. All work with one interval, or with a multiple of it, wakes at the same
-/// moment.
+/// Sleeps until the next beat of an interval. All work with one interval, or with a multiple of it,
+/// wakes at the same moment.
 pub async fn next_beat(interval: Duration) {
     sleep_until(beat_after(*FIRST, Instant::now(), interval)).await;
 }
 
-/// Sleeps until the next beat of an interval, for work that only requests and events make necessary. Without any for a minute,
-/// the beat is that of a minute, until one comes.
+/// Sleeps until the next beat of an interval, for work that only requests and events make
+/// necessary. Without any for a minute, the beat is that of a minute, until one comes.
 pub async fn next_beat_of_traffic(interval: Duration) {
     let stirred = STIRRED.notified();
     if is_quiet(
@@ -65,8 +66,8 @@ static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
 static LAST_STIR: AtomicU64 = AtomicU64::new(0);
 /// Wakes the work of traffic at the first request or event after a quiet time.
 static STIRRED: Notify = Notify::const_new();
-/// The time without requests and events after which their work is done once a minute only. Log lines sum up minutes, and an
-/// idle connection may stay open that much longer.
+/// The time without requests and events after which their work is done once a minute only. Log
+/// lines sum up minutes, and an idle connection may stay open that much longer.
 const QUIET: Duration = Duration::from_secs(60);
 /// The shortest interval: timers count in milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -1,4 +1,5 @@
-//! The time since the machine started: a clock that nobody sets, and that compares within one run of the machine.
+//! The time since the machine started: a clock that nobody sets, and that compares within one run
+//! of the machine.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ impl BootTime {
         Some(Self::new(id.trim(), up_ms))
     }
 
-    /// Returns the time from a moment before until this one; `None` if the moment belongs to another run of the machine.
+    /// Returns the time from a moment before until this one; `None` if the moment belongs to
+    /// another run of the machine.
     #[must_use]
     pub fn since(&self, before: &Self) -> Option<Duration> {
         let passed = self.up_ms.checked_sub(before.up_ms)?;
@@ -68,7 +70,8 @@ impl BootTime {
 
 /// The file with the kernel's random name of this run of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// The variable with the same name where a service manager hides the file, as systemd does with `ProcSubset=pid`.
+/// The variable with the same name where a service manager hides the file, as systemd does with
+/// `ProcSubset=pid`.
 const BOOT_ID_VARIABLE: &str = "KEYSIDE_BOOT_ID";
 
 #[cfg(test)]

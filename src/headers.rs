@@ -1,4 +1,5 @@
-//! Hop-by-hop headers, which concern a single connection and end there (RFC 9110, section 7.6.1), and `Retry-After`.
+//! Hop-by-hop headers, which concern a single connection and end there (RFC 9110, section 7.6.1),
+//! and `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
@@ -52,8 +53,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns the time that `Retry-After` asks to wait, in seconds or as a date: RFC 9110, section 10.2.3. More seconds than fit
-/// are the most that fit.
+/// Returns the time that `Retry-After` asks to wait, in seconds or as a date: RFC 9110, section
+/// 10.2.3. More seconds than fit are the most that fit.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
@@ -64,14 +65,16 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     until.duration_since(SystemTime::now()).ok()
 }
 
-/// Returns the number that a text of digits alone writes; a larger one than fits is the largest that fits.
+/// Returns the number that a text of digits alone writes; a larger one than fits is the largest
+/// that fits.
 #[must_use]
 pub fn whole_number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Returns true if every byte of a value is visible ASCII, a space or a tab. No [`HeaderValue`] has another control byte.
+/// Returns true if every byte of a value is visible ASCII, a space or a tab. No [`HeaderValue`] has
+/// another control byte.
 #[must_use]
 pub fn is_ascii_text(value: &HeaderValue) -> bool {
     value.as_bytes().is_ascii()

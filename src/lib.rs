@@ -1,10 +1,10 @@
 //! A sidecar that holds the WhatsApp credentials, so that applications need none.
 //!
-//! Applications send plain HTTP to localhost as if Keyside were the provider's API: the same paths, the
-//! same bodies, no credential. Keyside checks the request against the rules of a route, waits for the
-//! limits of the provider, injects the credential, sends the request over TLS, and returns the answer. In
-//! the other direction Keyside receives the webhooks of the provider, checks their signatures, and hands
-//! the genuine events to the application.
+//! Applications send plain HTTP to localhost as if Keyside were the provider's API: the same paths,
+//! the same bodies, no credential. Keyside checks the request against the rules of a route, waits
+//! for the limits of the provider, injects the credential, sends the request over TLS, and returns
+//! the answer. In the other direction Keyside receives the webhooks of the provider, checks their
+//! signatures, and hands the genuine events to the application.
 //!
 //! # Glossary
 //!
@@ -149,8 +149,8 @@
 //!
 //! # The code, from the top down
 //!
-//! Imports point down this list, never up. The tests in `tests/tidy/` check the direction, and a stricter
-//! order of the files inside some modules.
+//! Imports point down this list, never up. The tests in `tests/tidy/` check the direction, and a
+//! stricter order of the files inside some modules.
 //!
 //! | floor | modules |
 //! |---|---|
@@ -164,13 +164,14 @@
 //!
 //! # What always holds
 //!
-//! - Every secret is a [`secret::Secret`], and every reader of the value states the reason. A secret leaves
-//!   the process only in a request to the provider, over TLS.
+//! - Every secret is a [`secret::Secret`], and every reader of the value states the reason. A
+//!   secret leaves the process only in a request to the provider, over TLS.
 //! - A request without its credential does not leave.
-//! - The provider acts at most once on a request of an application: after the provider may have received a
-//!   request, the request is never sent again.
-//! - One thread handles all requests, and no request waits for more than a moment at a lock. Other threads read files,
-//!   resolve names, build generations, write the answers that look at all tenants, and work on large bodies.
+//! - The provider acts at most once on a request of an application: after the provider may have
+//!   received a request, the request is never sent again.
+//! - One thread handles all requests, and no request waits for more than a moment at a lock. Other
+//!   threads read files, resolve names, build generations, write the answers that look at all
+//!   tenants, and work on large bodies.
 //! - Every wait, queue, body, header and table has a bound: a constant beside the use.
 
 pub mod admin;

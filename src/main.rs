@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use keyside::cli::{Arguments, run};
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes every block of memory when it is freed or moved. A secret passes through buffers that are not Keyside's own: of
-/// TLS, of JSON, of a text that grows. None of them leaves a copy behind.
+/// Wipes every block of memory when it is freed or moved. A secret passes through buffers that are
+/// not Keyside's own: of TLS, of JSON, of a text that grows. None of them leaves a copy behind.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

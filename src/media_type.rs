@@ -1,4 +1,5 @@
-//! The value of a `Content-Type` header, read so strictly that no other reader finds another type in it.
+//! The value of a `Content-Type` header, read so strictly that no other reader finds another type
+//! in it.
 
 /// A media type with its parameters.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,8 +11,9 @@ pub struct MediaType<'a> {
 }
 
 impl<'a> MediaType<'a> {
-    /// Reads `type/subtype; name=value; name="value"`. Returns `None` for text that servers read differently: an
-    /// escape in a quoted value, a comma outside quotation marks, a parameter without a value.
+    /// Reads `type/subtype; name=value; name="value"`. Returns `None` for text that servers read
+    /// differently: an escape in a quoted value, a comma outside quotation marks, a parameter
+    /// without a value.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let (essence, mut rest) = text.split_once(';').unwrap_or((text, ""));
@@ -58,8 +60,8 @@ impl<'a> MediaType<'a> {
         })
     }
 
-    /// Returns the boundary of a multipart body. Returns `None` without one boundary that every server finds: PHP looks
-    /// for the word `boundary` anywhere in the header.
+    /// Returns the boundary of a multipart body. Returns `None` without one boundary that every
+    /// server finds: PHP looks for the word `boundary` anywhere in the header.
     #[must_use]
     pub fn boundary(&self) -> Option<&'a str> {
         let word = |text: &str| text.to_ascii_lowercase().contains("boundary");
@@ -108,7 +110,8 @@ pub fn is_token(text: &str) -> bool {
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];
-/// Character sets in which the bytes of ASCII mean ASCII. Java's HTTP client writes `ISO-8859-1` for forms.
+/// Character sets in which the bytes of ASCII mean ASCII. Java's HTTP client writes `ISO-8859-1`
+/// for forms.
 const CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "iso-8859-1"];
 /// Longest boundary, in bytes (RFC 2046, section 5.1.1).
 const MAX_BOUNDARY: usize = 70;

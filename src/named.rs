@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A few values by name, in the order of names. A map of a handful of values: with thousands of tenants, the nodes of a tree,
-/// which have room for eleven, would be most of what is held.
+/// A few values by name, in the order of names. A map of a handful of values: with thousands of
+/// tenants, the nodes of a tree, which have room for eleven, would be most of what is held.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ByName<T>(Vec<(String, T)>);
 

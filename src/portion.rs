@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::task::yield_now;
 
-/// The rest of a portion. A connection whose peer is always ready would otherwise move megabytes in one go, encrypted or
-/// decrypted, while every other request waits.
+/// The rest of a portion. A connection whose peer is always ready would otherwise move megabytes in
+/// one go, encrypted or decrypted, while every other request waits.
 #[derive(Debug)]
 pub struct Portion {
     left: usize,
@@ -20,13 +20,14 @@ impl Default for Portion {
 }
 
 impl Portion {
-    /// Returns the bytes that may be moved now, at least one. Pending once the portion is used up: the next portion
-    /// begins behind the tasks that are ready now, and behind tasks with news from the system.
+    /// Returns the bytes that may be moved now, at least one. Pending once the portion is used up:
+    /// the next portion begins behind the tasks that are ready now, and behind tasks with news from
+    /// the system.
     pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         if self.left == 0 {
             *self = Self::default();
-            // A task that wakes itself runs up to 61 times before tokio asks the system for events: 15 MiB of portions.
-            // Behind `yield_now`, tokio asks first.
+            // A task that wakes itself runs up to 61 times before tokio asks the system for events:
+            // 15 MiB of portions. Behind `yield_now`, tokio asks first.
             return pin!(yield_now()).poll(cx).map(|()| self.left);
         }
         Poll::Ready(self.left)

@@ -19,8 +19,8 @@ pub fn pairs(text: &str) -> impl Iterator<Item = QueryPair<'_>> {
 }
 
 /// Returns the pairs of a form, separated by `&` only
-/// (<https://url.spec.whatwg.org/#urlencoded-parsing>): for signed forms, which must be read exactly
-/// as the signer wrote them.
+/// (<https://url.spec.whatwg.org/#urlencoded-parsing>): for signed forms, which must be read
+/// exactly as the signer wrote them.
 pub fn fields(text: &str) -> impl Iterator<Item = QueryPair<'_>> {
     split(text, |rest| memchr::memchr(b'&', rest))
 }
@@ -39,8 +39,8 @@ fn split(text: &str, find: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Ite
         .map(|written| QueryPair { written })
 }
 
-/// Returns true if a query or form may have more than `max` pairs: counted are the separators, because
-/// looking at the pairs is what the bound is for.
+/// Returns true if a query or form may have more than `max` pairs: counted are the separators,
+/// because looking at the pairs is what the bound is for.
 #[must_use]
 pub fn has_more_pairs(text: &[u8], max: usize) -> bool {
     memchr::memchr2_iter(b'&', b';', text)
@@ -76,8 +76,8 @@ pub fn has_marked_name(text: &str) -> bool {
 }
 
 impl<'a> QueryPair<'a> {
-    /// Returns true if PHP could read the pair's name as one of `names`, in any case and encoding; see
-    /// [`is_read_as_one_of`].
+    /// Returns true if PHP could read the pair's name as one of `names`, in any case and encoding;
+    /// see [`is_read_as_one_of`].
     #[must_use]
     pub fn is_named(&self, names: &[impl AsRef<str>]) -> bool {
         is_read_as_one_of(&self.name(), names)
@@ -102,8 +102,8 @@ fn before(text: &str, end: u8) -> &str {
     at.and_then(|at| text.get(..at)).unwrap_or(text)
 }
 
-/// Returns true if PHP could read a decoded name as one of `names`, in any case. Meta's queries follow PHP's rules:
-/// `a[]` is `a`, a NUL ends a name, and `.`, a space or a lone `[` become `_`
+/// Returns true if PHP could read a decoded name as one of `names`, in any case. Meta's queries
+/// follow PHP's rules: `a[]` is `a`, a NUL ends a name, and `.`, a space or a lone `[` become `_`
 /// (<https://www.php.net/manual/en/language.variables.external.php>).
 #[must_use]
 pub fn is_read_as_one_of(decoded: &str, names: &[impl AsRef<str>]) -> bool {

@@ -21,7 +21,8 @@ use crate::response::Refusal;
 /// | `$code` | the provider's code for the HTTP status, else the code for other statuses, else the status as a number |
 /// | `$keyside` | the object that the Graph form has under `error.keyside` |
 ///
-/// A word stands for a whole JSON string, never for a part of one, so that no text of a refusal needs escaping.
+/// A word stands for a whole JSON string, never for a part of one, so that no text of a refusal
+/// needs escaping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalForm {
     body: Value,
@@ -93,23 +94,25 @@ impl RefusalForm {
     }
 }
 
-/// The forms of the refusals of a listener: of all routes, by path and by the hosts of their providers.
+/// The forms of the refusals of a listener: of all routes, by path and by the hosts of their
+/// providers.
 ///
-/// A refusal may come before a route is known, even before the request can be read. It then has the form of the
-/// provider that the request can only be for, or else the fields of all forms in question, so that no SDK takes it for
-/// a success.
+/// A refusal may come before a route is known, even before the request can be read. It then has the
+/// form of the provider that the request can only be for, or else the fields of all forms in
+/// question, so that no SDK takes it for a success.
 #[derive(Clone, Debug, Default)]
 pub struct RefusalForms {
     /// Each form once; `None` for Graph's.
     forms: Vec<Option<Arc<RefusalForm>>>,
-    /// The positions of forms, by the path of a route and the host of its provider. Paths with the same hosts and forms share
-    /// them.
+    /// The positions of forms, by the path of a route and the host of its provider. Paths with the
+    /// same hosts and forms share them.
     by_path: BTreeMap<Box<str>, Arc<ByHost>>,
     /// The positions of forms, by the host of a provider, whatever the path.
     by_host: ByHost,
     /// Each value of `by_path` once.
     distinct: BTreeSet<Arc<ByHost>>,
-    /// The names besides those of providers and loopback that the listener answers for, in lower case.
+    /// The names besides those of providers and loopback that the listener answers for, in lower
+    /// case.
     allowed: BTreeSet<Box<str>>,
 }
 
@@ -204,14 +207,16 @@ impl RefusalForms {
         body
     }
 
-    /// True for a name that the listener does not answer for, as a rebound name of the DNS is. An address is no name.
+    /// True for a name that the listener does not answer for, as a rebound name of the DNS is. An
+    /// address is no name.
     fn is_foreign(&self, host: &str) -> bool {
         let bare = host.trim_matches(['[', ']']);
         host != "localhost" && bare.parse::<IpAddr>().is_err() && !self.allowed.contains(host)
     }
 
-    /// The positions of the forms of all providers that the request may be for: by the host, then by the path. At a
-    /// foreign host every form is in question: no page may learn there which provider has a path.
+    /// The positions of the forms of all providers that the request may be for: by the host, then
+    /// by the path. At a foreign host every form is in question: no page may learn there which
+    /// provider has a path.
     fn candidates(&self, asked: Asked<'_>) -> BTreeSet<usize> {
         let host = asked.host.map(str::to_ascii_lowercase);
         let of_host = |hosts: &ByHost| host.as_deref().and_then(|host| hosts.get(host).cloned());

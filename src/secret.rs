@@ -23,8 +23,8 @@ impl Secret {
     /// Parses the bytes of a source. White space at both ends and a byte order mark are dropped.
     ///
     /// # Errors
-    /// Bytes unfit for a header value, or an obvious mistake such as quotation marks. The error tells
-    /// the fault and its place, never the value.
+    /// Bytes unfit for a header value, or an obvious mistake such as quotation marks. The error
+    /// tells the fault and its place, never the value.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the bytes are wiped when this returns"
@@ -33,8 +33,8 @@ impl Secret {
         Self::take(&raw, |b| matches!(b, b' '..=b'~'))
     }
 
-    /// Parses the bytes of a source like [`Secret::parse`], and keeps the line breaks of a PEM key. A
-    /// PEM key must never become a header value; the caller is responsible.
+    /// Parses the bytes of a source like [`Secret::parse`], and keeps the line breaks of a PEM key.
+    /// A PEM key must never become a header value; the caller is responsible.
     ///
     /// # Errors
     /// The errors of [`Secret::parse`].
@@ -96,8 +96,8 @@ impl Secret {
         &self.value
     }
 
-    /// Returns the fingerprint, the only form of a secret in logs and output. Until the secret is known to be a random
-    /// key, the keyed form is shown.
+    /// Returns the fingerprint, the only form of a secret in logs and output. Until the secret is
+    /// known to be a random key, the keyed form is shown.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -118,9 +118,10 @@ pub fn has_byte_order_mark(raw: &[u8]) -> bool {
 
 /// The identity of a secret, and the only visible form of a secret.
 ///
-/// Of a key that a provider made at random, the first 12 hex digits of SHA-256 over `keyside:` and the secret are
-/// shown, equal in every process. A value that a person may have chosen would fall to a dictionary: of such a value, a
-/// hash under a key of this process is shown, such as `keyed:0123456789ab`.
+/// Of a key that a provider made at random, the first 12 hex digits of SHA-256 over `keyside:` and
+/// the secret are shown, equal in every process. A value that a person may have chosen would fall
+/// to a dictionary: of such a value, a hash under a key of this process is shown, such as
+/// `keyed:0123456789ab`.
 #[derive(Clone, Copy)]
 pub struct Fingerprint {
     plain: [u8; 6],
@@ -189,10 +190,12 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The key for fingerprints of values that a person may have chosen: random, and gone with the process.
+/// The key for fingerprints of values that a person may have chosen: random, and gone with the
+/// process.
 static PROCESS_KEY: LazyLock<Zeroizing<[u8; 32]>> = LazyLock::new(|| {
     let mut key = Zeroizing::new([0; 32]);
-    // Without random bytes from the kernel, no TLS connection and no other part of Keyside works either.
+    // Without random bytes from the kernel, no TLS connection and no other part of Keyside works
+    // either.
     aws_lc_rs::rand::fill(&mut *key).ok();
     key
 });

@@ -1,5 +1,5 @@
-//! Messages to the service manager of the process, such as systemd: sd_notify(3). Without a service manager, nothing is
-//! said.
+//! Messages to the service manager of the process, such as systemd: sd_notify(3). Without a service
+//! manager, nothing is said.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Sends signs of life, as often as the service manager asks for. The task shares the thread of the requests: the signs end
-/// when requests are no longer served. Returns at once without a question.
+/// Sends signs of life, as often as the service manager asks for. The task shares the thread of the
+/// requests: the signs end when requests are no longer served. Returns at once without a question.
 pub async fn show_life() {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return;

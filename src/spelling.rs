@@ -1,20 +1,22 @@
 //! The spellings of a text: finds texts however each letter is written.
 //!
-//! A letter may stand for itself, or be escaped for JSON (`\u0041`, `\/`), for a URL (`%41`) or for HTML (`&#65;`,
-//! `&#x41;`, `&plus;`), or escaped twice, as in a URL inside of JSON. Base64 has no letter of the text left, and is looked
-//! for as texts of its own.
+//! A letter may stand for itself, or be escaped for JSON (`\u0041`, `\/`), for a URL (`%41`) or for
+//! HTML (`&#65;`, `&#x41;`, `&plus;`), or escaped twice, as in a URL inside of JSON. Base64 has no
+//! letter of the text left, and is looked for as texts of its own.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-/// Returns true if a text may have escapes. A text without any needs no more than a search for bytes.
+/// Returns true if a text may have escapes. A text without any needs no more than a search for
+/// bytes.
 pub fn has_escapes(text: &[u8]) -> bool {
     let [json, url, html] = ESCAPES;
     memchr::memchr3(json, url, html, text).is_some()
 }
 
-/// Returns start and end of the first secret in a text with escapes. A secret has at least two bytes.
+/// Returns start and end of the first secret in a text with escapes. A secret has at least two
+/// bytes.
 pub fn find_spelled(text: &[u8], secrets: &[&[u8]]) -> Option<(usize, usize)> {
     let beginnings = Beginnings::of(secrets);
     let mut positions = Positions::default();
@@ -30,12 +32,14 @@ pub fn find_spelled(text: &[u8], secrets: &[&[u8]]) -> Option<(usize, usize)> {
                 return Some((at, at + length));
             }
         }
-        // A redaction from the second backslash of a pair on would leave the first alone, and the JSON broken.
+        // A redaction from the second backslash of a pair on would leave the first alone, and the
+        // JSON broken.
         at += if rest.starts_with(br"\\") { 2 } else { 1 };
     }
 }
 
-/// The first two bytes of the secrets. A look at two bytes passes over most of a text, however many secrets there are.
+/// The first two bytes of the secrets. A look at two bytes passes over most of a text, however many
+/// secrets there are.
 struct Beginnings {
     firsts: ByteSet,
     seconds: ByteSet,
@@ -51,7 +55,8 @@ impl Beginnings {
         }
     }
 
-    /// Returns the first position at which a secret could begin: with its own bytes, or with an escape.
+    /// Returns the first position at which a secret could begin: with its own bytes, or with an
+    /// escape.
     fn position(&self, text: &[u8]) -> Option<usize> {
         text.windows(2).position(|pair| match pair {
             [first, second] => {
@@ -87,8 +92,9 @@ impl ByteSet {
     }
 }
 
-/// Returns the parts of base64 texts that a value alone decides, one for each of the three places that a byte can have in
-/// a group, in both alphabets. What stands around the value decides the letters at both ends, which are left out.
+/// Returns the parts of base64 texts that a value alone decides, one for each of the three places
+/// that a byte can have in a group, in both alphabets. What stands around the value decides the
+/// letters at both ends, which are left out.
 pub fn base64_needles(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut needles: Vec<Zeroizing<Vec<u8>>> = Vec::new();
     for (before, undecided) in [(0, 0), (1, 2), (2, 3)] {
@@ -106,8 +112,8 @@ pub fn base64_needles(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     needles
 }
 
-/// The positions up to which a text may spell a part of a secret: several where a character of the secret is itself the
-/// begin of an escape. Buffers for many searches.
+/// The positions up to which a text may spell a part of a secret: several where a character of the
+/// secret is itself the begin of an escape. Buffers for many searches.
 #[derive(Default)]
 struct Positions {
     now: Vec<usize>,
@@ -146,8 +152,9 @@ impl Positions {
     }
 }
 
-/// Returns the characters that the beginning of a text may stand for, each with the length of the spelling: the first
-/// byte, the character of an escape at the beginning, and the character of an escape with an escaped begin.
+/// Returns the characters that the beginning of a text may stand for, each with the length of the
+/// spelling: the first byte, the character of an escape at the beginning, and the character of an
+/// escape with an escaped begin.
 fn spellings(text: &[u8]) -> impl Iterator<Item = (u8, usize)> {
     let plain = text.first().map(|byte| (*byte, 1));
     let decode = |(begin, length): &(u8, usize)| {
@@ -214,13 +221,16 @@ fn number_of(digits: &[u8], radix: u32) -> Option<u8> {
 
 /// The bytes with which an escape begins: for JSON, for a URL, for HTML.
 const ESCAPES: [u8; 3] = *b"\\%&";
-/// The number of spellings of one beginning: the byte itself, an escape, and escapes inside of escapes.
+/// The number of spellings of one beginning: the byte itself, an escape, and escapes inside of
+/// escapes.
 const MAX_NESTING: usize = 4;
 /// The longest name of an entity with its semicolon.
 const MAX_NAME: usize = 9;
-/// The largest number of digits of a numeric entity: leading zeros have no end, but no library writes more.
+/// The largest number of digits of a numeric entity: leading zeros have no end, but no library
+/// writes more.
 const MAX_DIGITS: usize = 8;
-/// The entities of the visible characters of ASCII: <https://html.spec.whatwg.org/multipage/named-characters.html>.
+/// The entities of the visible characters of ASCII:
+/// <https://html.spec.whatwg.org/multipage/named-characters.html>.
 const ENTITIES: [(&[u8], u8); 43] = [
     (b"amp", b'&'),
     (b"AMP", b'&'),

@@ -18,7 +18,8 @@ pub struct Rate {
 /// nanoseconds of 64 bits, which last for five centuries.
 pub const MAX_WINDOW: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Returns whole milliseconds in a type that JSON lines show as a number; a wider type would be text.
+/// Returns whole milliseconds in a type that JSON lines show as a number; a wider type would be
+/// text.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -46,8 +47,8 @@ impl Quota {
         (self.rate.per / self.rate.count.get()).max(Duration::from_nanos(1))
     }
 
-    /// Returns the tokens left and the time until one token is left, for a bucket that is full after
-    /// `full_in`.
+    /// Returns the tokens left and the time until one token is left, for a bucket that is full
+    /// after `full_in`.
     #[must_use]
     pub fn left(self, full_in: Duration) -> (u32, Duration) {
         let burst = self.burst.get();
@@ -177,8 +178,8 @@ impl fmt::Display for Written {
     }
 }
 
-/// The reason for refusing a text as a duration, size or rate. The error never holds the text, which
-/// may be a secret in the wrong place.
+/// The reason for refusing a text as a duration, size or rate. The error never holds the text,
+/// which may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnitError {
     /// The text does not have the form of a duration.

@@ -38,9 +38,9 @@ impl Watchdog {
 
     /// Returns ready once the deadline has passed.
     ///
-    /// The timer is polled outside tokio's cooperative budget. A stream with endless input is pending
-    /// only when the budget is used up; a timer within the budget would be pending at the same time,
-    /// and would never fire.
+    /// The timer is polled outside tokio's cooperative budget. A stream with endless input is
+    /// pending only when the budget is used up; a timer within the budget would be pending at the
+    /// same time, and would never fire.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_ready() {
             if self.sleep.deadline() >= self.deadline {

@@ -5,9 +5,10 @@ use std::panic::resume_unwind;
 
 use tokio::sync::Semaphore;
 
-/// Does work that takes time in proportion to `length` bytes. Short work is done at once, since a change of threads
-/// costs more. Long work waits for its turn and runs on another thread; of very long work, nothing else runs beside it.
-/// Work whose caller has given up goes on to its end, and its result is dropped.
+/// Does work that takes time in proportion to `length` bytes. Short work is done at once, since a
+/// change of threads costs more. Long work waits for its turn and runs on another thread; of very
+/// long work, nothing else runs beside it. Work whose caller has given up goes on to its end, and
+/// its result is dropped.
 ///
 /// # Panics
 /// If the work panics.
@@ -34,13 +35,14 @@ pub async fn work_on<T: Send + 'static>(
     }
 }
 
-/// The longest body, in bytes, that is worked on at once. Parsing and looking through 8 KiB takes some 12 µs, of nothing but
-/// short fields or escapes ten times as long; a change of threads costs some 20 µs.
+/// The longest body, in bytes, that is worked on at once. Parsing and looking through 8 KiB takes
+/// some 12 µs, of nothing but short fields or escapes ten times as long; a change of threads costs
+/// some 20 µs.
 const SHORT: usize = 8 * 1024;
 /// The longest body, in bytes, that is worked on beside other bodies.
 const VERY_LONG: usize = 1 << 20;
-/// Bodies that are worked on at a time: a machine for sidecars seldom has more than two processors, and each copy of
-/// a body needs memory, 8 MiB at most.
+/// Bodies that are worked on at a time: a machine for sidecars seldom has more than two processors,
+/// and each copy of a body needs memory, 8 MiB at most.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
 #[cfg(test)]

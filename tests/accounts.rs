@@ -85,7 +85,8 @@ fn an_account_is_sent_with_its_own_secret_after_a_refusal() {
     assert_eq!(keyside.status()["credentials"][0]["sends"], "previous");
 }
 
-/// A message of each provider whose account stands beside a secret, and whose access token is made of both.
+/// A message of each provider whose account stands beside a secret, and whose access token is made
+/// of both.
 const WHATSAPP: &str =
     r#"{"from":"1","to":"2","channel":"whatsapp","message_type":"text","text":"x"}"#;
 

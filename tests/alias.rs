@@ -14,7 +14,8 @@ use crate::support::keyside::{Keyside, Setup, free_port};
 use crate::support::upstream::{Upstream, answer, json};
 use crate::support::{MEDIA, MESSAGES, TOKEN, eventually};
 
-/// A Keyside with plain HTTP, and with TLS at `port` under a certificate of `authority` for `localhost`.
+/// A Keyside with plain HTTP, and with TLS at `port` under a certificate of `authority` for
+/// `localhost`.
 fn with_tls(setup: Setup, port: u16, authority: &Authority) -> Setup {
     let (certificate, key) = authority.server_pem();
     setup
@@ -514,7 +515,8 @@ fn an_sdk_that_asks_another_host_for_a_token_runs_unchanged() {
     }
 }
 
-/// Two accounts of Meta's on a common host and path, each with a number and a WhatsApp Business Account.
+/// Two accounts of Meta's on a common host and path, each with a number and a WhatsApp Business
+/// Account.
 const TWO_ACCOUNTS: &str = r#"
 [provider.here]
 extends = "meta"

@@ -342,7 +342,8 @@ fn a_full_disk_is_told_and_counted_and_is_no_tampering() {
     let upstream = Upstream::ok();
     let keyside = setup(&upstream, "")
         .level("warn")
-        // A file that would become too large then fails a write, as a full disk does, instead of ending the process.
+        // A file that would become too large then fails a write, as a full disk does, instead of
+        // ending the process.
         .under(&["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"])
         .start();
     let path = keyside.dir().join("audit.jsonl");

@@ -377,7 +377,8 @@ fn a_fault_at_the_end_of_a_large_upload_keeps_it_incomplete() {
 fn uploads_of_common_libraries_leave_byte_for_byte() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    // requests (Python), form-data and undici (Node), curl, Go, .NET; each as the library writes it.
+    // requests (Python), form-data and undici (Node), curl, Go, .NET; each as the library writes
+    // it.
     for (boundary, parameter, body) in [
         (
             "0123456789abcdef0123456789abcdef",

@@ -21,8 +21,8 @@ use zeroize::Zeroizing;
 
 use crate::support::redis::Redis;
 
-/// The plain model. The model knows only moments before and after a taking of tokens, so the level is
-/// known within bounds.
+/// The plain model. The model knows only moments before and after a taking of tokens, so the level
+/// is known within bounds.
 struct Plain {
     quota: Quota,
     least: f64,

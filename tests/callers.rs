@@ -9,7 +9,8 @@ use crate::support::keyside::{Keyside, Setup, finish};
 use crate::support::upstream::Upstream;
 use crate::support::{MEDIA, MESSAGES};
 
-/// A program that asks a Unix socket for a path and prints the answer. Some tests run the program as another user.
+/// A program that asks a Unix socket for a path and prints the answer. Some tests run the program
+/// as another user.
 const ASK: &str = r#"
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -143,7 +144,8 @@ fn a_user_outside_the_list_is_not_served() {
     }
     let upstream = Upstream::ok();
     let keyside = with_socket(&upstream, "allow_uids = [54321]").start();
-    // The mode of the socket would refuse other users before the list does, so all users get access.
+    // The mode of the socket would refuse other users before the list does, so all users get
+    // access.
     open_to_all(&keyside, "send.sock");
     let allowed = ask_as(54321, &keyside, "send.sock");
     assert!(allowed.starts_with("answer HTTP/1.1 200"), "{allowed}");

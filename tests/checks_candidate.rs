@@ -1,4 +1,5 @@
-//! `keyside check --candidate`: a new secret is proved before it is put into place, and nothing changes.
+//! `keyside check --candidate`: a new secret is proved before it is put into place, and nothing
+//! changes.
 
 use crate::support::keyside::{Finished, Setup};
 use crate::support::upstream::{Upstream, json};

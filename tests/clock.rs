@@ -176,7 +176,8 @@ fn requests_that_are_under_way_together_all_recover_from_a_wrong_clock() {
     assert_eq!(statuses, [200; TOGETHER], "{}", stand.keyside.log());
 }
 
-/// The machine goes on running here: the time since the start of the machine counts, and not the wall clock.
+/// The machine goes on running here: the time since the start of the machine counts, and not the
+/// wall clock.
 #[test]
 #[ignore = "needs faketime: tests/run servers"]
 fn a_clock_a_year_off_at_a_restart_neither_ends_an_overlap_nor_revives_one() {
@@ -215,7 +216,8 @@ fn a_clock_a_year_off_at_a_restart_neither_ends_an_overlap_nor_revives_one() {
     }
 }
 
-/// A proxy before the listener blocks the events, and the provider tells nobody: seen in a clock 120 times as fast.
+/// A proxy before the listener blocks the events, and the provider tells nobody: seen in a clock
+/// 120 times as fast.
 #[test]
 #[ignore = "needs faketime: tests/run servers"]
 fn a_webhook_whose_events_stop_is_a_problem_until_the_next_event() {

@@ -26,7 +26,8 @@ fn check(setup: &Setup, more: &[&str]) -> Finished {
     finish(command.args(more), Duration::from_secs(20))
 }
 
-/// Runs a command whose standard output, or both outputs, nobody reads. Returns the exit code and standard error.
+/// Runs a command whose standard output, or both outputs, nobody reads. Returns the exit code and
+/// standard error.
 fn run_unread(words: &[&str], is_error_read: bool) -> (Option<i32>, String) {
     let unread = || {
         let (reader, writer) = pipe().unwrap();

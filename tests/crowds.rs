@@ -1,4 +1,5 @@
-//! Crowds at the doors: callers with half of a head, newcomers without a place, callers with an early end of sending.
+//! Crowds at the doors: callers with half of a head, newcomers without a place, callers with an
+//! early end of sending.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -44,8 +45,8 @@ fn a_crowd_with_half_a_head_keeps_nobody_from_being_served_at_any_listener() {
                 client.send(b"GET /x HTTP/1.1\r\nHo").then_some(client)
             })
             .collect();
-        // A head may take a second from the first byte, and a busy sidecar reads the byte up to two seconds after the
-        // crowd sent the head.
+        // A head may take a second from the first byte, and a busy sidecar reads the byte up to two
+        // seconds after the crowd sent the head.
         thread::sleep(Duration::from_secs(3));
         for _ in 0..10 {
             let mut patient = Client::connect(door.address).unwrap();

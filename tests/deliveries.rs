@@ -1,5 +1,5 @@
-//! The health of destinations is what deliveries say: the status, `/readyz?webhook=`, the metrics and the log name the destination
-//! that takes no events, why, and what to do.
+//! The health of destinations is what deliveries say: the status, `/readyz?webhook=`, the metrics
+//! and the log name the destination that takes no events, why, and what to do.
 
 use std::process::Command;
 use std::sync::Arc;

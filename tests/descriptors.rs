@@ -1,4 +1,5 @@
-//! File descriptors: listeners and upstreams have shares of their own, and what finds none is refused with a reason.
+//! File descriptors: listeners and upstreams have shares of their own, and what finds none is
+//! refused with a reason.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! `keyside doctor` goes the whole way and names the broken step, and the probes reach no application.
+//! `keyside doctor` goes the whole way and names the broken step, and the probes reach no
+//! application.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, UdpSocket};

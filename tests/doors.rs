@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Callers of one kind at a time.
 const CALLERS: usize = 30;
 
-/// An upstream and an application with answers after [`SLOW`], and between the two a Keyside with a reload of equal length.
+/// An upstream and an application with answers after [`SLOW`], and between the two a Keyside with a
+/// reload of equal length.
 struct House {
     keyside: Keyside,
     _upstream: Upstream,
@@ -119,7 +120,8 @@ impl Manner {
                     .unwrap();
             }
             Self::HalfCloses | Self::PipelinesAndHalfCloses => {
-                // The end follows once the request is read: before, a caller that waits counts as gone.
+                // The end follows once the request is read: before, a caller that waits counts as
+                // gone.
                 thread::sleep(PATIENCE);
                 stream.shutdown(Shutdown::Write).unwrap();
                 let mut answers = Vec::new();

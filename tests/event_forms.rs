@@ -1,4 +1,5 @@
-//! Forms of events that a user chooses at the provider: GET requests, a key of its own, a URL with a user.
+//! Forms of events that a user chooses at the provider: GET requests, a key of its own, a URL with
+//! a user.
 
 use hmac::{KeyInit, Mac};
 

@@ -1,4 +1,5 @@
-//! `keyside events`: what waits on disk is listed, shown, replayed, exported and erased; what is wrong is told.
+//! `keyside events`: what waits on disk is listed, shown, replayed, exported and erased; what is
+//! wrong is told.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};

@@ -1,4 +1,5 @@
-//! The applications in `docs/events.md` do what the page says: they check the signature, and do the work of an event once.
+//! The applications in `docs/events.md` do what the page says: they check the signature, and do the
+//! work of an event once.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -13,7 +13,8 @@ use crate::support::{MESSAGES, TOKEN, eventually};
 /// A token of the length that Meta gives.
 const LONG_TOKEN: &str = "EAAGm0PX4ZCpsBAKzCanary9dLqT7VwXyZ0123456789";
 
-/// Runs `keyside explain` with the configuration of a running sidecar, which asks the admin listener of the sidecar.
+/// Runs `keyside explain` with the configuration of a running sidecar, which asks the admin
+/// listener of the sidecar.
 fn explain(keyside: &Keyside, arguments: &[&str]) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
     command

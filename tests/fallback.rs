@@ -1,4 +1,5 @@
-//! A new secret refused by the provider costs no request: requests fall back to the previous secret.
+//! A new secret refused by the provider costs no request: requests fall back to the previous
+//! secret.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -169,8 +170,9 @@ fn an_error_that_is_no_refusal_of_the_credential_is_passed_on_and_sent_once() {
     }
 }
 
-/// Permission errors: Meta's codes, the code of an object that the token cannot see, and a status alone.
-/// The provider's answers to a request that the token may not make, each with its name and status.
+/// Permission errors: Meta's codes, the code of an object that the token cannot see, and a status
+/// alone. The provider's answers to a request that the token may not make, each with its name and
+/// status.
 fn permission_errors() -> [(&'static str, u16, Vec<u8>); 5] {
     let unseen = r#"{"error":{"message":"Unsupported post request.","type":"GraphMethodException","code":100,"error_subcode":33}}"#;
     [

@@ -1,4 +1,5 @@
-//! Replaced secrets leave the memory of the process, wherever they came from and whatever has passed since.
+//! Replaced secrets leave the memory of the process, wherever they came from and whatever has
+//! passed since.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -26,7 +27,8 @@ fn copies(keyside: &Keyside, secret: &str) -> Option<usize> {
     count(keyside, &[&secret[..40], &secret[secret.len() - 40..]])
 }
 
-/// Counts a secret in use, whole alone: the block of a hash that was just made of it holds an end until the next hash.
+/// Counts a secret in use, whole alone: the block of a hash that was just made of it holds an end
+/// until the next hash.
 fn whole_copies(keyside: &Keyside, secret: &str) -> Option<usize> {
     count(keyside, &[secret])
 }

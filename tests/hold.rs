@@ -236,7 +236,8 @@ fn a_server_error_does_not_end_the_hold() {
     assert_eq!(keyside.metric("keyside_credential_usable", &[]), 0.0);
 }
 
-/// The bytes of an upload are gone after the refusal: no answer proves a refusal of the secret before.
+/// The bytes of an upload are gone after the refusal: no answer proves a refusal of the secret
+/// before.
 #[test]
 fn a_refused_upload_holds_nobody_while_another_secret_is_at_hand() {
     let provider = Provider::new();

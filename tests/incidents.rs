@@ -1,7 +1,8 @@
-//! The incidents of an operator: in each, `keyside status`, the status page, the log and the metrics name the cause, and the
-//! first two the remedy.
+//! The incidents of an operator: in each, `keyside status`, the status page, the log and the
+//! metrics name the cause, and the first two the remedy.
 //!
-//! A full disk of the audit file is in `audit.rs`, with the same checks, because it needs a limit on files.
+//! A full disk of the audit file is in `audit.rs`, with the same checks, because it needs a limit
+//! on files.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use crate::support::upstream::{Upstream, answer, json};
 use crate::support::webhook::{self, genuine, message};
 use crate::support::{APP_SECRET, MESSAGES, eventually};
 
-/// The traces of an incident: words of the status and of the page, words of the log, a metric with labels and a value, and
-/// what those hear who ask about one thing.
+/// The traces of an incident: words of the status and of the page, words of the log, a metric with
+/// labels and a value, and what those hear who ask about one thing.
 struct Told<'t> {
     status: &'t [&'t str],
     log: &'t [&'t str],
@@ -95,7 +96,8 @@ fn explain(keyside: &Keyside) -> String {
     finish(&mut command, Duration::from_secs(20)).output
 }
 
-/// True for words of a status that a page shows. There, a subject in front of the words stands apart, without a colon.
+/// True for words of a status that a page shows. There, a subject in front of the words stands
+/// apart, without a colon.
 fn is_shown_on(page: &str, words: &str) -> bool {
     let words = words
         .trim_end_matches(": ")
@@ -123,14 +125,16 @@ fn refusal(code: u32, subcode: u32, words: &str) -> Vec<u8> {
     )
 }
 
-/// Meta's answer to debug_token for a good token: <https://developers.facebook.com/docs/graph-api/reference/v23.0/debug_token>.
+/// Meta's answer to debug_token for a good token:
+/// <https://developers.facebook.com/docs/graph-api/reference/v23.0/debug_token>.
 fn described() -> Vec<u8> {
     json(
         r#"{"data":{"app_id":"634974688087057","type":"SYSTEM_USER","data_access_expires_at":0,"expires_at":0,"is_valid":true,"scopes":["whatsapp_business_management","whatsapp_business_messaging"]}}"#,
     )
 }
 
-/// A provider without a refusal until the incident, and then with a fixed answer to sends and a fixed answer to questions.
+/// A provider without a refusal until the incident, and then with a fixed answer to sends and a
+/// fixed answer to questions.
 fn provider(incident: &Arc<AtomicBool>, sends: Vec<u8>, questions: Vec<u8>) -> Upstream {
     let incident = Arc::clone(incident);
     Upstream::answering(move |request| {

@@ -1,5 +1,5 @@
-//! An unusable secret stops only the credential of the secret: all other changes are published, the secret
-//! before it stays in use, the state is told, and the secret is tried again.
+//! An unusable secret stops only the credential of the secret: all other changes are published, the
+//! secret before it stays in use, the state is told, and the secret is tried again.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -280,7 +280,8 @@ fn readiness_is_asked_for_one_route_or_webhook_or_all() {
     }
 }
 
-/// The provider checks proofs with the old app secret until the cut-over, and signs events with the new secret.
+/// The provider checks proofs with the old app secret until the cut-over, and signs events with the
+/// new secret.
 #[test]
 fn an_app_secret_that_only_the_proof_refuses_is_accepted_for_webhooks_at_once() {
     let has_changed = Arc::new(Mutex::new(false));

@@ -1,4 +1,5 @@
-//! Unusable files of certificates and authorities: the contents read before stay, and no other change waits.
+//! Unusable files of certificates and authorities: the contents read before stay, and no other
+//! change waits.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +14,8 @@ const NEW: &str = "EAASECOND";
 const DAY: Duration = Duration::from_secs(86_400);
 const CLIENT: &str = "client.webhooks.fbclientcerts.com";
 
-/// A route and a webhook, whose listener has a certificate of `authority`; with more lines in `[inbound.tls]`.
+/// A route and a webhook, whose listener has a certificate of `authority`; with more lines in
+/// `[inbound.tls]`.
 fn with_tls(upstream: &Upstream, events: &Upstream, authority: &Authority, more: &str) -> Setup {
     let (certificate, key) = authority.server_pem();
     Setup::new(upstream)

@@ -1,5 +1,5 @@
-//! Unusable values of the sidecar (the URLs of Redis, of a proxy and of a stream, the keys of the state and of a
-//! signature): the value read before stays, and no other change waits.
+//! Unusable values of the sidecar (the URLs of Redis, of a proxy and of a stream, the keys of the
+//! state and of a signature): the value read before stays, and no other change waits.
 
 use std::time::Duration;
 

@@ -200,7 +200,8 @@ fn requests_are_counted_by_route_operation_and_outcome() {
 
 #[test]
 fn the_program_measures_no_jitter_for_its_random_numbers() {
-    // Names of functions of AWS-LC: of the source that the build leaves out, and of the replacement.
+    // Names of functions of AWS-LC: of the source that the build leaves out, and of the
+    // replacement.
     let program = std::fs::read(env!("CARGO_BIN_EXE_keyside")).unwrap();
     let has = |name: &str| memmem::find(&program, name.as_bytes()).is_some();
     assert_eq!(
@@ -268,7 +269,8 @@ fn sigterm_under_load_fails_no_request_that_has_begun() {
                 let mut passed = 0;
                 let mut client: Option<Client> = None;
                 loop {
-                    // Half of the clients keep their connection, the other half open a connection for each request.
+                    // Half of the clients keep their connection, the other half open a connection
+                    // for each request.
                     let reused = worker % 2 == 0 && client.is_some();
                     let Some(mut connection) = client
                         .take()

@@ -1,4 +1,5 @@
-//! The promises of Keyside to users, tested from outside: each module is a behaviour, and the name of each test is a sentence.
+//! The promises of Keyside to users, tested from outside: each module is a behaviour, and the name
+//! of each test is a sentence.
 #![allow(
     missing_docs,
     unreachable_pub,

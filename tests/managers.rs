@@ -198,7 +198,8 @@ fn no_send_fails_while_vault_is_away_and_its_next_value_is_taken() {
                 .any(|one| one["problem"].as_str().unwrap().contains(part))
         });
         assert!(found, "{part}: {}", status_of(&keyside, "acme"));
-        // A reload during the outage keeps the secrets in use, and tells that the manager gave none.
+        // A reload during the outage keeps the secrets in use, and tells that the manager gave
+        // none.
         assert_eq!(keyside.reload().status, 422);
         assert_eq!(
             keyside
@@ -703,7 +704,8 @@ fn an_azure_key_vault_is_read_with_the_platforms_own_identity() {
         }
     });
     let upstream = Upstream::ok();
-    // The certificate is for this name, and the client takes the challenge under it; the proxy resolves the name.
+    // The certificate is for this name, and the client takes the challenge under it; the proxy
+    // resolves the name.
     let setup = Setup::new(&upstream).credential("token = \"azure-kv:graph.test/wa-token\"");
     let authorities = setup.dir().join("ca.pem").display().to_string();
     let keyside = setup

@@ -1,4 +1,5 @@
-//! A configuration in many files: `include`, folders, names that are unique over all of them; and users of a route.
+//! A configuration in many files: `include`, folders, names that are unique over all of them; and
+//! users of a route.
 
 use std::os::unix::fs::symlink;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Memory: whatever peers send or fail to take, the process stays within the limit that `deploy/` sets, and small
-//! messages and events go on.
+//! Memory: whatever peers send or fail to take, the process stays within the limit that `deploy/`
+//! sets, and small messages and events go on.
 
 use std::fs;
 use std::io::Write;
@@ -19,8 +19,8 @@ const LARGE: &str = "/v23.0/1234567890/message_templates";
 const MAX_RESIDENT: u64 = 96 << 20;
 const MIB: usize = 1 << 20;
 
-/// The most bytes that a Keyside had in memory, as for the shipped program: of the tested program's file, with debug
-/// information, some megabytes more are mapped.
+/// The most bytes that a Keyside had in memory, as for the shipped program: of the tested program's
+/// file, with debug information, some megabytes more are mapped.
 fn peak(keyside: &Keyside) -> u64 {
     const SHIPPED_FILE: u64 = 7 << 20;
     resident(keyside, "VmHWM") - resident(keyside, "RssFile") + SHIPPED_FILE
@@ -67,8 +67,8 @@ fn hanging() -> Upstream {
     })
 }
 
-/// An upstream that answers a large question with 8 MiB, floods an upload with interim answers, sends media without end,
-/// and answers anything else with a line.
+/// An upstream that answers a large question with 8 MiB, floods an upload with interim answers,
+/// sends media without end, and answers anything else with a line.
 fn provider() -> Upstream {
     let large = answer(
         "200 OK",
@@ -121,7 +121,8 @@ fn send_events(keyside: &Keyside, count: usize) -> Vec<Client> {
         .collect()
 }
 
-/// Begins an upload on a connection of its own, and writes to it for as long as Keyside takes the bytes.
+/// Begins an upload on a connection of its own, and writes to it for as long as Keyside takes the
+/// bytes.
 fn upload(keyside: &Keyside) -> thread::JoinHandle<Option<Answer>> {
     let mut client = keyside.connect().patience(Duration::from_secs(20));
     let mut writer = client.writer();

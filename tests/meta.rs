@@ -1,4 +1,5 @@
-//! Meta's operations: the page about them agrees with the preset, and each request leaves with the key in its place.
+//! Meta's operations: the page about them agrees with the preset, and each request leaves with the
+//! key in its place.
 
 use std::process::Command;
 use std::sync::Arc;

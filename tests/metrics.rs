@@ -15,7 +15,8 @@ fn watched(setup: Setup) -> (Keyside, u16) {
     (setup.more(&metrics).start(), port)
 }
 
-/// Asks the listener of metrics at an address that is not `localhost`, as Prometheus and the kubelet do.
+/// Asks the listener of metrics at an address that is not `localhost`, as Prometheus and the
+/// kubelet do.
 fn ask(port: u16, request: &str) -> Answer {
     let address = SocketAddr::new(IpAddr::from([127, 0, 0, 2]), port);
     let head = format!("{request} HTTP/1.1\r\nHost: 10.1.2.3:{port}\r\nContent-Length: 0\r\n\r\n");

@@ -145,7 +145,8 @@ fn a_real_prometheus_reads_the_metrics_and_answers_each_query_of_the_dashboard()
             .replace("$__rate_interval", "10s")
             .replace("$instance", ".*")
             .replace("$route", ".*");
-        // A static token without an answer of the provider has no known end, so the sidecar has no such series.
+        // A static token without an answer of the provider has no known end, so the sidecar has no
+        // such series.
         let may_be_empty = query.contains("expires") || query.contains("class, code");
         let is_answered = eventually(Duration::from_secs(20), || {
             keyside.post(MESSAGES, "{}");

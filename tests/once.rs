@@ -433,7 +433,8 @@ fn two_sidecars_send_a_message_once() {
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn an_answer_in_the_server_opens_under_its_own_key_alone() {
-    // Puts the answer of one message in the place of the other's answer, as whoever may write to the server could.
+    // Puts the answer of one message in the place of the other's answer, as whoever may write to
+    // the server could.
     const MOVE: &str = "local from, to = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]) \
         local head, answer = string.match(to, '^([^:]*:)'), string.match(from, '^[^:]*:(.*)$') \
         redis.call('SET', KEYS[2], head .. answer, 'KEEPTTL') return #answer";

@@ -1,4 +1,5 @@
-//! The status page: the words, the answers for foreign sites, and the freedom of other requests. `tests/browser` has the view of a browser.
+//! The status page: the words, the answers for foreign sites, and the freedom of other requests.
+//! `tests/browser` has the view of a browser.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

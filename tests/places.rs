@@ -1,7 +1,7 @@
 //! Writing a secret to its place: only over the expected value, and with a true report.
 //!
-//! The environment names the addresses of managers, so each write happens in a separate process: the test program,
-//! started again for the test [`a_process_that_writes_one_place`].
+//! The environment names the addresses of managers, so each write happens in a separate process:
+//! the test program, started again for the test [`a_process_that_writes_one_place`].
 
 use std::fs;
 use std::io::Write;

@@ -1,6 +1,8 @@
-//! Each preset on the wire: the request at the provider, the place of the key, and the meaning of errors.
+//! Each preset on the wire: the request at the provider, the place of the key, and the meaning of
+//! errors.
 //!
-//! `tests/presets/NAME.txt` has input and expected output, byte for byte. Every secret contains CANARY.
+//! `tests/presets/NAME.txt` has input and expected output, byte for byte. Every secret contains
+//! CANARY.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -73,7 +75,8 @@ impl Golden {
         (found.0[word.len()..].trim(), &found.1)
     }
 
-    /// The tables of a configuration, with these lines in the route. Secrets go into files, all other values stay.
+    /// The tables of a configuration, with these lines in the route. Secrets go into files, all
+    /// other values stay.
     pub fn config(
         &self,
         setup: &Setup,
@@ -144,7 +147,8 @@ fn hosts_of(name: &str) -> BTreeSet<String> {
 /// The upstreams of further hosts, by name.
 pub type Further = BTreeMap<String, Upstream>;
 
-/// A request at the upstream, in the form of the files. `host` is the word for the name of the upstream.
+/// A request at the upstream, in the form of the files. `host` is the word for the name of the
+/// upstream.
 fn seen(request: &Request, upstream: &Upstream, host: &str) -> String {
     let text = String::from_utf8(request.raw.clone())
         .unwrap()
@@ -519,7 +523,8 @@ fn a_route_for_whatsapp_sends_in_no_other_channel() {
     }
 }
 
-/// A preset, a text in a message of the preset, the text instead, and the channel in the changed message.
+/// A preset, a text in a message of the preset, the text instead, and the channel in the changed
+/// message.
 const CHANNELS: &[(&str, &str, &str, &str)] = &[
     ("twilio", "To=whatsapp%3A%2B", "To=%2B", "sms"),
     ("twilio", "From=whatsapp%3A%2B", "From=%2B", "sms"),

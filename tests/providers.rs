@@ -17,7 +17,8 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const FRAME: &str = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
     [reload]\nwatch = \"off\"\n[log]\nlevel = \"debug\"\n";
 
-/// Every key of the schema. The key of `[secrets.signing]` could sign a JWT; here the key must go nowhere.
+/// Every key of the schema. The key of `[secrets.signing]` could sign a JWT; here the key must go
+/// nowhere.
 const WHOLE: &str = r#"
 [provider.whole]
 title          = "All of it"
@@ -703,7 +704,8 @@ impl Vendor {
         }
     }
 
-    /// The status of a message sent after the end of the old key and before the new key is in place.
+    /// The status of a message sent after the end of the old key and before the new key is in
+    /// place.
     fn swap(&self, new: &'static str, moment: Duration) -> u16 {
         *self.key.lock().unwrap() = new;
         thread::scope(|scope| {

@@ -1,4 +1,5 @@
-//! Media of received messages: an application without a key gets it wherever the vendor documents how.
+//! Media of received messages: an application without a key gets it wherever the vendor documents
+//! how.
 
 use keyside::provider::{Evidence, ReceivedMedia, presets};
 

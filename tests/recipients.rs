@@ -15,7 +15,8 @@ const PLIVO: &str = "auth_id = \"MA1\"\nauth_token = \"file:@DIR@/key\"";
 const PLIVO_MESSAGES: &str = "/v1/Account/MA1/Message/";
 const JSON: &str = "application/json";
 
-/// A preset, the lines of a credential, the path of messages, and a message to three recipients and to one of them.
+/// A preset, the lines of a credential, the path of messages, and a message to three recipients and
+/// to one of them.
 const LISTS: [(&str, &str, &str, &str, &str); 6] = [
     (
         "plivo",
@@ -495,7 +496,8 @@ fn an_alternative_of_a_message_counts_for_nobody() {
         whatsapp("15550001"),
         whatsapp("15550002")
     );
-    // The second message goes out only after a failure of the first, and in the first's place: a single message, to a single recipient.
+    // The second message goes out only after a failure of the first, and in the first's place: a
+    // single message, to a single recipient.
     for (body, status) in [
         (with_failover.clone(), 200),
         (one("15550002"), 200),

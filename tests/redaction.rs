@@ -1,4 +1,5 @@
-//! Redaction: whatever the provider repeats of a secret, in whatever type and spelling, no application sees.
+//! Redaction: whatever the provider repeats of a secret, in whatever type and spelling, no
+//! application sees.
 
 use std::io::Write;
 use std::thread;

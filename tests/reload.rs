@@ -22,7 +22,8 @@ fn token_sent(keyside: &Keyside, upstream: &Upstream) -> String {
         .expect("a credential")
 }
 
-/// A mount in the manner of Kubernetes: files are links into `..data`, a link to a directory, which a change replaces.
+/// A mount in the manner of Kubernetes: files are links into `..data`, a link to a directory, which
+/// a change replaces.
 fn mount(dir: &Directory, number: usize, token: &str) {
     let name = format!("..2026_{number}");
     dir.write(&format!("mount/{name}/token"), token);

@@ -1,4 +1,5 @@
-//! Replays: an event that was accepted is not delivered again, and a provider's own retry is never refused.
+//! Replays: an event that was accepted is not delivered again, and a provider's own retry is never
+//! refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -178,7 +179,8 @@ fn an_accepted_event_is_known_after_a_restart_where_there_is_a_state() {
     }
 }
 
-/// Twilio joins the names and values of a form without a mark in between, so one signature fits several forms.
+/// Twilio joins the names and values of a form without a mark in between, so one signature fits
+/// several forms.
 #[test]
 fn a_signature_of_twilio_counts_for_the_first_form_under_it() {
     let application = application();

@@ -36,7 +36,8 @@ enum Cut {
     KilledAfter,
 }
 
-/// The relay between `rotate` and the world: counts the requests to all sides, and cuts one of them.
+/// The relay between `rotate` and the world: counts the requests to all sides, and cuts one of
+/// them.
 #[derive(Default)]
 struct Gate {
     count: AtomicUsize,
@@ -263,7 +264,8 @@ impl Stand {
         assert_eq!(self.keyside.reload().status, 200);
     }
 
-    /// Starts the sidecar anew, and waits until it tells of the rotation that was cut off: from then on it looks each second.
+    /// Starts the sidecar anew, and waits until it tells of the rotation that was cut off: from
+    /// then on it looks each second.
     fn restart_and_be_told(&mut self) {
         self.keyside.end(Signal::TERM);
         self.keyside.begin();
@@ -290,8 +292,8 @@ impl Stand {
         finish(&mut self.command(name), Duration::from_secs(30))
     }
 
-    /// Runs `rotate` where no file can have more than `room` bytes, as on a disk that becomes full. The audit file of the
-    /// sidecar is left out: it has more bytes already.
+    /// Runs `rotate` where no file can have more than `room` bytes, as on a disk that becomes full.
+    /// The audit file of the sidecar is left out: it has more bytes already.
     fn run_on_a_full_disk(&self, room: u64) -> std::process::Output {
         *self.gate.plan.lock().unwrap() = None;
         let path = self.keyside.dir().join("rotate.toml");

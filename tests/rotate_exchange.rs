@@ -1,4 +1,5 @@
-//! `keyside rotate` with an exchange whose answer is lost: the provider may have made a token that nobody knows.
+//! `keyside rotate` with an exchange whose answer is lost: the provider may have made a token that
+//! nobody knows.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;

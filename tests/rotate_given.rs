@@ -1,4 +1,5 @@
-//! `keyside rotate --new` for providers that are asked nothing: wrong keys, keys put back, and secrets of webhooks alone.
+//! `keyside rotate --new` for providers that are asked nothing: wrong keys, keys put back, and
+//! secrets of webhooks alone.
 
 use std::process::{Command, Stdio};
 use std::thread::sleep;

@@ -1,4 +1,5 @@
-//! A token in several credentials: a rotation of a credential revokes no token in use by a different credential.
+//! A token in several credentials: a rotation of a credential revokes no token in use by a
+//! different credential.
 
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,8 +15,8 @@ const SENDER: &str = "106540352242922";
 const TEXT: &str =
     r#"{"messaging_product":"whatsapp","to":"15550001234","type":"text","text":{"body":"x"}}"#;
 
-/// Starts a sandbox whose token ends in ten days, within the time of `renew`, and a sidecar with the token in three files,
-/// each for a credential.
+/// Starts a sandbox whose token ends in ten days, within the time of `renew`, and a sidecar with
+/// the token in three files, each for a credential.
 fn stand(more_of_acme: &str) -> (Directory, Sandbox, Keyside) {
     let secrets = Directory::new();
     secrets.write("token", TOKEN);

@@ -1,4 +1,5 @@
-//! `keyside rotate` onto files that are hard to write: of another owner, in a sticky folder, on a read-only mount.
+//! `keyside rotate` onto files that are hard to write: of another owner, in a sticky folder, on a
+//! read-only mount.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -16,7 +17,8 @@ const NOBODY: u32 = 65_534;
 /// A user who owns nothing.
 const OTHER: &str = "65533";
 
-/// Starts a sidecar with a token in a folder of its own; `None` without root, who alone can play several users.
+/// Starts a sidecar with a token in a folder of its own; `None` without root, who alone can play
+/// several users.
 fn stand() -> Option<Stand> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: not root");
@@ -70,7 +72,8 @@ fn a_file_of_another_owner_keeps_owner_and_mode() {
     assert!(stand.is_good(&stand.held("own/token")) && !stand.is_good(TOKEN));
 }
 
-/// In a folder that everybody may write, another user can make files, but not give them to the owner of the token.
+/// In a folder that everybody may write, another user can make files, but not give them to the
+/// owner of the token.
 #[test]
 fn a_user_without_the_right_to_a_file_changes_nothing() {
     for mode in [0o777, 0o1777, 0o755] {

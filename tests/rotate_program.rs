@@ -1,4 +1,5 @@
-//! `keyside rotate` with a place that a program writes, after the program or the command was cut off.
+//! `keyside rotate` with a place that a program writes, after the program or the command was cut
+//! off.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;

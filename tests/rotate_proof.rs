@@ -183,7 +183,8 @@ fn the_old_token_lives_until_a_request_with_the_new_one_has_succeeded() {
         assert!(failed.output.contains(text), "{text}: {}", failed.output);
     }
     assert_eq!(meta.revoked(), [""; 0]);
-    // The new token has too few rights: messages go out with the old token, and the old token stays alive.
+    // The new token has too few rights: messages go out with the old token, and the old token stays
+    // alive.
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     let refused = run(&keyside, &["revoke", "acme"]);
     assert_eq!(refused.code, Some(1), "{}", refused.output);

@@ -1,4 +1,5 @@
-//! `keyside rotate` with sources and places in every state: missing, malformed, several secrets in one file.
+//! `keyside rotate` with sources and places in every state: missing, malformed, several secrets in
+//! one file.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
-//! A rotation under 500 requests a second: the end of an overlap, a storm of signals, and what stays in memory.
+//! A rotation under 500 requests a second: the end of an overlap, a storm of signals, and what
+//! stays in memory.
 
 use std::thread;
 use std::time::Duration;
@@ -112,8 +113,8 @@ fn in_memory(pid: u32, needle: &str) -> Option<usize> {
     Some(count)
 }
 
-/// Secrets have a usual length: HMAC leaves its last block on the stack, beyond the reach of wiping, until a later call
-/// overwrites the block.
+/// Secrets have a usual length: HMAC leaves its last block on the stack, beyond the reach of
+/// wiping, until a later call overwrites the block.
 #[test]
 fn replaced_secrets_leave_the_memory_when_their_overlap_ends() {
     let book = Book::new();

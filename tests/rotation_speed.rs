@@ -1,5 +1,5 @@
-//! The time from a new secret to the first request with it. With `--nocapture` each test prints its figures;
-//! `KEYSIDE_TEST_PROGRAM` names another build to measure.
+//! The time from a new secret to the first request with it. With `--nocapture` each test prints its
+//! figures; `KEYSIDE_TEST_PROGRAM` names another build to measure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,8 +37,8 @@ fn time_until_sent(
     }
 }
 
-/// Replaces the token of a sidecar again and again. Returns the times from the new file to the first request with it, the
-/// shortest first.
+/// Replaces the token of a sidecar again and again. Returns the times from the new file to the
+/// first request with it, the shortest first.
 fn times(watch: &str, signal: Option<Signal>, rounds: u64) -> Vec<Duration> {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).level("info").watch(watch).start();
@@ -129,7 +129,8 @@ fn a_new_version_in_vault_is_sent_within_1500_ms_of_a_leak_without_a_signal() {
     );
 }
 
-/// A sidecar with a credential and a route for each tenant, whose tokens the provider is asked about.
+/// A sidecar with a credential and a route for each tenant, whose tokens the provider is asked
+/// about.
 fn with_tenants(upstream: &Upstream, book: &Book, count: usize) -> Keyside {
     let mut config = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
          [reload]\nwatch = \"off\"\n[log]\nlevel = \"info\"\n\

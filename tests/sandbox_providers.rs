@@ -1,4 +1,5 @@
-//! The sandbox of each provider, with Keyside in front, configured with the text that the sandbox prints.
+//! The sandbox of each provider, with Keyside in front, configured with the text that the sandbox
+//! prints.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::support::upstream::Upstream;
 use crate::support::webhook::{HOOK, application};
 use crate::support::{eventually, hex};
 
-/// Each provider with the path and body of a message without a key, the file of the key, and the proof of events.
+/// Each provider with the path and body of a message without a key, the file of the key, and the
+/// proof of events.
 #[rustfmt::skip]
 const PROVIDERS: [(&str, &str, &str, &str, Events); 24] = [
     ("360dialog", "/v23.0/1/messages", r#"{"messaging_product":"whatsapp","to":"2","text":{"body":"x"}}"#, "api_key", Events::Proved),

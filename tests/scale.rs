@@ -1,4 +1,5 @@
-//! Many tenants: the work for operators grows with their number, never with its square, and holds up no send.
+//! Many tenants: the work for operators grows with their number, never with its square, and holds
+//! up no send.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -43,7 +44,8 @@ fn time_of(keyside: &Keyside, request: &[u8]) -> Duration {
     ask().min(ask())
 }
 
-/// True if a measurement holds in any of some rounds: in the rest, a foreign program may take the processor.
+/// True if a measurement holds in any of some rounds: in the rest, a foreign program may take the
+/// processor.
 fn holds_in_some_round(mut measure: impl FnMut() -> bool) -> bool {
     (0..ROUNDS).any(|_| measure())
 }

@@ -1,5 +1,5 @@
-//! The scripts of shared limits and their arithmetic in the simulation of `benches/scale`: the same calls give the same
-//! answers.
+//! The scripts of shared limits and their arithmetic in the simulation of `benches/scale`: the same
+//! calls give the same answers.
 
 use std::cell::RefCell;
 
@@ -132,8 +132,9 @@ fn forget(connection: &mut Connection) {
     redis::cmd("FLUSHALL").exec(connection).unwrap();
 }
 
-/// A script of the product that reads the clock from the last two arguments. The script's keys do not expire: the clock
-/// of the test runs faster than the server's clock, and an expired key means the same as a missing key.
+/// A script of the product that reads the clock from the last two arguments. The script's keys do
+/// not expire: the clock of the test runs faster than the server's clock, and an expired key means
+/// the same as a missing key.
 fn script(text: &str) -> Script {
     let clock = "local server = redis
 local redis = {call = function(command, key, value)

@@ -1,4 +1,5 @@
-//! Values and sources that plainly are not what was meant: told by `keyside check`, without the value.
+//! Values and sources that plainly are not what was meant: told by `keyside check`, without the
+//! value.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -149,7 +150,8 @@ fn a_program_gets_a_short_environment_and_its_complaint_is_told_without_secrets(
         assert!(!done.output.contains(part), "{part}: {}", done.output);
     }
 
-    // A program with much standard error and a second program in the background gives the secret as well.
+    // A program with much standard error and a second program in the background gives the secret as
+    // well.
     program(
         setup.dir(),
         &format!("head -c 200000 /dev/zero >&2; sleep 5 >/dev/null & echo {TOKEN}"),

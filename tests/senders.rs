@@ -1,4 +1,5 @@
-//! The `senders` and `channels` of a route hold in whatever container, spelling and place a request names another one.
+//! The `senders` and `channels` of a route hold in whatever container, spelling and place a request
+//! names another one.
 
 use std::process::Command;
 use std::time::Duration;
@@ -27,7 +28,8 @@ fn asked(keyside: &Keyside, method: &str, target: &str) -> Answer {
     keyside.send(request.as_bytes())
 }
 
-/// A message of Infobip's Messages API with an allowed sender and channel, and these further fields.
+/// A message of Infobip's Messages API with an allowed sender and channel, and these further
+/// fields.
 fn message(more: &str) -> String {
     format!(
         r#"{{"messages":[{{"sender":"1555","channel":"WHATSAPP","destinations":[{{"to":"1"}}]{more}}}]}}"#
@@ -660,7 +662,8 @@ fn a_device_of_wassenger_is_the_sender_in_path_query_and_body() {
             r#"{"device":["60a1","60b2"],"phone":"+1"}"#,
             (400, "bad_request"),
         ),
-        // The vendor sends a message without a device from a device of its own choice, and the query does not tell it one.
+        // The vendor sends a message without a device from a device of its own choice, and the
+        // query does not tell it one.
         ("", r#"{"phone":"+1"}"#, (403, "sender_not_named")),
         (
             "?device=60a1",

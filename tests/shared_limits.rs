@@ -1,5 +1,5 @@
-//! Shared limits: many sidecars together keep the rate of a single sidecar, and a failure of the shared
-//! server stops no message.
+//! Shared limits: many sidecars together keep the rate of a single sidecar, and a failure of the
+//! shared server stops no message.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,8 +81,8 @@ fn eight_before_one(
     let began = Instant::now();
     thread::scope(|scope| {
         for (place, keyside) in sidecars.iter().enumerate() {
-            // Each sidecar is offered 50 a second, by 32 callers: waits of half a second do not slow the
-            // offer down.
+            // Each sidecar is offered 50 a second, by 32 callers: waits of half a second do not
+            // slow the offer down.
             for caller in 0..32_u32 {
                 let (throttled, accepted, request) = (&throttled, &accepted, &request);
                 scope.spawn(move || {
@@ -180,7 +180,8 @@ fn eight_sidecars_whose_server_comes_back_empty_get_no_second_burst() {
     let (throttled, used, losses) =
         eight_before_one(&mut Redis::valkey(), Duration::from_secs(12), empty);
     assert!(throttled.len() <= 2, "{throttled:?}");
-    // A message over the limit within the slack of a lost server pauses the number for a second: 80 of 1,040 sends.
+    // A message over the limit within the slack of a lost server pauses the number for a second: 80
+    // of 1,040 sends.
     let paused = 0.08 * throttled.len() as f64;
     assert!(
         used >= 0.9 - paused,
@@ -259,8 +260,8 @@ fn a_server_that_evicts_what_it_knew_gives_no_second_burst() {
         evicted.trim().parse::<u64>().unwrap() > 1000,
         "{evicted} evicted"
     );
-    // A sidecar remembers the limit as last heard of; the tokens taken by the other sidecar since, a
-    // tenth of a second's worth, are lost with each eviction.
+    // A sidecar remembers the limit as last heard of; the tokens taken by the other sidecar since,
+    // a tenth of a second's worth, are lost with each eviction.
     let most = 80.0 + 80.0 * time + 8.0 * f64::from(fillings);
     assert!(
         sent <= most && sent >= 60.0 * time,
@@ -315,7 +316,8 @@ fn whatever_happens_to_the_server_sending_goes_on() {
             "replicas = 4",
         );
         assert!(is_shared(&keyside), "{what}: {}", keyside.log());
-        // Fifty messages make the sidecar take tokens ahead, and some tokens return to a stopped server.
+        // Fifty messages make the sidecar take tokens ahead, and some tokens return to a stopped
+        // server.
         assert_eq!(pass(&keyside, 50), 50, "{what}");
         happens(&mut redis);
         let mut client = keyside.connect();

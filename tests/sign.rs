@@ -14,7 +14,8 @@ struct Signed {
     error: String,
 }
 
-/// Runs `keyside sign` with a secret in a file and in the environment, and a body on its standard input.
+/// Runs `keyside sign` with a secret in a file and in the environment, and a body on its standard
+/// input.
 fn sign(secret: &str, words: &[&str], body: &[u8]) -> Signed {
     let dir = Directory::new();
     let file = format!("file:{}", dir.write("secret", secret).display());

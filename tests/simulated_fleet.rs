@@ -1,4 +1,5 @@
-//! The aims of shared limits for thousands of sidecars, in the simulation of `benches/scale`: a short form of its runs.
+//! The aims of shared limits for thousands of sidecars, in the simulation of `benches/scale`: a
+//! short form of its runs.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::fleet::world::{Failover, Scenario, run};
 /// A time of the server's clock, in microseconds.
 const NOON: u64 = 1_700_000_000_000_000;
 
-/// Two thousand sidecars that share a number of 1,000 messages a second, and are asked for a tenth more.
+/// Two thousand sidecars that share a number of 1,000 messages a second, and are asked for a tenth
+/// more.
 fn crowd() -> Scenario {
     Scenario {
         time: Duration::from_secs(8),

@@ -21,7 +21,8 @@ const MIB: usize = 1 << 20;
 /// Callers with large bodies at a time.
 const CALLERS: usize = 20;
 
-/// An upstream that answers a question about templates with 1 MiB of links, and anything else with a line.
+/// An upstream that answers a question about templates with 1 MiB of links, and anything else with
+/// a line.
 fn provider() -> Upstream {
     let link = r#"{"url":"https:\/\/example.com\/%41\u0045&amp;EAA"},"#;
     let answered = |length: usize| {
@@ -56,8 +57,8 @@ fn large_message() -> Vec<u8> {
     request.replacen("Content-Length", &key, 1).into_bytes()
 }
 
-/// The time for which the thread of requests has run. Unlike the time on a clock, this time does not grow while other
-/// programs have the processor.
+/// The time for which the thread of requests has run. Unlike the time on a clock, this time does
+/// not grow while other programs have the processor.
 fn time_of_thread(keyside: &Keyside) -> Duration {
     let pid = keyside.pid();
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap();
@@ -65,8 +66,8 @@ fn time_of_thread(keyside: &Keyside) -> Duration {
     Duration::from_nanos(nanoseconds.parse().unwrap())
 }
 
-/// The longest time for which the thread of requests runs while a small message waits, with callers that send `request`
-/// for some seconds, and the number of their answers.
+/// The longest time for which the thread of requests runs while a small message waits, with callers
+/// that send `request` for some seconds, and the number of their answers.
 fn longest_beside(keyside: &Keyside, request: impl Fn() -> Vec<u8> + Sync) -> (Duration, usize) {
     let (is_over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -116,11 +117,12 @@ fn no_small_message_waits_for_work_on_large_bodies() {
     }
 }
 
-/// The longest time in a build for tests: a turn of each of the callers, of a millisecond at most, on a machine five times slower.
-/// Work on large bodies takes seconds there.
+/// The longest time in a build for tests: a turn of each of the callers, of a millisecond at most,
+/// on a machine five times slower. Work on large bodies takes seconds there.
 const LONGEST: Duration = Duration::from_millis(5 * CALLERS as u64);
 
-/// The measure of the turns of the thread of requests: of its processor time between two waits for events.
+/// The measure of the turns of the thread of requests: of its processor time between two waits for
+/// events.
 struct Turns {
     file: PathBuf,
     library: PathBuf,
@@ -177,7 +179,8 @@ struct WorstCase {
     status: u16,
 }
 
-/// A JSON object of nearly `length` bytes, with as many fields as fit, and one of them a credential.
+/// A JSON object of nearly `length` bytes, with as many fields as fit, and one of them a
+/// credential.
 fn fields(length: usize) -> String {
     let field = r#""a_key":"\u0062\/\\","#;
     let fields = field.repeat(length / field.len() - 2);
@@ -207,7 +210,8 @@ fn keyed(body: &str) -> Vec<u8> {
     request.replacen("Content-Length", key, 1).into_bytes()
 }
 
-/// An upload with as many parts as a form may have, and a file in which each byte may begin a boundary.
+/// An upload with as many parts as a form may have, and a file in which each byte may begin a
+/// boundary.
 fn parts() -> Vec<u8> {
     let part = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n";
     let file = file_form(&b"\r\n--".repeat(MIB / 4));
@@ -226,7 +230,8 @@ fn long_head() -> Vec<u8> {
     request.replacen("Content-Length", &headers, 1).into_bytes()
 }
 
-/// The inputs that cost most: at the bound of each body, and at the bound up to which a body is worked on at once.
+/// The inputs that cost most: at the bound of each body, and at the bound up to which a body is
+/// worked on at once.
 fn worst_cases(keyside: &Keyside) -> Vec<WorstCase> {
     let (outbound, inbound) = (keyside.outbound(), keyside.inbound());
     let event = |length: usize| genuine(numbers(length).as_bytes());
@@ -272,7 +277,8 @@ fn worst_cases(keyside: &Keyside) -> Vec<WorstCase> {
     .collect()
 }
 
-/// Forms without a valid signature at webhooks of Twilio and Plivo, whose signatures are over the fields.
+/// Forms without a valid signature at webhooks of Twilio and Plivo, whose signatures are over the
+/// fields.
 fn unsigned_forms(
     inbound: SocketAddr,
 ) -> impl Iterator<Item = (&'static str, SocketAddr, Vec<u8>, u16)> {
@@ -358,7 +364,8 @@ impl WorstCase {
         };
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(500) {
-            // Two of the longest events do not fit at a time, and the last one may not be forgotten yet.
+            // Two of the longest events do not fit at a time, and the last one may not be forgotten
+            // yet.
             let is_answered = || ask() == Ok(self.status);
             assert!(
                 eventually(Duration::from_secs(10), is_answered),
@@ -388,14 +395,15 @@ fn no_input_keeps_the_thread_of_requests_for_more_than_a_millisecond() {
     let turns = Turns::new();
     let keyside = turns.of(with_forms(&upstream, &application)).start();
     let message = time_of_message(&keyside);
-    // A build for tests is slower by some factor, and a busy machine by another: a small message is slower by both.
+    // A build for tests is slower by some factor, and a busy machine by another: a small message is
+    // slower by both.
     let shipped = |turn: Duration| turn.mul_f64(SHIPPED_MESSAGE.div_duration_f64(message));
     let longest: Vec<_> = worst_cases(&keyside)
         .iter()
         .map(|case| {
-            // The work on the input comes in each round. The system's work on the thread's time, such as giving memory back to
-            // the machine below, comes now and then: 5 to 10 ms were seen, in the optimised program as well. So a round without
-            // it proves the bound.
+            // The work on the input comes in each round. The system's work on the thread's time,
+            // such as giving memory back to the machine below, comes now and then: 5 to 10 ms were
+            // seen, in the optimised program as well. So a round without it proves the bound.
             let mut turn = Duration::MAX;
             for _ in 0..ROUNDS {
                 turn = turn.min(turns.longest(|| case.repeat()));
@@ -418,8 +426,9 @@ fn no_input_keeps_the_thread_of_requests_for_more_than_a_millisecond() {
 const ROUNDS: usize = 5;
 /// The longest turn of the thread of requests in the program that is shipped.
 const MOMENT: Duration = Duration::from_millis(1);
-/// The processor time of the thread of requests for a small message in the program that is shipped, of messages one after
-/// the other. 96 µs were measured with this test on a busy machine of two processors (`KEYSIDE_TEST_PROGRAM`).
+/// The processor time of the thread of requests for a small message in the program that is shipped,
+/// of messages one after the other. 96 µs were measured with this test on a busy machine of two
+/// processors (`KEYSIDE_TEST_PROGRAM`).
 const SHIPPED_MESSAGE: Duration = Duration::from_micros(100);
 /// The length of a body that is worked on at once.
 const SHORT: usize = 8 * 1024 - 100;

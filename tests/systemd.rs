@@ -1,4 +1,5 @@
-//! A sidecar under systemd: sockets that outlive it, notifications, and lines with a severity for the journal.
+//! A sidecar under systemd: sockets that outlive it, notifications, and lines with a severity for
+//! the journal.
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -11,7 +11,8 @@ use crate::support::keyside::{Finished, Keyside, Setup, finish, free_port};
 use crate::support::upstream::Upstream;
 use crate::support::{MESSAGES, eventually};
 
-/// Runs a program with its output on a terminal of its own, of some columns, and without input. The module `pty` of Python makes the terminal.
+/// Runs a program with its output on a terminal of its own, of some columns, and without input. The
+/// module `pty` of Python makes the terminal.
 const ON_TERMINAL: &str = r#"
 import fcntl, os, pty, struct, sys, termios
 child, terminal = pty.fork()
@@ -252,7 +253,8 @@ fn a_log_on_a_terminal_has_colors_unless_the_user_wants_none() {
         assert_eq!(done.code, Some(1), "{}", done.output);
         let expected = format!("admin.listen: cannot listen on 127.0.0.1:{port}: ");
         assert!(done.output.contains(&expected), "{}", done.output);
-        // The token of a test may be read by every user, which is a warning before the listeners are bound.
+        // The token of a test may be read by every user, which is a warning before the listeners
+        // are bound.
         assert!(done.output.contains("WARN"), "{}", done.output);
         assert_eq!(
             done.output.contains("\u{1b}["),

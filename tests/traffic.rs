@@ -1,4 +1,5 @@
-//! Health by traffic: the status, `/readyz?route=`, `explain`, the log and the metrics name the failure, the reason, and the remedy.
+//! Health by traffic: the status, `/readyz?route=`, `explain`, the log and the metrics name the
+//! failure, the reason, and the remedy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,8 @@ use crate::support::keyside::{Keyside, Setup, finish, free_port};
 use crate::support::upstream::{Upstream, answer};
 use crate::support::{MEDIA, MESSAGES, TOKEN, eventually};
 
-/// A refusal in the form of Meta: <https://developers.facebook.com/docs/graph-api/guides/error-handling>.
+/// A refusal in the form of Meta:
+/// <https://developers.facebook.com/docs/graph-api/guides/error-handling>.
 fn refusal(code: u32, words: &str) -> Vec<u8> {
     let body = format!(
         r#"{{"error":{{"message":"{words}","type":"OAuthException","code":{code},"error_subcode":2494055,"fbtrace_id":"AbCdEfGhIjK"}}}}"#

@@ -142,7 +142,8 @@ fn a_message_never_waits_for_another_recipient() {
     let (mut refused, mut longest) = (0, Duration::ZERO);
     let began = Instant::now();
     let mut client = Client::connect(keyside.outbound()).unwrap();
-    // The first message is to the busy recipient. It waits for a connection to the provider, whose count begins late.
+    // The first message is to the busy recipient. It waits for a connection to the provider, whose
+    // count begins late.
     for number in 0..5000 {
         if number % 80 == 0 {
             let answer = send(&keyside, &post(&path, &text_to("+1 (555) 000-9999")));
@@ -277,7 +278,8 @@ fn an_application_that_shuts_down_its_side_still_gets_its_answer() {
     assert_eq!(client.answer().unwrap().status, 200);
 }
 
-/// A peer of HTTP/1.0 cannot be asked whether it is there: a proxy that closes for a client that is gone looks alike.
+/// A peer of HTTP/1.0 cannot be asked whether it is there: a proxy that closes for a client that is
+/// gone looks alike.
 #[test]
 fn no_message_of_an_http_1_0_caller_that_closed_goes_out_later() {
     let upstream = Upstream::ok();

@@ -1,4 +1,5 @@
-//! Webhooks: Keyside answers handshakes, refuses forgeries, and delivers genuine events byte for byte.
+//! Webhooks: Keyside answers handshakes, refuses forgeries, and delivers genuine events byte for
+//! byte.
 
 use std::io::Write;
 use std::process::Command;
@@ -663,7 +664,8 @@ fn an_answered_event_takes_no_room_from_the_next() {
         "max_in_flight = \"4MiB\"",
     )
     .start();
-    // Keyside takes note of each of these messages, which takes longer than the application needs for the bytes.
+    // Keyside takes note of each of these messages, which takes longer than the application needs
+    // for the bytes.
     let messages: Vec<_> = (0..30_000)
         .map(|n| format!(r#"{{"from":"1","id":"wamid.{n:060}"}}"#))
         .collect();

@@ -1,5 +1,6 @@
-//! `cargo bench --bench scale [-- SECONDS]`: fleets of 1 to 2,000 sidecars that share numbers, in virtual time, for so many
-//! seconds each (60). Prints the tables of `docs/scale.md`, and draws its plots into `docs/scale/`.
+//! `cargo bench --bench scale [-- SECONDS]`: fleets of 1 to 2,000 sidecars that share numbers, in
+//! virtual time, for so many seconds each (60). Prints the tables of `docs/scale.md`, and draws its
+//! plots into `docs/scale/`.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! A provider's answer has one meaning, however the bytes are cut, and ends at the place that the RFC gives.
+//! A provider's answer has one meaning, however the bytes are cut, and ends at the place that the
+//! RFC gives.
 #![no_main]
 
 use http::Method;
@@ -23,7 +24,8 @@ fuzz_target!(|data: &[u8]| {
         match (&whole, read_answer(bytes.chunks(size), &method)) {
             (Ok(whole), Ok(cut)) => assert_eq!(*whole, cut, "in pieces of {size} bytes"),
             (Err(_), Err(_)) => {}
-            // A head is parsed when it is whole, or has doubled: a fault in a head without an end may be seen later.
+            // A head is parsed when it is whole, or has doubled: a fault in a head without an end
+            // may be seen later.
             (Err(_), Ok(None)) => {}
             (whole, cut) => panic!("whole: {whole:?}; in pieces of {size} bytes: {cut:?}"),
         }
@@ -107,8 +109,8 @@ fn final_head(mut bytes: &[u8]) -> (u16, Headers, &[u8]) {
     }
 }
 
-/// The headers with a single line for a repeated length, in a line or in several (RFC 9112, 6.3). A length
-/// that is there once stays as it is written.
+/// The headers with a single line for a repeated length, in a line or in several (RFC 9112, 6.3). A
+/// length that is there once stays as it is written.
 fn with_one_length(mut headers: Headers) -> Headers {
     let is_length = |(name, _): &(String, Vec<u8>)| name == "content-length";
     let mut lines = headers.iter().filter(|line| is_length(line));

@@ -1,4 +1,5 @@
-//! No body passes in which a simple reading finds a forbidden name. The first byte chooses the form of the body.
+//! No body passes in which a simple reading finds a forbidden name. The first byte chooses the form
+//! of the body.
 #![no_main]
 
 use keyside::multipart::MultipartReader;
@@ -59,8 +60,8 @@ fn check_form(body: &[u8]) {
     }
 }
 
-/// A multipart form that passes has no forbidden name for a reader that takes any line end for one, and is read alike
-/// in pieces of any size.
+/// A multipart form that passes has no forbidden name for a reader that takes any line end for one,
+/// and is read alike in pieces of any size.
 fn check_multipart(body: &[u8]) {
     let forbidden = || FORBIDDEN.map(str::to_owned).to_vec();
     let read = |size: usize| {

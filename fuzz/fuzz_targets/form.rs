@@ -1,4 +1,5 @@
-//! The signer and the verifier of signed forms agree about every form and query, without shared code.
+//! The signer and the verifier of signed forms agree about every form and query, without shared
+//! code.
 #![no_main]
 
 use std::time::SystemTime;

@@ -10,8 +10,9 @@ use libfuzzer_sys::fuzz_target;
 
 const MARK: &str = "[redacted]";
 
-// The first line is the secret, the second line a recipe: each byte chooses the spelling of a letter. In the other
-// lines, `\x01` to `\x05` stand for common spellings of the secret, and `\x06` for the spelling by the recipe.
+// The first line is the secret, the second line a recipe: each byte chooses the spelling of a
+// letter. In the other lines, `\x01` to `\x05` stand for common spellings of the secret, and `\x06`
+// for the spelling by the recipe.
 fuzz_target!(|data: &str| {
     let Some((secret, rest)) = data.split_once('\n') else {
         return;
@@ -19,7 +20,8 @@ fuzz_target!(|data: &str| {
     let Some((recipe, template)) = rest.split_once('\n') else {
         return;
     };
-    // Brackets could make a secret of the mark and what stands beside it. A byte order mark is no part of a secret.
+    // Brackets could make a secret of the mark and what stands beside it. A byte order mark is no
+    // part of a secret.
     if secret.contains(['[', ']']) || !secret.is_ascii() || template.contains(MARK) {
         return;
     }
@@ -34,7 +36,8 @@ fuzz_target!(|data: &str| {
         text = text.replace(sign, form);
     }
     let credential = credential("meta", parsed);
-    // A text that plainly is no secret has no place in a credential. A verify token may look like anything else.
+    // A text that plainly is no secret has no place in a credential. A verify token may look like
+    // anything else.
     if credential.current("verify_token").is_none() {
         return;
     }
@@ -60,7 +63,8 @@ fuzz_target!(|data: &str| {
     );
 });
 
-/// Common spellings: plain, percent-encoded with either case, as JSON with and without escaped slashes.
+/// Common spellings: plain, percent-encoded with either case, as JSON with and without escaped
+/// slashes.
 fn forms(secret: &str) -> [String; 5] {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     let encode = |c: char, upper: bool| match (is_plain(c), upper) {
@@ -135,7 +139,8 @@ fn ends(text: &[u8], start: usize, secret: &[u8]) -> HashSet<usize> {
     positions
 }
 
-/// True if `written` decodes to the letter in at most `depth` steps, each of which decodes the first escape.
+/// True if `written` decodes to the letter in at most `depth` steps, each of which decodes the
+/// first escape.
 fn decodes_to(written: &[u8], letter: u8, depth: usize) -> bool {
     let text = String::from_utf8_lossy(written).into_owned();
     (1..=text.len())

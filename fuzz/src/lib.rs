@@ -70,7 +70,8 @@ pub fn signature_headers(webhook: &WebhookSpec) -> Vec<HeaderName> {
     headers
 }
 
-/// Returns true when a webhook request is accepted: `values` are its signature headers, in the preset's order.
+/// Returns true when a webhook request is accepted: `values` are its signature headers, in the
+/// preset's order.
 pub fn is_genuine(preset: &str, values: &[&str], target: &str, body: &[u8]) -> bool {
     let (webhook, verifier) = verifier(preset);
     let mut request =

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use crate::spool::{StoredState, Survey};
 use crate::traffic::MINUTES;
 
-/// The backlogs. A destination without a waiting event in the last hour is not in it; any other needs some 300 bytes.
+/// The backlogs. A destination without a waiting event in the last hour is not in it; any other
+/// needs some 300 bytes.
 #[derive(Debug, Default)]
 pub struct Backlogs(Mutex<HashMap<DestinationName, Ring>>);
 
@@ -43,7 +44,8 @@ impl Backlogs {
         rings.retain(|_, ring| ring.filled + u64::from(MINUTES) > minute);
     }
 
-    /// Returns the backlog of a destination, the oldest minute first; nothing if no event has waited.
+    /// Returns the backlog of a destination, the oldest minute first; nothing if no event has
+    /// waited.
     pub(super) fn of(&self, webhook: &str, to: &str, now: Instant) -> Vec<u64> {
         let rings = self.0.lock();
         let ring = rings.get(&(webhook.to_owned(), to.to_owned()));

@@ -146,7 +146,8 @@ impl Exposition {
     fn set_credential(&self, credential: &Credential, live: &Live, used: &HashSet<&str>) {
         let name = &credential.name;
         let is_used = used.contains(name.as_str());
-        // A young secret of an idle tenant needs no alarm, and hundreds of such tenants would double the page.
+        // A young secret of an idle tenant needs no alarm, and hundreds of such tenants would
+        // double the page.
         let warned_at = credential.max_age.mul_f64(AGE_WARNING_SHARE);
         let mut ages = credential.slots().values().map(|slot| slot.current.age());
         let is_watched = is_used || ages.any(|age| age >= warned_at);
@@ -237,8 +238,9 @@ fn used_routes(live: &Live) -> impl Iterator<Item = &Route> {
         .filter(|route| route.metrics.is_used())
 }
 
-/// The number of credentials up to which each has the series of all its secrets from the start. With more, an idle credential
-/// has those of its main secret alone, so that the page stays small with hundreds of tenants.
+/// The number of credentials up to which each has the series of all its secrets from the start.
+/// With more, an idle credential has those of its main secret alone, so that the page stays small
+/// with hundreds of tenants.
 const FEW_CREDENTIALS: usize = 32;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -1,4 +1,5 @@
-//! The two text forms of metrics: OpenMetrics, and the classic form of Prometheus, which older readers need.
+//! The two text forms of metrics: OpenMetrics, and the classic form of Prometheus, which older
+//! readers need.
 
 use std::io::Write;
 
@@ -36,7 +37,8 @@ impl MetricsFormat {
     }
 }
 
-/// Returns the text as gzip, if the reader takes it (`Accept-Encoding`), as Prometheus does: the lines resemble each other.
+/// Returns the text as gzip, if the reader takes it (`Accept-Encoding`), as Prometheus does: the
+/// lines resemble each other.
 pub(super) fn compressed(text: &str, headers: &HeaderMap) -> Option<Vec<u8>> {
     if weight_in(headers, &header::ACCEPT_ENCODING, "gzip") <= 0.0 {
         return None;
@@ -68,8 +70,9 @@ fn weight(parameters: &str) -> f64 {
         .map_or(1.0, |(_, value)| value.trim().parse().unwrap_or(0.0))
 }
 
-/// Rewrites OpenMetrics text to the classic form. The samples are equal in both; the classic form describes a counter by
-/// the name of its samples, knows no info and no unit, and has no mark at the end.
+/// Rewrites OpenMetrics text to the classic form. The samples are equal in both; the classic form
+/// describes a counter by the name of its samples, knows no info and no unit, and has no mark at
+/// the end.
 pub(super) fn classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help = None;

@@ -59,14 +59,16 @@ pub struct Admin {
     metrics: Arc<Exposition>,
     events: Arc<Events>,
     page: Arc<StatusPage>,
-    /// Held by the answer that looks at all tenants: such answers take turns, because each is large.
+    /// Held by the answer that looks at all tenants: such answers take turns, because each is
+    /// large.
     turn: Semaphore,
     /// The large answers that operators may leave unread at a time.
     unread: Arc<Semaphore>,
 }
 
 impl Admin {
-    /// Makes a handler that shows the state of `reloader`, the metrics of `registry` and the last hour of all routes.
+    /// Makes a handler that shows the state of `reloader`, the metrics of `registry` and the last
+    /// hour of all routes.
     #[must_use]
     pub fn new(reloader: Arc<Reloader>, registry: Registry, history: Arc<History>) -> Self {
         let source = Arc::new(StatusSource::new(reloader));
@@ -148,7 +150,8 @@ impl Admin {
         answer.map(AdminBody::from)
     }
 
-    /// Answers a request of a reader that only watches, from any machine and whatever its `Host`: metrics and probes.
+    /// Answers a request of a reader that only watches, from any machine and whatever its `Host`:
+    /// metrics and probes.
     pub async fn watch(&self, request: Request<Incoming>) -> Response<AdminBody> {
         let answer = self.watched(&request).await.unwrap_or_else(|| {
             Refusal::new(
@@ -176,8 +179,8 @@ impl Admin {
         })
     }
 
-    /// Makes an answer. While other large ones are unread, a large answer waits, and is refused after [`UNREAD_WAIT`]:
-    /// thousands of routes have megabytes of status.
+    /// Makes an answer. While other large ones are unread, a large answer waits, and is refused
+    /// after [`UNREAD_WAIT`]: thousands of routes have megabytes of status.
     async fn bounded<F>(&self, make: impl Fn() -> F) -> Response<Bytes>
     where
         F: Future<Output = Response<Bytes>>,
@@ -197,8 +200,8 @@ impl Admin {
         }
     }
 
-    /// Answers a probe of a load balancer at another listener, whatever its `Host`; `None` for any other request.
-    /// The answer has no reasons: the Internet may read it.
+    /// Answers a probe of a load balancer at another listener, whatever its `Host`; `None` for any
+    /// other request. The answer has no reasons: the Internet may read it.
     #[must_use]
     pub async fn probe(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -338,8 +341,8 @@ impl AsRef<[u8]> for LargeAnswer {
     }
 }
 
-/// Makes an answer on another thread. Looking at thousands of routes takes longer than a request of an application may
-/// be held up.
+/// Makes an answer on another thread. Looking at thousands of routes takes longer than a request of
+/// an application may be held up.
 async fn on_another_thread(
     answer: impl FnOnce() -> Response<Bytes> + Send + 'static,
 ) -> Response<Bytes> {
@@ -381,7 +384,8 @@ const UPDATES: &str = "/page/updates";
 const LARGE: usize = 64 * 1024;
 /// Large answers that may be unread at a time; with a thousand routes each has about a megabyte.
 const MAX_UNREAD: usize = 2;
-/// The longest wait of a large answer for others to be read: half of the time that Prometheus gives an answer.
+/// The longest wait of a large answer for others to be read: half of the time that Prometheus gives
+/// an answer.
 const UNREAD_WAIT: Duration = Duration::from_secs(5);
 /// The refusal of an unknown path; the slug is the one for an unknown route.
 const NOT_FOUND: RefusalKind = RefusalKind::new("no_route", StatusCode::NOT_FOUND, 100);

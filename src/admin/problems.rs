@@ -1,4 +1,5 @@
-//! The problems of a sidecar, its routes and its webhooks, each with the remedy, made from the JSON of `/status`.
+//! The problems of a sidecar, its routes and its webhooks, each with the remedy, made from the JSON
+//! of `/status`.
 
 use serde_json::Value;
 
@@ -55,7 +56,8 @@ pub fn of_route(route: &Value) -> Vec<ProblemLine> {
         .collect()
 }
 
-/// Returns the problems that concern the whole sidecar: the last reload, the audit file, the shared server.
+/// Returns the problems that concern the whole sidecar: the last reload, the audit file, the shared
+/// server.
 #[must_use]
 pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
     let reload = status.get("reload").unwrap_or(&Value::Null);
@@ -73,8 +75,8 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
         .collect()
 }
 
-/// Returns the problems that concern webhooks and their events: unusable inputs, silence, lag, destinations, sent messages
-/// without a status, events that wait on disk.
+/// Returns the problems that concern webhooks and their events: unusable inputs, silence, lag,
+/// destinations, sent messages without a status, events that wait on disk.
 #[must_use]
 pub fn of_webhooks(status: &Value) -> Vec<ProblemLine> {
     let webhooks = || list(&status["webhooks"]);

@@ -1,4 +1,5 @@
-//! The metrics that every process has under the same names: processor, memory, file descriptors, start.
+//! The metrics that every process has under the same names: processor, memory, file descriptors,
+//! start.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::log;
 
-/// Makes a registry whose metrics are read from the system at each reading. No prefix stands before their names.
+/// Makes a registry whose metrics are read from the system at each reading. No prefix stands before
+/// their names.
 pub(super) fn process_registry() -> Registry {
     let mut registry = Registry::default();
     let started = SystemTime::now().duration_since(UNIX_EPOCH);

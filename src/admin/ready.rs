@@ -22,8 +22,8 @@ use crate::tls::{ServerTls, Stage};
 /// The subject of a question about readiness, from the query of `/readyz`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// The sidecar: it can serve while a route can send. One bad credential must not take a pod away from
-    /// the others.
+    /// The sidecar: it can serve while a route can send. One bad credential must not take a pod
+    /// away from the others.
     Sidecar,
     /// Every route and every webhook (`?all`).
     All,
@@ -107,8 +107,8 @@ pub(super) fn readiness(
 struct Readiness {
     /// The reasons for which the route or webhook cannot serve.
     obstacles: Vec<String>,
-    /// Problems of the provider or of the way there, as traffic shows them. They make the route unready, and never the
-    /// sidecar: taking pods away mends no provider.
+    /// Problems of the provider or of the way there, as traffic shows them. They make the route
+    /// unready, and never the sidecar: taking pods away mends no provider.
     failures: Vec<String>,
     /// Problems in spite of which the route or webhook serves.
     concerns: Vec<String>,
@@ -218,7 +218,8 @@ fn state_of_route(route: &Route, live: &Live) -> Readiness {
     }
 }
 
-/// Returns the reason that the provider gave when it was asked about a refused secret, behind a colon.
+/// Returns the reason that the provider gave when it was asked about a refused secret, behind a
+/// colon.
 fn reason_of_refusal(credential: &Credential) -> String {
     let verification = credential.verification();
     match verification.as_ref().map(|found| &found.verdict) {
@@ -227,7 +228,8 @@ fn reason_of_refusal(credential: &Credential) -> String {
     }
 }
 
-/// Returns a line about the loss of the server that shares the limits of a route, and the rule that holds meanwhile.
+/// Returns a line about the loss of the server that shares the limits of a route, and the rule that
+/// holds meanwhile.
 fn lost_server(route: &Route, subject: &str, live: &Live) -> Option<(String, OnFailure)> {
     route.limiter.sharing.as_ref()?;
     let limits = live.config.limits.as_ref()?;
@@ -253,7 +255,8 @@ fn kept_inputs(
         .map(move |kept| about(subject, kept.line()))
 }
 
-/// Returns a line for each fault of the folder and the key that secrets are kept with over a restart.
+/// Returns a line for each fault of the folder and the key that secrets are kept with over a
+/// restart.
 fn state_faults(subject: &str, live: &Live) -> Vec<String> {
     let faults = live.state.iter().flat_map(|state| state.faults());
     faults.map(|fault| format!("{subject}: {fault}")).collect()
@@ -344,8 +347,8 @@ fn keyless(webhook: &WebhookEndpoint, subject: &str, live: &Live) -> Option<Stri
     ))
 }
 
-/// Returns the certificates of listeners that clients refuse. Such certificates make no sidecar unready: plain listeners still
-/// serve, and all pods with the certificate would go.
+/// Returns the certificates of listeners that clients refuse. Such certificates make no sidecar
+/// unready: plain listeners still serve, and all pods with the certificate would go.
 fn state_of_certificates(certificates: &ServerCertificates, now: SystemTime) -> Readiness {
     let refused = certificates
         .each()

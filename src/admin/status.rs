@@ -33,7 +33,8 @@ use crate::spool::Spool;
 use crate::state::State;
 use crate::tls::Stage;
 
-/// The whole state, written piece by piece: thousands of credentials and routes never stand in memory as values.
+/// The whole state, written piece by piece: thousands of credentials and routes never stand in
+/// memory as values.
 pub(super) struct Status {
     pub(super) live: Arc<Live>,
     pub(super) last: LastReload,

@@ -2,8 +2,9 @@
 
 use crate::query;
 
-/// The query of `/status`: `?route=R` asks for one route with its credential and webhooks, `?sender=S&recipient=T` for the
-/// limits of these parties as well, and `?object=O` for those of an account, a template or a number.
+/// The query of `/status`: `?route=R` asks for one route with its credential and webhooks,
+/// `?sender=S&recipient=T` for the limits of these parties as well, and `?object=O` for those of an
+/// account, a template or a number.
 #[derive(Default)]
 pub(super) struct StatusQuery {
     pub(super) route: Option<String>,

@@ -45,8 +45,8 @@ pub(super) fn status(traffic: &RouteTraffic) -> Value {
     })
 }
 
-/// Returns the health of a destination of events; `null` before its first event. `problem` tells what is wrong, where
-/// nothing else does.
+/// Returns the health of a destination of events; `null` before its first event. `problem` tells
+/// what is wrong, where nothing else does.
 pub(super) fn destination(traffic: &DestinationTraffic, problem: Option<TrafficProblem>) -> Value {
     let Some(report) = traffic.report(Instant::now()) else {
         return Value::Null;

@@ -46,7 +46,8 @@ pub(super) fn webhook_status(
     })
 }
 
-/// Returns the health of a destination. What is wrong with a destination of the spool, the alarms of the spool tell.
+/// Returns the health of a destination. What is wrong with a destination of the spool, the alarms
+/// of the spool tell.
 fn destination_status(webhook: &WebhookConfig, traffic: &DestinationTraffic) -> Value {
     let is_direct = matches!(webhook.way, EventWay::Direct(_));
     let problem = traffic.problem(Instant::now(), SystemTime::now());

@@ -1,4 +1,5 @@
-//! The file descriptors of the process: as many as the system allows, divided among listeners and upstreams.
+//! The file descriptors of the process: as many as the system allows, divided among listeners and
+//! upstreams.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -20,8 +21,8 @@ impl Descriptors {
         Self { limit }
     }
 
-    /// Raises the soft limit of the process to the hard limit. The soft limit is often 1024, for the sake of old
-    /// programs.
+    /// Raises the soft limit of the process to the hard limit. The soft limit is often 1024, for
+    /// the sake of old programs.
     ///
     /// # Errors
     /// The system's reason.
@@ -31,7 +32,8 @@ impl Descriptors {
         Ok(setrlimit(Resource::Nofile, Rlimit { current, maximum })?)
     }
 
-    /// Divides the descriptors: sets the bounds of connections to upstreams, and returns the places of each listener.
+    /// Divides the descriptors: sets the bounds of connections to upstreams, and returns the places
+    /// of each listener.
     pub(super) fn divide(self, config: &Config) -> Shares {
         let shares = self.shares(config);
         UpstreamKind::Provider.bound(shares.to_providers());
@@ -45,7 +47,8 @@ impl Descriptors {
         wanted(config).within(self.limit)
     }
 
-    /// Returns the advice for a limit that is too low for the places that the configuration asks for.
+    /// Returns the advice for a limit that is too low for the places that the configuration asks
+    /// for.
     #[must_use]
     pub fn shortage(self, config: &Config) -> Option<String> {
         let wanted = wanted(config);
@@ -77,7 +80,8 @@ fn wanted(config: &Config) -> Shares {
     }
 }
 
-/// The places for providers: bursts of events come over some hundred connections. `memory.rs` has what they cost.
+/// The places for providers: bursts of events come over some hundred connections. `memory.rs` has
+/// what they cost.
 const MAX_INBOUND: usize = 512;
 /// The connections to secret managers: each is asked about one secret after the other.
 const TO_SECRET_MANAGERS: UpstreamBounds = UpstreamBounds { all: 16, each: 8 };

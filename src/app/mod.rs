@@ -177,8 +177,8 @@ impl App {
         Ok(ended)
     }
 
-    /// Serves for the time of `linger` while `/readyz` fails already, so that no new traffic comes and the
-    /// rest is served; then stops.
+    /// Serves for the time of `linger` while `/readyz` fails already, so that no new traffic comes
+    /// and the rest is served; then stops.
     async fn linger_and_stop(self) -> Ended {
         self.admin.drain();
         service_manager::stopping("finishing the requests under way");
@@ -193,9 +193,9 @@ impl App {
         self.stop(config.outbound.drain).await
     }
 
-    /// Stops accepting, finishes the requests under way within `time`, and ends. The inbound listener stops
-    /// first: an application that handles the last events can still send. Probes of the admin listener are
-    /// answered to the end: an orchestrator must see `/readyz` fail.
+    /// Stops accepting, finishes the requests under way within `time`, and ends. The inbound
+    /// listener stops first: an application that handles the last events can still send. Probes of
+    /// the admin listener are answered to the end: an orchestrator must see `/readyz` fail.
     pub async fn stop(self, time: Duration) -> Ended {
         self.admin.drain();
         self.reloader.live().cool_down();
@@ -238,8 +238,8 @@ impl App {
     }
 }
 
-/// Waits for the end of events, and then drains the outbound listener: the latter begins after `patience` at the
-/// latest, when events are still under way.
+/// Waits for the end of events, and then drains the outbound listener: the latter begins after
+/// `patience` at the latest, when events are still under way.
 async fn drain_in_turn(events: impl Future<Output = ()>, outbound: Drainer, patience: Duration) {
     let mut inbound = pin!(events);
     let is_over = timeout(patience, inbound.as_mut()).await.is_ok();
@@ -336,8 +336,8 @@ fn registry() -> Registry {
     registry
 }
 
-/// The number of refused requests that may wait while Keyside looks for new secrets. A request beyond
-/// them gets the refusal at once.
+/// The number of refused requests that may wait while Keyside looks for new secrets. A request
+/// beyond them gets the refusal at once.
 const MAX_LOOKUPS: usize = 1024;
 /// The interval between two searches for idle connections: a few seconds of delay cost one socket
 /// each.

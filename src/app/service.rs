@@ -87,7 +87,8 @@ impl Listeners {
         }
     }
 
-    /// Takes the listeners for applications: those without TLS, and those with the certificate of `tls`.
+    /// Takes the listeners for applications: those without TLS, and those with the certificate of
+    /// `tls`.
     pub(super) fn for_applications(
         &mut self,
         tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
@@ -120,7 +121,8 @@ fn listen_addresses(config: &Config) -> Vec<ListenAddress> {
         .collect()
 }
 
-/// Takes the passed sockets at `addresses`, then those with the name of `table`, and binds what is left.
+/// Takes the passed sockets at `addresses`, then those with the name of `table`, and binds what is
+/// left.
 fn take_or_bind(
     passed: &mut PassedSockets,
     all: &[ListenAddress],
@@ -173,8 +175,8 @@ fn bounded(listeners: Vec<Listener>, bounds: &ConnectionBounds) -> Vec<BoundedLi
     listeners.into_iter().map(with_bounds).collect()
 }
 
-/// Makes the handler for applications and the handler for providers, with a common `Sends`: a webhook
-/// may report the fate of a message sent under an idempotency key.
+/// Makes the handler for applications and the handler for providers, with a common `Sends`: a
+/// webhook may report the fate of a message sent under an idempotency key.
 pub(super) fn handlers(
     reloader: &Reloader,
     metrics: &ReloadMetrics,
@@ -362,8 +364,8 @@ async fn sum_up(connections: Arc<Connections>) {
     }
 }
 
-/// The part of the inbound listener's places that a single client on the Internet may hold: a half. A client is known
-/// by its address, or by the address from a trusted proxy.
+/// The part of the inbound listener's places that a single client on the Internet may hold: a half.
+/// A client is known by its address, or by the address from a trusted proxy.
 const PLACES_PER_ADDRESS: usize = 2;
 /// The interval between two log lines about incidents of one kind: a minute, as for each summary in
 /// the log.

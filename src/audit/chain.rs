@@ -35,8 +35,8 @@ struct Tail {
 }
 
 impl Chain {
-    /// Opens a file, or creates the file. An empty file goes on after the line with the hash `after`, or else after
-    /// the last line of the file that was rotated away to `PATH.1`.
+    /// Opens a file, or creates the file. An empty file goes on after the line with the hash
+    /// `after`, or else after the last line of the file that was rotated away to `PATH.1`.
     ///
     /// # Errors
     /// If the file cannot be read and written, or is not a regular file.
@@ -93,8 +93,8 @@ impl Chain {
     /// # Errors
     /// If the line is not in the file, or only a part of the line is.
     pub(super) fn append(&mut self, line: Map<String, Value>, lost: u64) -> io::Result<()> {
-        // `keyside rotate` beside a running sidecar appends to the same file. Under the lock, the end of the file is the
-        // end of the chain, whoever has written it.
+        // `keyside rotate` beside a running sidecar appends to the same file. Under the lock, the
+        // end of the file is the end of the chain, whoever has written it.
         lock(&self.file)?;
         let result = self.append_locked(line, lost);
         flock(&self.file, FlockOperation::Unlock).ok();
@@ -119,7 +119,8 @@ impl Chain {
         self.file.sync_data()
     }
 
-    /// Lets the next line say that the chain goes on, if the file was shortened, as `copytruncate` of logrotate does.
+    /// Lets the next line say that the chain goes on, if the file was shortened, as `copytruncate`
+    /// of logrotate does.
     fn notice_truncation(&mut self) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         if length < self.tail.length {
@@ -177,7 +178,8 @@ impl Tail {
         [end_of_last, line.as_bytes(), b"\n"].concat()
     }
 
-    /// Notes that the first `written` of these bytes are in the file. Returns true if the whole line is.
+    /// Notes that the first `written` of these bytes are in the file. Returns true if the whole
+    /// line is.
     fn advance(&mut self, bytes: &[u8], written: usize) -> bool {
         let (there, missing) = bytes.split_at_checked(written).unwrap_or((bytes, &[]));
         self.length += there.len() as u64;
@@ -243,7 +245,8 @@ fn must_be_regular(file: &File) -> io::Result<()> {
     }
 }
 
-/// Waits for the lock of a file that several processes append to. File systems without locks have one writer.
+/// Waits for the lock of a file that several processes append to. File systems without locks have
+/// one writer.
 fn lock(file: &File) -> io::Result<()> {
     for _ in 0..MAX_LOCK_WAIT.as_millis() / LOCK_RETRY_INTERVAL.as_millis() {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -300,7 +303,8 @@ pub(super) const LOST: &str = "lost";
 /// The bytes read from the end of a file to find the last line. A line has some 300 bytes, or a few
 /// thousand with all reasons of a refused reload.
 const MAX_LINE: u64 = 1024 * 1024;
-/// The longest wait for the lock of the file. A line takes some microseconds, on a slow disk some milliseconds.
+/// The longest wait for the lock of the file. A line takes some microseconds, on a slow disk some
+/// milliseconds.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// The time between two looks at a lock that another process holds: as long as a write of a line
 /// with its sync.

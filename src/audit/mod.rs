@@ -1,5 +1,5 @@
-//! The audit file: a record of events around secrets, in which later changes show, because each line
-//! has the hash of the line before.
+//! The audit file: a record of events around secrets, in which later changes show, because each
+//! line has the hash of the line before.
 //!
 //! Lines have names, fingerprints and outcomes; never a secret, a phone number or a message's text.
 
@@ -88,9 +88,9 @@ impl Audit {
         }
     }
 
-    /// Writes to the file of these settings from now on. A path that leads to another file than before is opened
-    /// anew, and the chain goes on in the new file. Waits for the disk, at most `FOLLOW_TIMEOUT`: a disk that hangs
-    /// holds up no reload of secrets.
+    /// Writes to the file of these settings from now on. A path that leads to another file than
+    /// before is opened anew, and the chain goes on in the new file. Waits for the disk, at most
+    /// `FOLLOW_TIMEOUT`: a disk that hangs holds up no reload of secrets.
     ///
     /// # Errors
     /// If a file that was not in use before cannot be read and written.
@@ -130,8 +130,8 @@ impl Audit {
         self.has_file() && self.shared.records_requests.load(Ordering::Relaxed)
     }
 
-    /// Records an event without waiting. Events lost to a slow disk are counted, and the next written
-    /// line has the count.
+    /// Records an event without waiting. Events lost to a slow disk are counted, and the next
+    /// written line has the count.
     pub fn record<const N: usize>(&self, name: &str, fields: [(&str, Value); N]) {
         let Some(entries) = self.entries.as_ref().filter(|_| self.has_file()) else {
             return;
@@ -164,7 +164,8 @@ impl Audit {
 /// The bound on events waiting for the disk: some seconds of a busy sidecar with records of
 /// requests, and at most a few MiB.
 const QUEUE: usize = 4096;
-/// The wait of a reload for the disk: longer than a slow sync, and a reload does not hang at a dead mount.
+/// The wait of a reload for the disk: longer than a slow sync, and a reload does not hang at a dead
+/// mount.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(2);
 /// The wait of a shutdown for the disk: the end of a process does not hang at a dead mount.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

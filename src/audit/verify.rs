@@ -25,8 +25,9 @@ pub struct VerifiedFiles {
     pub last: String,
 }
 
-/// Verifies files from the first line of the oldest to the last line of the newest. Lines missing at the end show only
-/// with `kept`: the hash of a line, from an earlier verification or from the log of a start.
+/// Verifies files from the first line of the oldest to the last line of the newest. Lines missing
+/// at the end show only with `kept`: the hash of a line, from an earlier verification or from the
+/// log of a start.
 ///
 /// # Errors
 /// The first line without the hash of the line before, a last line without its end, or a missing
@@ -101,8 +102,8 @@ impl ChainCheck {
                 return Err(AuditError::Foreign);
             }
             self.is_cut = names.is_none() || !is_ended;
-            // A line that was cut off is no JSON and has no hash to compare. Its bytes still count for the hash in
-            // the next line.
+            // A line that was cut off is no JSON and has no hash to compare. Its bytes still count
+            // for the hash in the next line.
             if let Some(names) = &names {
                 self.check_hash(names).map_err(|()| match previous {
                     Some(previous) if number == 1 => AuditError::Border(previous.to_owned()),
@@ -119,8 +120,8 @@ impl ChainCheck {
         Ok(())
     }
 
-    /// Compares the hash in a line. The first line of all may go on after a line of a file that is not there, if the
-    /// line says so.
+    /// Compares the hash in a line. The first line of all may go on after a line of a file that is
+    /// not there, if the line says so.
     fn check_hash(&mut self, line: &Value) -> Result<(), ()> {
         let before = line.get(BEFORE).and_then(Value::as_str);
         if before == Some(&self.found.last) {

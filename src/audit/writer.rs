@@ -74,7 +74,8 @@ impl Writer {
         }
     }
 
-    /// Takes orders until the last handle is dropped. A file that cannot be written is tried again by and by.
+    /// Takes orders until the last handle is dropped. A file that cannot be written is tried again
+    /// by and by.
     pub(super) fn run(mut self, queue: &Receiver<AuditOrder>) {
         loop {
             let entry = if self.has_problem() {
@@ -97,8 +98,8 @@ impl Writer {
         }
     }
 
-    /// Opens the file of these settings, if the open file is another. A path that was open before, and cannot be
-    /// opened now, is a problem and no error: the lines go on into the open file.
+    /// Opens the file of these settings, if the open file is another. A path that was open before,
+    /// and cannot be opened now, is a problem and no error: the lines go on into the open file.
     fn follow(&mut self, settings: Option<AuditSettings>) -> io::Result<()> {
         let Some(settings) = settings else {
             self.sync();
@@ -247,5 +248,6 @@ impl Writer {
 
 /// The message about a file that takes no line.
 const UNWRITABLE: &str = "the audit file cannot be written: events are lost";
-/// The time between two tries to write a file that could not be written: few events are lost once the disk has room again.
+/// The time between two tries to write a file that could not be written: few events are lost once
+/// the disk has room again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);

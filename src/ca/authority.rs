@@ -173,7 +173,8 @@ impl Authority {
         let names = hosts.iter().cloned().map(GeneralSubtree::DnsName);
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: names.collect(),
-            // Names of a kind without any permission would be free: no certificate may be for an address.
+            // Names of a kind without any permission would be free: no certificate may be for an
+            // address.
             excluded_subtrees: vec![
                 GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
                 GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
@@ -244,14 +245,17 @@ fn issuer_params(key: &KeyPair) -> CertificateParams {
     params
 }
 
-/// The beginning of an authority's common name. The beginning of a digest over the key follows: two authorities of
-/// Keyside never have one name.
+/// The beginning of an authority's common name. The beginning of a digest over the key follows: two
+/// authorities of Keyside never have one name.
 pub(super) const COMMON_NAME: &str = "Keyside alias CA ";
-/// The life of an authority. Applications must be told about a new one, so it lasts for several certificates.
+/// The life of an authority. Applications must be told about a new one, so it lasts for several
+/// certificates.
 const CA_LIFE: Duration = Duration::days(5 * 365);
-/// The life of a certificate. Apple's systems take at most 825 days from an authority that a user has added.
+/// The life of a certificate. Apple's systems take at most 825 days from an authority that a user
+/// has added.
 const LEAF_LIFE: Duration = Duration::days(365);
-/// The shortest time that an authority must have left to stay: a certificate near its end is renewed by then.
+/// The shortest time that an authority must have left to stay: a certificate near its end is
+/// renewed by then.
 const MIN_LEFT: Duration = Duration::days(90);
 /// The time by which the clocks of applications may be slow: a wrong time zone is less than a day.
 const CLOCK_SKEW: Duration = Duration::days(1);

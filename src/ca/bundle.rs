@@ -1,7 +1,7 @@
 //! A bundle of authorities: those of this system, and the local one.
 //!
-//! `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` replace the list of an application. With the local authority alone, the
-//! application could call no other server any more.
+//! `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` replace the list of an application. With the local
+//! authority alone, the application could call no other server any more.
 
 use data_encoding::BASE64;
 use rustls::pki_types::CertificateDer;

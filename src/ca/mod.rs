@@ -1,5 +1,5 @@
-//! The local certificate authority of alias mode: it may vouch for the hosts of the configured providers and for no other
-//! name, and it signs the certificate of `[outbound.tls]`.
+//! The local certificate authority of alias mode: it may vouch for the hosts of the configured
+//! providers and for no other name, and it signs the certificate of `[outbound.tls]`.
 
 use std::path::{Path, PathBuf};
 
@@ -40,10 +40,12 @@ pub struct Made {
     pub ca_key_was_open: bool,
 }
 
-/// Makes or renews the files in `dir`. An authority that is good for `hosts` stays; the certificate is always new.
+/// Makes or renews the files in `dir`. An authority that is good for `hosts` stays; the certificate
+/// is always new.
 ///
 /// # Errors
-/// If a file cannot be written, or if a file in the way was not made by this function: such a file is never replaced.
+/// If a file cannot be written, or if a file in the way was not made by this function: such a file
+/// is never replaced.
 pub fn make(dir: &Path, hosts: &[String], now: OffsetDateTime) -> Result<Made, CaError> {
     if hosts.is_empty() {
         return Err(CaError::NoHosts);

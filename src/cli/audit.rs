@@ -18,7 +18,8 @@ pub(super) struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Check the chain of audit files: each line must carry the hash of the line before, also from file to file
+    /// Check the chain of audit files: each line must carry the hash of the line before, also from
+    /// file to file
     Verify {
         /// The audit files, the oldest first
         #[arg(required = true, value_name = "FILE")]

@@ -21,7 +21,8 @@ pub(super) struct CaArgs {
     config: ConfigArgs,
 }
 
-/// Makes or renews the files, and prints what to do next. Exits with 78 without a usable configuration.
+/// Makes or renews the files, and prints what to do next. Exits with 78 without a usable
+/// configuration.
 pub(super) fn run(args: CaArgs) -> ExitCode {
     super::harden();
     let file = args.config.file();
@@ -48,7 +49,8 @@ pub(super) fn run(args: CaArgs) -> ExitCode {
     }
 }
 
-/// Returns the names of the hosts of every provider with a route, without the names of this machine.
+/// Returns the names of the hosts of every provider with a route, without the names of this
+/// machine.
 fn hosts(config: &Config) -> Vec<String> {
     let credentials = config
         .routes

@@ -29,7 +29,8 @@ pub(super) struct CheckArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Also ask the providers whether they accept the credentials; exit with 1 if a provider gives no answer
+    /// Also ask the providers whether they accept the credentials; exit with 1 if a provider gives
+    /// no answer
     #[arg(long)]
     online: bool,
     /// Exit with 1 after a warning or a problem, such as a secret older than its max_age
@@ -38,7 +39,8 @@ pub(super) struct CheckArgs {
     /// Check the configuration alone: read no secret, run no program, ask nobody
     #[arg(long, conflicts_with = "online")]
     no_secrets: bool,
-    /// Prove a new secret with the rest of its credential before it is put into place; may be given several times
+    /// Prove a new secret with the rest of its credential before it is put into place; may be given
+    /// several times
     #[arg(long, value_name = "NAME.SECRET=REF", conflicts_with_all = ["no_secrets", "online"])]
     candidate: Vec<String>,
     /// Print JSON
@@ -65,14 +67,15 @@ struct Report {
     summary: String,
 }
 
-/// Prints every fault. Exits with 78 after a fault, and with 1 if something could not be proved or, with `--strict`, after
-/// a warning.
+/// Prints every fault. Exits with 78 after a fault, and with 1 if something could not be proved or,
+/// with `--strict`, after a warning.
 pub(super) async fn run(args: CheckArgs) -> ExitCode {
     let file = match &args.file {
         None => args.config.clone().file(),
         Some(path) if path.exists() => ConfigFile::Named(path.clone()),
         Some(_) => {
-            // The argument may be a secret, pasted at the wrong place: the message does not repeat it.
+            // The argument may be a secret, pasted at the wrong place: the message does not repeat
+            // it.
             complain!("keyside: the argument of `check` is not the path of a file");
             return ExitCode::from(2);
         }
@@ -151,8 +154,8 @@ fn without_secrets(file: &ConfigFile) -> Report {
     }
 }
 
-/// Checks candidates: loads their credentials with each candidate in the place of the current secret, and asks the
-/// providers. Nothing is written, and no sidecar is told.
+/// Checks candidates: loads their credentials with each candidate in the place of the current
+/// secret, and asks the providers. Nothing is written, and no sidecar is told.
 ///
 /// # Errors
 /// A candidate for a secret that the configuration does not have.
@@ -183,7 +186,8 @@ async fn of_candidates(file: &ConfigFile, candidates: &[String]) -> Result<Repor
     };
     let mut report = online(&live).await;
     let asked = questions(&live);
-    // A candidate is there to be proved: without a question, all that is known is its form. A fault of a value is told.
+    // A candidate is there to be proved: without a question, all that is known is its form. A fault
+    // of a value is told.
     let has_fault = |name: &String| {
         let credential = live.credentials.get(name);
         credential.is_some_and(|credential| !live.unread_secrets(credential).is_empty())
@@ -433,5 +437,6 @@ pub(super) fn parts(config: &Config) -> String {
     )
 }
 
-/// The proof of a configuration with `check = "off"` everywhere, or with providers that have no harmless question.
+/// The proof of a configuration with `check = "off"` everywhere, or with providers that have no
+/// harmless question.
 const NOTHING_TO_ASK: &str = "there is nothing to ask a provider";

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::argument::ArgumentError;
 use crate::document::shown_place;
 
-/// Asks the admin listener at `address` (`HOST:PORT`, a pasted URL such as `http://HOST:PORT/status`, or `unix:/path`), and
-/// returns the status and the JSON of the answer.
+/// Asks the admin listener at `address` (`HOST:PORT`, a pasted URL such as
+/// `http://HOST:PORT/status`, or `unix:/path`), and returns the status and the JSON of the answer.
 ///
 /// # Errors
 /// No answer at the address, or the answer of anything but the admin listener of a sidecar.
@@ -190,8 +190,8 @@ impl From<ClientError> for NoStatus {
 const CUT: &str = "the connection ended before the answer";
 /// The question for a status without credentials, routes and webhooks: no route has an empty name.
 const SHORT_STATUS: &str = "/status?route=";
-/// The time for an answer. A reload may run programs of `exec:` references, which have 10 s, and ask
-/// a provider.
+/// The time for an answer. A reload may run programs of `exec:` references, which have 10 s, and
+/// ask a provider.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The bound of an answer in bytes: `/status` of ten thousand routes is smaller.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;

@@ -7,7 +7,8 @@ use crate::config::{ConfigFile, DEFAULT_PATH, PATH_HERE};
 /// The option of every command that reads the configuration.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ConfigArgs {
-    /// The configuration: a file, or a folder with *.toml [default: proxy.toml, then /etc/keyside/proxy.toml]
+    /// The configuration: a file, or a folder with *.toml [default: proxy.toml, then
+    /// /etc/keyside/proxy.toml]
     #[arg(short = 'c', long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

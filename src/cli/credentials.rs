@@ -1,5 +1,5 @@
-//! Credentials as tables for people, made from the JSON of `/status`: the secrets in each slot, and the
-//! word of the provider.
+//! Credentials as tables for people, made from the JSON of `/status`: the secrets in each slot, and
+//! the word of the provider.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -67,8 +67,8 @@ fn secrets(credential: &Value) -> Vec<[String; 11]> {
         }
         for previous in list(&credential["previous"]) {
             let ends = format!("ends in {}", seconds(&previous["ends_in_seconds"]));
-            // A previous set holds every secret of the credential. An unchanged secret is already in
-            // the table as the current version.
+            // A previous set holds every secret of the credential. An unchanged secret is already
+            // in the table as the current version.
             let replaced = list(&previous["secrets"]).filter(|version| {
                 version["name"] == secret["name"] && version["fingerprint"] != secret["fingerprint"]
             });

@@ -52,8 +52,8 @@ impl StepTally {
     }
 }
 
-/// Examines the configuration, and prints each step as it comes. Exits with 78 for a bad configuration or a secret without a
-/// value, and with 1 if a step is wrong.
+/// Examines the configuration, and prints each step as it comes. Exits with 78 for a bad
+/// configuration or a secret without a value, and with 1 if a step is wrong.
 pub(super) async fn run(args: DoctorArgs) -> ExitCode {
     super::harden();
     let deadline = Instant::now() + MAX_EXAMINATION;
@@ -187,8 +187,8 @@ fn running(status: &Value) -> DoctorStep {
     }
 }
 
-/// Returns a step for each secret that the sidecar has in another version than its source. `read` gives the fingerprint of
-/// the version that the source holds now.
+/// Returns a step for each secret that the sidecar has in another version than its source. `read`
+/// gives the fingerprint of the version that the source holds now.
 fn secrets_apart(status: &Value, read: &dyn Fn(&str, &str) -> Option<String>) -> Vec<DoctorStep> {
     let of_credential = |credential: &Value| {
         let name = credential["name"].as_str().unwrap_or_default().to_owned();

@@ -24,7 +24,8 @@ pub(super) async fn dry_run(
     let target = RotationTarget::find(live, &args.name, args.place.as_deref())
         .map_err(RotationError::Unchanged)?;
     let journal = JournalPlace::of(live, &target)?;
-    // The evidence of the earlier rotation decides the next step, so the steps of a new one would say nothing.
+    // The evidence of the earlier rotation decides the next step, so the steps of a new one would
+    // say nothing.
     if let Some(record) = journal.peek()? {
         say_found(&record, next_of(&record, new.as_deref()));
         return Ok(());
@@ -65,7 +66,8 @@ fn next_of(record: &Record, new: Option<&Secret>) -> &'static str {
     }
 }
 
-/// Judges a secret that a user gives. Returns the place beside the secret in use if the provider accepts the new one only later.
+/// Judges a secret that a user gives. Returns the place beside the secret in use if the provider
+/// accepts the new one only later.
 async fn judge(
     rotation: &mut Rotation<'_>,
     new: &Arc<Secret>,

@@ -36,7 +36,8 @@ pub(super) struct ExplainArgs {
     body: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The admin listener of the running sidecar: HOST:PORT or unix:/path [default: `[admin] listen` of the configuration]
+    /// The admin listener of the running sidecar: HOST:PORT or unix:/path [default: `[admin]
+    /// listen` of the configuration]
     #[arg(long, value_name = "ADDR", value_parser = admin_address)]
     admin: Option<String>,
 }
@@ -172,7 +173,8 @@ fn contents_of<'l>(
     contents.map_err(|error| of_route(permit, error))
 }
 
-/// Checks the senders named in query and body. A message without a body names its sender in the body to come.
+/// Checks the senders named in query and body. A message without a body names its sender in the
+/// body to come.
 fn with_senders<'l>(
     permit: Permit<'l>,
     contents: &'l Contents,

@@ -14,7 +14,8 @@ use crate::provider::Metering;
 use crate::query;
 use crate::units::Written;
 
-/// Asks the running sidecar for the state of the limits, and returns the lines for `keyside explain`, each with a title.
+/// Asks the running sidecar for the state of the limits, and returns the lines for `keyside
+/// explain`, each with a title.
 pub(super) fn rows_of_sidecar(
     permit: &Permit<'_>,
     subject: &LimitSubject<'_>,
@@ -145,7 +146,8 @@ fn not_loaded(permit: &Permit<'_>, status: &Value) -> Vec<String> {
     differences
 }
 
-/// True if two fingerprints tell that two processes have different secrets. A keyed fingerprint is of its process alone.
+/// True if two fingerprints tell that two processes have different secrets. A keyed fingerprint is
+/// of its process alone.
 fn are_different(own: &str, in_sidecar: &str) -> bool {
     let is_keyed = [own, in_sidecar]
         .iter()

@@ -87,7 +87,8 @@ fn configuration(name: &str, outline: &Outline, provider: &Provider) -> String {
     lines.join("\n")
 }
 
-/// Returns the lines of a webhook: with a mark in front where the provider accepts requests as well.
+/// Returns the lines of a webhook: with a mark in front where the provider accepts requests as
+/// well.
 fn webhook_lines(outline: &Outline, provider: &Provider) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(webhook) = &provider.webhook {

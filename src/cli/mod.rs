@@ -78,7 +78,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// Read a webhook body on standard input, and print the signature headers of a provider
     Sign(sign::SignArgs),
-    /// Put a new secret in the place of an old one, see that requests go out with it, and revoke the old one
+    /// Put a new secret in the place of an old one, see that requests go out with it, and revoke
+    /// the old one
     Rotate(rotate::RotateArgs),
     /// List, show, replay, export and erase the events that wait on disk
     Events(events::EventsArgs),
@@ -99,7 +100,8 @@ enum Command {
 }
 
 impl Arguments {
-    /// Reads the arguments of the process. Prints the text of `--help`, or what is wrong with the arguments.
+    /// Reads the arguments of the process. Prints the text of `--help`, or what is wrong with the
+    /// arguments.
     ///
     /// # Errors
     /// The exit status of the process, if there is no command to run.

@@ -62,7 +62,8 @@ pub(super) async fn read_new(
     }
 }
 
-/// An option whose value is no reference. No message repeats the value: a secret may stand in its place.
+/// An option whose value is no reference. No message repeats the value: a secret may stand in its
+/// place.
 #[derive(Debug)]
 pub(super) enum NotAReference {
     /// The value of `--place`.

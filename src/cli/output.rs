@@ -1,7 +1,8 @@
 //! Lines on standard output and standard error.
 //!
-//! A reader that has read enough, such as `head -1`, closes the pipe. The command goes on to its end without a word, and
-//! its exit status is that of its work: a rotation is never left half done, and a fault is still 78.
+//! A reader that has read enough, such as `head -1`, closes the pipe. The command goes on to its
+//! end without a word, and its exit status is that of its work: a rotation is never left half done,
+//! and a fault is still 78.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -20,7 +21,8 @@ macro_rules! complain {
     ($($text:tt)*) => { $crate::cli::output::to_stderr(format_args!($($text)*)) };
 }
 
-/// Prints a text without a line break of its own to standard output, unless an earlier write failed.
+/// Prints a text without a line break of its own to standard output, unless an earlier write
+/// failed.
 pub(super) fn to_stdout(text: fmt::Arguments<'_>) {
     if FAILURE.get().is_some() {
         return;
@@ -45,7 +47,8 @@ pub(super) fn colored(title: &str, color: u8) -> String {
     }
 }
 
-/// Returns the width of the terminal on standard output; `None` for a pipe or a file, whose reader wants whole lines.
+/// Returns the width of the terminal on standard output; `None` for a pipe or a file, whose reader
+/// wants whole lines.
 pub(super) fn terminal_width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
     Some(usize::from(width.0)).filter(|width| *width > 0)
@@ -61,7 +64,8 @@ pub(super) fn is_unread() -> bool {
     FAILURE.get().is_some()
 }
 
-/// Returns the reason for which standard output is incomplete, other than a reader that has read enough.
+/// Returns the reason for which standard output is incomplete, other than a reader that has read
+/// enough.
 pub(super) fn failure() -> Option<&'static io::Error> {
     let error = FAILURE.get()?;
     (error.kind() != io::ErrorKind::BrokenPipe).then_some(error)

@@ -1,4 +1,5 @@
-//! The secrets of a configuration outside of credentials, for the scan: keys, and the logins in URLs.
+//! The secrets of a configuration outside of credentials, for the scan: keys, and the logins in
+//! URLs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -167,8 +168,8 @@ fn key_of(value: &str) -> &str {
     value.strip_prefix("whsec_").unwrap_or(value)
 }
 
-/// Returns the secrets in a URL: the password, or a token in the place of the user, and the password of Sentinels. A
-/// password with escapes is there twice: as written, and as meant.
+/// Returns the secrets in a URL: the password, or a token in the place of the user, and the
+/// password of Sentinels. A password with escapes is there twice: as written, and as meant.
 fn logins(url: &str) -> Vec<Zeroizing<String>> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));

@@ -29,8 +29,8 @@ pub(super) fn print(problems: &[ProblemLine]) {
     }
 }
 
-/// Lays out a problem in indented lines of at most `width` characters. A longer word stays whole: people copy references
-/// and commands.
+/// Lays out a problem in indented lines of at most `width` characters. A longer word stays whole:
+/// people copy references and commands.
 fn filled(text: &str, width: Option<usize>) -> Vec<String> {
     let mut lines = vec![INDENT.to_owned()];
     let mut used = INDENT.len();

@@ -12,7 +12,8 @@ use crate::json::words::{list, text};
 /// The options of `keyside reload`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReloadArgs {
-    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several sidecars are reloaded one after the other
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several sidecars are
+    /// reloaded one after the other
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     admin: Vec<String>,
 }

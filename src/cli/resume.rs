@@ -69,7 +69,8 @@ pub(super) async fn resume(
     }
 }
 
-/// The rest of a cut-off rotation whose new secret is in place. Nothing is written back: the old secret may be dead by now.
+/// The rest of a cut-off rotation whose new secret is in place. Nothing is written back: the old
+/// secret may be dead by now.
 async fn go_on(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
@@ -96,7 +97,8 @@ pub(super) fn say_wait(rotation: &Rotation<'_>) {
     say!("   waiting {longest} for the end of the program that writes the secret, {then}");
 }
 
-/// Returns the new secret of an earlier rotation if the secret given now takes its part: nothing proves the earlier secret.
+/// Returns the new secret of an earlier rotation if the secret given now takes its part: nothing
+/// proves the earlier secret.
 ///
 /// # Errors
 /// If a sidecar that does not answer may have sent with the earlier secret.
@@ -126,7 +128,8 @@ async fn given_up(
     Ok((!is_good).then_some(shown))
 }
 
-/// Ends an earlier rotation with the secret given now, unless somebody else has written a secret meanwhile.
+/// Ends an earlier rotation with the secret given now, unless somebody else has written a secret
+/// meanwhile.
 async fn replace_new(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,

@@ -22,7 +22,8 @@ pub(super) struct RevokeArgs {
     name: String,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar with the secret
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar
+    /// with the secret
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     admin: Vec<String>,
 }

@@ -26,14 +26,17 @@ use crate::secret::{Fingerprint, Secret};
 /// The options of `keyside rotate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RotateArgs {
-    /// The name of the credential, or CREDENTIAL.SECRET for another secret than the first that requests need
+    /// The name of the credential, or CREDENTIAL.SECRET for another secret than the first that
+    /// requests need
     pub(super) name: String,
     #[command(flatten)]
     pub(super) config: ConfigArgs,
-    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar with the secret
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar
+    /// with the secret
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     pub(super) admin: Vec<String>,
-    /// Take the new secret from a reference, or from standard input (-), in the place of an exchange
+    /// Take the new secret from a reference, or from standard input (-), in the place of an
+    /// exchange
     #[arg(long, value_name = "REF|-")]
     pub(super) new: Option<String>,
     /// Write the new secret there: a reference, or exec:PROGRAM, which gets it on standard input
@@ -82,7 +85,8 @@ pub(super) async fn run(args: RotateArgs) -> ExitCode {
     }
 }
 
-/// Prints a failure. Returns the exit status: a secret that cannot be used is a fault of the configuration.
+/// Prints a failure. Returns the exit status: a secret that cannot be used is a fault of the
+/// configuration.
 pub(super) fn fail(problem: &(dyn std::error::Error + 'static)) -> ExitCode {
     complain!("keyside: {problem}");
     let is_bad_secret = matches!(
@@ -174,7 +178,8 @@ async fn exchange(args: &RotateArgs, rotation: &mut Rotation<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Checks the token in the source for an exchange: the provider accepts the token, and no sidecar has fallen back.
+/// Checks the token in the source for an exchange: the provider accepts the token, and no sidecar
+/// has fallen back.
 pub(super) async fn check_exchange(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
@@ -199,8 +204,8 @@ async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), Rota
     Ok(())
 }
 
-/// Puts an app secret that the provider accepts only later beside the one in use, and has every sidecar accept events that are
-/// signed with it.
+/// Puts an app secret that the provider accepts only later beside the one in use, and has every
+/// sidecar accept events that are signed with it.
 async fn place_beside(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
@@ -240,7 +245,8 @@ pub(super) fn named(target: &RotationTarget) -> String {
     )
 }
 
-/// The rest of a rotation whose new secret is in place: sidecars use it, and the old one is revoked.
+/// The rest of a rotation whose new secret is in place: sidecars use it, and the old one is
+/// revoked.
 async fn finish(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
@@ -255,7 +261,8 @@ async fn finish(
             return Err(rotation.unfinished(not_in_use).into());
         };
         let obstacle = rotation.write_old(not_in_use).await?;
-        // Sidecars that have the new secret already read the old one again, before the new one ends.
+        // Sidecars that have the new secret already read the old one again, before the new one
+        // ends.
         for admin in &args.admin {
             bring_into_use(admin, &rotation.target, old, Duration::ZERO).ok();
         }
@@ -296,7 +303,8 @@ async fn prove(
     }
 }
 
-/// Returns the error of a new secret without a successful request: the provider may have refused one.
+/// Returns the error of a new secret without a successful request: the provider may have refused
+/// one.
 fn not_proved(args: &RotateArgs, rotation: &Rotation<'_>, kept: Fingerprint) -> RotationError {
     let fallback = args.admin.iter().find_map(|admin| {
         sends_with(admin, &rotation.target, kept)
@@ -369,8 +377,8 @@ pub(super) const EARLY: &str = "which the provider does not accept for the proof
 /// The time for a sidecar to use a secret that it reads from the place that was written: a reload
 /// waits half a second for managers, and another one may be under way.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret within about a minute and a
-/// half.
+/// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret
+/// within about a minute and a half.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time for the success of a request with a new secret under the least traffic worth a wait.
 const SUCCESS_TIMEOUT: Duration = Duration::from_secs(10);

@@ -22,7 +22,8 @@ pub(super) struct RunArgs {
 /// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
     let passed = PassedSockets::take();
-    // The log comes before the secrets: the wait for an unreachable server would otherwise be silent.
+    // The log comes before the secrets: the wait for an unreachable server would otherwise be
+    // silent.
     let config = FirstConfig::read(args.config.file()).await;
     let settings = config.as_ref().map_or(DEFAULT_LOG, FirstConfig::log);
     let _log = Log::start(settings.level, settings.format);

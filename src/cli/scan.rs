@@ -55,8 +55,8 @@ enum Format {
     Sarif,
 }
 
-/// Scans, and prints what was found. A file that could not be read fails the command as a find does: nobody can say that
-/// there is nothing.
+/// Scans, and prints what was found. A file that could not be read fails the command as a find
+/// does: nobody can say that there is nothing.
 pub(super) async fn run(args: ScanArgs) -> ExitCode {
     super::harden();
     let (input, paths): (Vec<_>, Vec<_>) = args

@@ -1,5 +1,5 @@
-//! A request in the arguments of a command, without what may be a secret: an SDK puts its token into the query, and a hand may
-//! slip.
+//! A request in the arguments of a command, without what may be a secret: an SDK puts its token
+//! into the query, and a hand may slip.
 
 use http::{Method, Uri};
 

@@ -17,8 +17,8 @@ use crate::units::Written;
 /// The address of the admin listener in the default configuration.
 pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9900";
 
-/// Reloads a sidecar until it sends with a secret, for at most `patience`: a secret that is written to another place than
-/// the sidecar reads from takes its time.
+/// Reloads a sidecar until it sends with a secret, for at most `patience`: a secret that is written
+/// to another place than the sidecar reads from takes its time.
 ///
 /// # Errors
 /// If the sidecar does not answer, refuses the secret, or sends with another one at the end.
@@ -81,7 +81,8 @@ pub(super) fn sends_with(
     })
 }
 
-/// Checks all answering sidecars for a fallback from the secret in the source, after a refusal by the provider.
+/// Checks all answering sidecars for a fallback from the secret in the source, after a refusal by
+/// the provider.
 ///
 /// # Errors
 /// If a sidecar has.
@@ -209,8 +210,8 @@ fn holders_at(status: &Value, admin: &str, target: &RotationTarget) -> Vec<Secre
     holders
 }
 
-/// Waits until a request with a secret has succeeded at a sidecar, for at most `patience`. Returns the admin listener of the
-/// sidecar.
+/// Waits until a request with a secret has succeeded at a sidecar, for at most `patience`. Returns
+/// the admin listener of the sidecar.
 pub(super) fn first_success<'a>(
     admins: &'a [String],
     target: &RotationTarget,
@@ -272,13 +273,15 @@ pub(super) enum NotInUse {
     Refused(String, Value),
     /// The sidecar keeps the secret back, for these reasons.
     KeptBack(String, Vec<String>),
-    /// The provider refused a request with the secret, and the sidecar sends with an earlier secret.
+    /// The provider refused a request with the secret, and the sidecar sends with an earlier
+    /// secret.
     FellBack(Box<Fallback>),
     /// The sidecar sends with another secret.
     OtherSecret(String),
 }
 
-/// A sidecar that sends with an earlier secret, because the provider refused a request with the newest.
+/// A sidecar that sends with an earlier secret, because the provider refused a request with the
+/// newest.
 #[derive(Debug)]
 pub(super) struct Fallback {
     admin: String,
@@ -306,7 +309,8 @@ impl fmt::Display for Fallback {
 }
 
 impl NotInUse {
-    /// True for a sidecar that sends with an earlier secret because the provider refused the newest.
+    /// True for a sidecar that sends with an earlier secret because the provider refused the
+    /// newest.
     pub(super) fn is_fallback(&self) -> bool {
         matches!(self, Self::FellBack(_))
     }

@@ -22,10 +22,12 @@ Example:
   curl -H @lines -H 'Content-Type: application/json' \\
     --data-binary @event.json http://127.0.0.1:8081/webhooks/whatsapp")]
 pub(super) struct SignArgs {
-    /// A reference to the secret: env:NAME, file:/path, systemd:NAME or exec:/program; never the value
+    /// A reference to the secret: env:NAME, file:/path, systemd:NAME or exec:/program; never the
+    /// value
     #[arg(long, value_name = "REF")]
     secret: String,
-    /// The name of the secret, for a provider with several signatures, such as shared_key [default: the first]
+    /// The name of the secret, for a provider with several signatures, such as shared_key [default:
+    /// the first]
     #[arg(long, value_name = "NAME")]
     secret_name: Option<String>,
     /// The provider that would sign the event; `keyside providers` lists the names

@@ -1,4 +1,5 @@
-//! `keyside status`: the `/status` of running sidecars as tables, what is wrong first, or only what is wrong.
+//! `keyside status`: the `/status` of running sidecars as tables, what is wrong first, or only what
+//! is wrong.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -25,10 +26,12 @@ pub(super) struct StatusArgs {
     /// Print only the problems, with what to do
     #[arg(long)]
     problems: bool,
-    /// Exit with 1 if anything is wrong, and print only that. Alone it prints nothing while all is well
+    /// Exit with 1 if anything is wrong, and print only that. Alone it prints nothing while all is
+    /// well
     #[arg(long)]
     check: bool,
-    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several are shown in one table
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several are shown in one
+    /// table
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     admin: Vec<String>,
     /// Print JSON
@@ -104,7 +107,8 @@ fn keep_asked(sidecars: &mut [Sidecar<'_>], names: &[String]) -> Result<(), Unkn
     Ok(())
 }
 
-/// The number of an argument, from 1, that is the name of nothing. The name is not repeated: a secret may stand in its place.
+/// The number of an argument, from 1, that is the name of nothing. The name is not repeated: a
+/// secret may stand in its place.
 struct UnknownName(usize);
 
 impl fmt::Display for UnknownName {
@@ -160,8 +164,8 @@ fn has_name(status: &Value, name: &str) -> bool {
         .any(|kind| list(&status[*kind]).any(|entry| entry["name"] == name))
 }
 
-/// Keeps the entries with these names: a credential with its routes and webhooks, and a route or webhook with its
-/// credential.
+/// Keeps the entries with these names: a credential with its routes and webhooks, and a route or
+/// webhook with its credential.
 fn keep_named(status: &mut Value, names: &[String]) {
     let is_named = |value: &Value| names.iter().any(|name| value == name);
     let credentials: Vec<_> = ["routes", "webhooks"]

@@ -17,8 +17,8 @@ pub(super) struct Strays {
 }
 
 impl Strays {
-    /// Looks at the sidecars before a rotation changes anything, and names the sidecars with a secret in use that differs from
-    /// the source.
+    /// Looks at the sidecars before a rotation changes anything, and names the sidecars with a
+    /// secret in use that differs from the source.
     pub(super) fn find(admins: &[String], rotation: &Rotation<'_>) -> Self {
         let target = &rotation.target;
         let source = target.current().map(|current| current.to_string());

@@ -4,9 +4,10 @@ use crate::json::words::NO_VALUE;
 
 use super::output::terminal_width;
 
-/// Prints rows below their titles, each column as wide as its widest cell. On a terminal that is too narrow, cells go on below
-/// themselves; on a terminal for no column at all, each row is a block with a line for each cell. The column of sidecars is left
-/// out for a single sidecar. Without a row, nothing is printed.
+/// Prints rows below their titles, each column as wide as its widest cell. On a terminal that is
+/// too narrow, cells go on below themselves; on a terminal for no column at all, each row is a
+/// block with a line for each cell. The column of sidecars is left out for a single sidecar.
+/// Without a row, nothing is printed.
 pub(super) fn print<const COLUMNS: usize>(
     titles: [&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
@@ -23,7 +24,8 @@ pub(super) fn print<const COLUMNS: usize>(
     }
 }
 
-/// Lays out rows, the first of which has the titles, in lines of at most `width` characters where that is possible.
+/// Lays out rows, the first of which has the titles, in lines of at most `width` characters where
+/// that is possible.
 fn lines<const COLUMNS: usize>(rows: &[[String; COLUMNS]], width: Option<usize>) -> Vec<String> {
     let widths = match width {
         Some(width) => match fitted(widths(rows), &least_widths(rows), width) {
@@ -183,7 +185,8 @@ const SIDECAR: &str = "SIDECAR";
 const GAP: &str = "  ";
 /// The width below which a column is no help: a word, or a short name.
 const LEAST_WIDTH: usize = 8;
-/// The longest unbroken word, in characters: people compare and copy fingerprints, of 12 characters, or 18 with `keyed:`.
+/// The longest unbroken word, in characters: people compare and copy fingerprints, of 12
+/// characters, or 18 with `keyed:`.
 const UNBROKEN: usize = 18;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Messages about wrong usage. A stray argument may be a secret, pasted at the wrong place: no message repeats one.
+//! Messages about wrong usage. A stray argument may be a secret, pasted at the wrong place: no
+//! message repeats one.
 
 use clap::Error;
 use clap::error::{ContextKind, ContextValue};
@@ -27,8 +28,8 @@ pub(super) fn without_stray_argument(mut error: Error) -> Error {
     error
 }
 
-/// True for the words of which command lines are made: short, of small letters and hyphens. Options in usage notes, such
-/// as `--config <FILE>`, are harmless as well.
+/// True for the words of which command lines are made: short, of small letters and hyphens. Options
+/// in usage notes, such as `--config <FILE>`, are harmless as well.
 fn is_harmless(word: &str) -> bool {
     let name = word.split_once(" <").map_or(word, |(name, _)| name);
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
@@ -42,7 +43,8 @@ fn is_harmless(word: &str) -> bool {
     is_placeholder || (name.len() <= MAX_WORD && name.bytes().all(is_plain))
 }
 
-/// The length of the longest option, with room to spare. Shorter than a secret that a provider made.
+/// The length of the longest option, with room to spare. Shorter than a secret that a provider
+/// made.
 const MAX_WORD: usize = 20;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use crate::document::Malformed;
 use crate::provider::{Network, Origin};
 
-/// An entry of `no_proxy`: `*`, a host with all hosts below it, an address or a network, each perhaps with a port.
+/// An entry of `no_proxy`: `*`, a host with all hosts below it, an address or a network, each
+/// perhaps with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BypassRule {
     hosts: BypassedHosts,
@@ -23,7 +24,8 @@ enum BypassedHosts {
 }
 
 impl BypassRule {
-    /// Returns the rule for clients that know no ports in such rules: the host without its port, if the rule covers `port`.
+    /// Returns the rule for clients that know no ports in such rules: the host without its port, if
+    /// the rule covers `port`.
     #[must_use]
     pub fn without_port(&self, port: u16) -> Option<String> {
         if self.port.is_some_and(|own| own != port) {
@@ -36,8 +38,8 @@ impl BypassRule {
         })
     }
 
-    /// Returns true if the rule names the host and the port of an origin. Names are never resolved: a network covers
-    /// only origins that are written as addresses.
+    /// Returns true if the rule names the host and the port of an origin. Names are never resolved:
+    /// a network covers only origins that are written as addresses.
     #[must_use]
     pub fn covers(&self, origin: &Origin) -> bool {
         if self.port.is_some_and(|port| port != origin.port) {

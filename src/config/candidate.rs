@@ -14,7 +14,8 @@ pub struct Candidate {
     reference: Reference,
 }
 
-/// The error of a malformed or misplaced candidate. The error contains no text behind the `=`, which may be the secret.
+/// The error of a malformed or misplaced candidate. The error contains no text behind the `=`,
+/// which may be the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CandidateError {
     /// There is no `NAME.SECRET=` before the reference.
@@ -23,7 +24,8 @@ pub enum CandidateError {
     Reference(ReferenceError),
     /// The configuration has no such credential. Holds the end of the message.
     Credential(String),
-    /// The credential has no such secret. Holds the name of the credential and the end of the message.
+    /// The credential has no such secret. Holds the name of the credential and the end of the
+    /// message.
     Secret(String, String),
 }
 
@@ -60,8 +62,8 @@ impl FromStr for Candidate {
 }
 
 impl Config {
-    /// Returns the configuration of the candidates' credentials alone, with each candidate in the place of the current
-    /// secret, and with the question to the provider.
+    /// Returns the configuration of the candidates' credentials alone, with each candidate in the
+    /// place of the current secret, and with the question to the provider.
     ///
     /// # Errors
     /// If a credential or a secret of a candidate does not exist.

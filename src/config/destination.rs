@@ -1,4 +1,5 @@
-//! The way of genuine events: an application that answers, or destinations for which events wait on disk.
+//! The way of genuine events: an application that answers, or destinations for which events wait on
+//! disk.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -14,7 +15,8 @@ use crate::units::Rate;
 pub enum EventWay {
     /// An event is answered when the application has it: without `[spool]`, and with `reply`.
     Direct(ApplicationUrl),
-    /// An event is answered when the event is on disk, and waits there for each destination; at least one.
+    /// An event is answered when the event is on disk, and waits there for each destination; at
+    /// least one.
     Spooled(Vec<DestinationConfig>),
 }
 
@@ -72,7 +74,8 @@ pub enum StreamAddress {
     },
     /// `amqp:EXCHANGE/KEY`.
     Amqp {
-        /// The exchange; empty for the default exchange, where the routing key is the name of a queue.
+        /// The exchange; empty for the default exchange, where the routing key is the name of a
+        /// queue.
         exchange: String,
         /// The routing key.
         routing_key: String,

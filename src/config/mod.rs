@@ -1,4 +1,5 @@
-//! The configuration in checked form: complete, with references to secrets and never a secret itself.
+//! The configuration in checked form: complete, with references to secrets and never a secret
+//! itself.
 
 mod bypass;
 mod candidate;
@@ -82,7 +83,8 @@ pub const DEFAULT_PATH: &str = "/etc/keyside/proxy.toml";
 pub enum ConfigFile {
     /// A file that a person or a service has named, or the file in `/etc`.
     Named(PathBuf),
-    /// `proxy.toml` in the working directory, which nobody has named: somebody else may have put the file there.
+    /// `proxy.toml` in the working directory, which nobody has named: somebody else may have put
+    /// the file there.
     Found(PathBuf),
 }
 
@@ -146,11 +148,14 @@ impl OnFailure {
 pub struct OutboundConfig {
     /// The addresses without TLS; may be empty if `tls` has addresses.
     pub listen: Vec<ListenAddress>,
-    /// Host names accepted besides loopback names and the hosts of upstreams: lower case, no port, IPv6 in brackets.
+    /// Host names accepted besides loopback names and the hosts of upstreams: lower case, no port,
+    /// IPv6 in brackets.
     pub allowed_hosts: Vec<String>,
-    /// Scheme and host of links in answers: `https://HOST` or `https://HOST:PORT`; `None` for the origin of each request.
+    /// Scheme and host of links in answers: `https://HOST` or `https://HOST:PORT`; `None` for the
+    /// origin of each request.
     pub public_origin: Option<String>,
-    /// The reverse proxies, besides loopback, whose `X-Forwarded-Proto` and `X-Forwarded-Host` name the origin of links.
+    /// The reverse proxies, besides loopback, whose `X-Forwarded-Proto` and `X-Forwarded-Host` name
+    /// the origin of links.
     pub trusted_proxies: Vec<Network>,
     /// `[outbound.tls]`; `None` without alias mode.
     pub tls: Option<OutboundTls>,
@@ -207,19 +212,22 @@ pub enum ListenAddress {
 pub struct CredentialConfig {
     /// The provider that the secrets are for.
     pub provider: Arc<Provider>,
-    /// The references of each secret, by the secret's name: the first is current, the others are accepted as well.
+    /// The references of each secret, by the secret's name: the first is current, the others are
+    /// accepted as well.
     pub secrets: ByName<Vec<Reference>>,
     /// The age at which a secret raises an alarm.
     pub max_age: Duration,
     /// The time for which a replaced secret stays usable; zero for none.
     pub overlap: Duration,
-    /// The time for which a request waits for a new secret while the provider refuses every secret; zero for none.
+    /// The time for which a request waits for a new secret while the provider refuses every secret;
+    /// zero for none.
     pub hold: Duration,
     /// The form of Meta's `appsecret_proof` in each call.
     pub proof: ProofForm,
     /// True if the provider is asked about new secrets before they are used.
     pub check: bool,
-    /// The place that a new secret is written to, where that is not the source that it is read from.
+    /// The place that a new secret is written to, where that is not the source that it is read
+    /// from.
     pub place: Option<Reference>,
     /// The time before a token's end for the exchange into a new token; `None` for no exchange.
     pub renew: Option<Duration>,
@@ -264,7 +272,8 @@ pub enum Reference {
         /// The field, if the secret is a JSON object.
         field: Option<String>,
     },
-    /// A secret in Google Cloud's Secret Manager: `projects/P/secrets/S`, perhaps with `/versions/N`.
+    /// A secret in Google Cloud's Secret Manager: `projects/P/secrets/S`, perhaps with
+    /// `/versions/N`.
     Gcp {
         /// The resource name.
         secret: String,
@@ -305,7 +314,8 @@ pub struct RouteConfig {
     pub name: String,
     /// The credential in the requests of the route.
     pub credential: String,
-    /// The path prefix at which applications reach the route: empty for `/`, else `/a/b` without a slash at the end.
+    /// The path prefix at which applications reach the route: empty for `/`, else `/a/b` without a
+    /// slash at the end.
     pub path: String,
     /// The allowed senders; empty for any.
     pub senders: Vec<String>,
@@ -339,7 +349,8 @@ pub struct InboundConfig {
     pub listen: Vec<ListenAddress>,
     /// The largest accepted body, in bytes.
     pub max_body: u64,
-    /// The number of bytes of bodies in memory at a time. Events past this bound are refused with 503.
+    /// The number of bytes of bodies in memory at a time. Events past this bound are refused
+    /// with 503.
     pub max_in_flight: u64,
     /// The reverse proxies whose `X-Forwarded-For` names the client.
     pub trusted_proxies: Vec<Network>,
@@ -380,7 +391,8 @@ pub struct WebhookConfig {
     pub way: EventWay,
     /// The longest wait for the answer of a destination.
     pub timeout: Duration,
-    /// The references to the key of the signature for applications, the current one first; empty for no signature.
+    /// The references to the key of the signature for applications, the current one first; empty
+    /// for no signature.
     pub sign: Vec<Reference>,
     /// The whole URL given to the provider, for providers with signatures over the URL.
     pub public_url: Option<String>,
@@ -400,7 +412,8 @@ pub struct WebhookPath {
 /// `[admin]`.
 #[derive(Debug)]
 pub struct AdminConfig {
-    /// The addresses to listen at: loopback, unless `[outbound] allow_remote` is true, or a Unix socket.
+    /// The addresses to listen at: loopback, unless `[outbound] allow_remote` is true, or a Unix
+    /// socket.
     pub listen: Vec<ListenAddress>,
 }
 

@@ -1,6 +1,6 @@
-//! References to secrets, as they are written: `env:NAME`, `file:/path`, `file:/path#FIELD`, `systemd:NAME`, `exec:/program argument`,
-//! `vault:MOUNT/PATH#FIELD`, `aws-sm:NAME#FIELD`, `gcp-sm:projects/P/secrets/S`, `azure-kv:VAULT/NAME`,
-//! `k8s:NAMESPACE/NAME#KEY`.
+//! References to secrets, as they are written: `env:NAME`, `file:/path`, `file:/path#FIELD`,
+//! `systemd:NAME`, `exec:/program argument`, `vault:MOUNT/PATH#FIELD`, `aws-sm:NAME#FIELD`,
+//! `gcp-sm:projects/P/secrets/S`, `azure-kv:VAULT/NAME`, `k8s:NAMESPACE/NAME#KEY`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,8 @@ use std::str::FromStr;
 use super::Reference;
 use crate::document::is_showable;
 
-/// The error of a malformed reference. The error never contains the text, because the text may be the secret.
+/// The error of a malformed reference. The error never contains the text, because the text may be
+/// the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReferenceError {
     /// The text has no known scheme, and most likely is a literal secret.
@@ -138,7 +139,8 @@ impl Reference {
         matches!(self, Self::Env(_))
     }
 
-    /// Returns true for a secret manager. Secret managers can fail at any time and recover without help.
+    /// Returns true for a secret manager. Secret managers can fail at any time and recover without
+    /// help.
     #[must_use]
     pub fn is_managed(&self) -> bool {
         match self {
@@ -155,15 +157,18 @@ impl Reference {
         }
     }
 
-    /// Returns true for a secret that can change without a sign on this machine, so that Keyside must ask again.
+    /// Returns true for a secret that can change without a sign on this machine, so that Keyside
+    /// must ask again.
     ///
-    /// A secret in a secret manager or behind a program is asked for. Programs often ask a secret manager.
+    /// A secret in a secret manager or behind a program is asked for. Programs often ask a secret
+    /// manager.
     #[must_use]
     pub fn is_asked_for(&self) -> bool {
         self.is_managed() || matches!(self, Self::Exec { .. })
     }
 
-    /// Returns what to do instead, if nothing can ever be written to the place that the reference names.
+    /// Returns what to do instead, if nothing can ever be written to the place that the reference
+    /// names.
     #[must_use]
     pub fn why_not_a_place(&self) -> Option<&'static str> {
         match self {
@@ -214,7 +219,8 @@ fn path(text: &str) -> Option<PathBuf> {
     (text.starts_with('/') && is_plain).then(|| PathBuf::from(text))
 }
 
-/// Reads a name in a secret manager. Error messages will show the name, so no word may look like a secret.
+/// Reads a name in a secret manager. Error messages will show the name, so no word may look like a
+/// secret.
 fn managed(text: &str, also: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c) || also.contains(c);
     let words_are_showable = text
@@ -224,7 +230,8 @@ fn managed(text: &str, also: &str) -> Option<String> {
     (fits && words_are_showable).then(|| text.to_owned())
 }
 
-/// Returns true for a word of a cloud's name, whose unique parts mix letters and digits: a UUID has up to 12 per part.
+/// Returns true for a word of a cloud's name, whose unique parts mix letters and digits: a UUID has
+/// up to 12 per part.
 fn name_is_showable(word: &str) -> bool {
     is_showable(word)
         || word
@@ -292,7 +299,8 @@ fn azure(text: &str) -> Result<Reference, ReferenceError> {
     Ok(Reference::Azure { vault, name })
 }
 
-/// Reads the names of a namespace, a Secret and a key: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
+/// Reads the names of a namespace, a Secret and a key:
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
 fn kubernetes(text: &str) -> Result<Reference, ReferenceError> {
     let plain = |name: &str, also: &str| {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || also.contains(c);
@@ -328,7 +336,8 @@ fn exec(text: &str) -> Result<Reference, ReferenceError> {
     Ok(Reference::Exec { program, arguments })
 }
 
-/// Splits a command at white space outside double quotes. There is no shell, and no escape character.
+/// Splits a command at white space outside double quotes. There is no shell, and no escape
+/// character.
 fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -371,7 +380,8 @@ const RENAMED: [(&str, &str); 9] = [
     ("aws", "aws-sm:"),
     ("azure", "azure-kv:"),
 ];
-/// The longest name of an environment variable or systemd credential, in bytes: short enough for an error message.
+/// The longest name of an environment variable or systemd credential, in bytes: short enough for an
+/// error message.
 const MAX_NAME_LENGTH: usize = 128;
 /// The longest name in a secret manager, in bytes, as in AWS Secrets Manager:
 /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>

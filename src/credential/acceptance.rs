@@ -15,8 +15,9 @@ pub struct Acceptance {
 pub enum FallbackReason {
     /// The provider refuses the newest set.
     Refused,
-    /// The newest set may do too little. The fallback then outlives loads with equal secrets: a permission error
-    /// blames a secret only just after its change, so a later one would go to the application.
+    /// The newest set may do too little. The fallback then outlives loads with equal secrets: a
+    /// permission error blames a secret only just after its change, so a later one would go to the
+    /// application.
     TooLittle,
 }
 
@@ -33,7 +34,8 @@ impl FallbackReason {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct AcceptanceState {
-    /// The reason for sending with the previous set; `None` while requests are sent with the newest.
+    /// The reason for sending with the previous set; `None` while requests are sent with the
+    /// newest.
     fallback: Option<FallbackReason>,
     refusal: RefusalState,
 }
@@ -103,7 +105,8 @@ impl Acceptance {
         std::mem::replace(&mut state, after)
     }
 
-    /// The reason for sending with the previous secret set; `None` while requests are sent with the newest.
+    /// The reason for sending with the previous secret set; `None` while requests are sent with the
+    /// newest.
     #[must_use]
     pub fn fallback(&self) -> Option<FallbackReason> {
         self.state().fallback
@@ -115,20 +118,23 @@ impl Acceptance {
         self.fallback().is_some()
     }
 
-    /// True after the provider has refused every secret set at hand, until the next accepted request.
+    /// True after the provider has refused every secret set at hand, until the next accepted
+    /// request.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.state().refusal != RefusalState::No
     }
 
-    /// Records that the provider accepted the newest secret set. Returns true if requests fell back before.
+    /// Records that the provider accepted the newest secret set. Returns true if requests fell back
+    /// before.
     pub(super) fn use_newest(&self) -> bool {
         self.note(AcceptanceEvent::NewestAccepted)
             .fallback
             .is_some()
     }
 
-    /// Records that the provider accepted the previous secret set. Returns true if the newest was sent before.
+    /// Records that the provider accepted the previous secret set. Returns true if the newest was
+    /// sent before.
     pub(super) fn fall_back(&self) -> bool {
         self.note(AcceptanceEvent::PreviousAccepted)
             .fallback
@@ -145,7 +151,8 @@ impl Acceptance {
         self.note(AcceptanceEvent::AllRefused).refusal == RefusalState::No
     }
 
-    /// True once after the provider has refused every secret set at hand: the provider can then be asked why.
+    /// True once after the provider has refused every secret set at hand: the provider can then be
+    /// asked why.
     #[must_use]
     pub fn wants_reason(&self) -> bool {
         self.note(AcceptanceEvent::ReasonAsked).refusal == RefusalState::Yes

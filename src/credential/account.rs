@@ -26,8 +26,8 @@ use crate::secret::{Fingerprint, Secret};
 
 /// The secrets of an account at a provider, as of one generation.
 ///
-/// A request holds the credential of its generation from start to end. Token and app secret of a request are
-/// therefore always of one load, even while a reload publishes new secrets.
+/// A request holds the credential of its generation from start to end. Token and app secret of a
+/// request are therefore always of one load, even while a reload publishes new secrets.
 #[derive(Debug)]
 pub struct Credential {
     /// The credential's name in the configuration.
@@ -38,7 +38,8 @@ pub struct Credential {
     pub proof: ProofForm,
     /// The age at which a secret should have been rotated (`max_age`).
     pub max_age: Duration,
-    /// The time for which a request waits for a new secret while the provider refuses every secret (`hold`).
+    /// The time for which a request waits for a new secret while the provider refuses every secret
+    /// (`hold`).
     pub max_hold: Duration,
     pub(super) has_route: bool,
     /// The slots by the name of the secret.
@@ -66,7 +67,8 @@ impl Credential {
         self.slots.get(secret).map(|slot| slot.current.secret())
     }
 
-    /// Returns the fingerprint of the current secret with the given name, as may be shown for a secret of its kind.
+    /// Returns the fingerprint of the current secret with the given name, as may be shown for a
+    /// secret of its kind.
     #[must_use]
     pub fn fingerprint_of(&self, secret: &str) -> Option<Fingerprint> {
         let slot = self.slots.get(secret);
@@ -75,8 +77,8 @@ impl Credential {
 
     /// Returns every secret for signatures of webhooks, with the role of the secret.
     ///
-    /// The current secret comes first, then the secrets listed behind in the configuration, then the
-    /// secrets replaced within `overlap`.
+    /// The current secret comes first, then the secrets listed behind in the configuration, then
+    /// the secrets replaced within `overlap`.
     pub fn accepted(&self, secret: &str) -> impl Iterator<Item = (SecretRole, &SecretVersion)> {
         let slot = self.slots.get(secret);
         let current = slot.map(|slot| (SecretRole::Current, &*slot.current));
@@ -148,8 +150,8 @@ impl Credential {
 
     /// Returns the names of absent secrets that requests need; none without a route.
     ///
-    /// Requests need the provider's required secrets, and the key of `appsecret_proof` if the configuration has a
-    /// reference for the key.
+    /// Requests need the provider's required secrets, and the key of `appsecret_proof` if the
+    /// configuration has a reference for the key.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         self.needed()
             .filter(|secret| self.current(secret).is_none())
@@ -167,7 +169,8 @@ impl Credential {
         required.chain(proof_key)
     }
 
-    /// True if requests can be sent, as far as is known; without a route, if every secret of webhooks is there.
+    /// True if requests can be sent, as far as is known; without a route, if every secret of
+    /// webhooks is there.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         if !self.has_route {
@@ -176,7 +179,8 @@ impl Credential {
         self.missing().next().is_none() && !self.acceptance.is_refused() && !self.has_ended()
     }
 
-    /// True once the token is past the end that the provider told, and no other secret set is left to send with.
+    /// True once the token is past the end that the provider told, and no other secret set is left
+    /// to send with.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let left = self
@@ -208,8 +212,8 @@ impl Credential {
         self.current(secret).is_some() || self.faults.iter().any(|fault| fault.secret == secret)
     }
 
-    /// Returns the replaced secret sets: the latest first, but a set refused by the provider comes after the
-    /// set accepted instead.
+    /// Returns the replaced secret sets: the latest first, but a set refused by the provider comes
+    /// after the set accepted instead.
     #[must_use]
     pub fn previous(&self) -> &[Previous] {
         &self.previous
@@ -260,21 +264,22 @@ impl Credential {
         &self.history.last_forgery
     }
 
-    /// Returns the last successful request with the newest secret set. Loads with equal secrets share the event; new
-    /// secrets begin without.
+    /// Returns the last successful request with the newest secret set. Loads with equal secrets
+    /// share the event; new secrets begin without.
     #[must_use]
     pub fn last_success(&self) -> &LastEvent {
         &self.secret_history.last_success
     }
 
-    /// Returns the last answer of the provider about the newest secret set, if the provider was asked.
+    /// Returns the last answer of the provider about the newest secret set, if the provider was
+    /// asked.
     #[must_use]
     pub fn verification(&self) -> Option<Arc<Verification>> {
         self.secret_history.verification.load_full()
     }
 
-    /// True for the id of a page that the token may use, as far as the provider has told. Messenger and WhatsApp take
-    /// messages at one path.
+    /// True for the id of a page that the token may use, as far as the provider has told. Messenger
+    /// and WhatsApp take messages at one path.
     #[must_use]
     pub fn is_page(&self, id: &str) -> bool {
         let verification = self.secret_history.verification.load();
@@ -300,8 +305,8 @@ impl Credential {
             .store(Some(Arc::new(verification)));
     }
 
-    /// Notes on a refusal of the newest secret set that a request with the set was accepted. The verdict stays, for the
-    /// comparison with the next answer.
+    /// Notes on a refusal of the newest secret set that a request with the set was accepted. The
+    /// verdict stays, for the comparison with the next answer.
     pub(super) fn disprove_refusal(&self) {
         let kept = &self.secret_history.verification;
         let verification = kept.load();

@@ -27,10 +27,10 @@ use crate::secret::Secret;
 impl Credential {
     /// Assembles the credential of a load from the secrets found.
     ///
-    /// Secrets known from `before` keep their age. Replaced secrets, with which requests were sent until now,
-    /// become [`previous`]. While a secret manager gives no value, the slots of `before`
-    /// stay: an outage of the manager is no fault of the configuration. All further references without
-    /// a secret are among the [`faults`].
+    /// Secrets known from `before` keep their age. Replaced secrets, with which requests were sent
+    /// until now, become [`previous`]. While a secret manager gives no value, the slots of `before`
+    /// stay: an outage of the manager is no fault of the configuration. All further references
+    /// without a secret are among the [`faults`].
     ///
     /// [`previous`]: Self::previous
     /// [`faults`]: Self::faults
@@ -84,7 +84,8 @@ impl Credential {
         .with_reflections()
     }
 
-    /// Returns the credential, or the secrets of `before` if a secret that `before` has cannot be used.
+    /// Returns the credential, or the secrets of `before` if a secret that `before` has cannot be
+    /// used.
     ///
     /// The secrets of a credential change together or not at all.
     #[must_use]
@@ -100,10 +101,11 @@ impl Credential {
         }
     }
 
-    /// Returns the credential as it was, with the settings of `candidate`, whose secrets are kept back.
+    /// Returns the credential as it was, with the settings of `candidate`, whose secrets are kept
+    /// back.
     ///
-    /// An app secret that only the proof of requests refuses is accepted for webhooks at once: the provider
-    /// signs events with the new secret as soon as the secret was reset.
+    /// An app secret that only the proof of requests refuses is accepted for webhooks at once: the
+    /// provider signs events with the new secret as soon as the secret was reset.
     #[must_use]
     pub fn keep(&self, candidate: &Self, reason: KeptBackReason) -> Self {
         let kept_back = KeptBack::new(reason, &candidate.slots, self.kept_back());
@@ -116,7 +118,8 @@ impl Credential {
         {
             slot.accept(&new.current);
         }
-        // The account belongs to the secrets: a key's new id beside the old key would be a pair without precedent.
+        // The account belongs to the secrets: a key's new id beside the old key would be a pair
+        // without precedent.
         if candidate.provider.authorizes_as(&copy.provider) {
             copy.provider = Arc::clone(&candidate.provider);
         }
@@ -162,7 +165,8 @@ impl Credential {
         self
     }
 
-    /// Returns a copy without previous secret sets whose overlap has ended; `None` if there are none.
+    /// Returns a copy without previous secret sets whose overlap has ended; `None` if there are
+    /// none.
     #[must_use]
     pub fn without_expired(&self) -> Option<Self> {
         let previous: Vec<_> = self
@@ -179,7 +183,8 @@ impl Credential {
         Some(copy.with_reflections())
     }
 
-    /// Returns a copy with these sets behind the previous sets; `None` if every set is previous already, or is current.
+    /// Returns a copy with these sets behind the previous sets; `None` if every set is previous
+    /// already, or is current.
     #[must_use]
     pub fn with_previous(&self, sets: Vec<Previous>) -> Option<Self> {
         let mut copy = self.copy();
@@ -221,7 +226,8 @@ impl Credential {
     }
 }
 
-/// True if a secret manager gave no value for the first reference, or the load did not wait for the value of any.
+/// True if a secret manager gave no value for the first reference, or the load did not wait for the
+/// value of any.
 fn are_unread(references: &[Reference], findings: &Findings) -> bool {
     let mut each = references.iter().enumerate();
     each.any(|(place, reference)| match findings.get(reference) {
@@ -243,8 +249,8 @@ fn fill_slots(
     let mut slots = ByName::default();
     let mut faults = Vec::new();
     for (secret, references) in &config.secrets {
-        // While a manager gives a secret no value, the whole credential stays unchanged: a new token with an old
-        // app secret would be a pair without precedent.
+        // While a manager gives a secret no value, the whole credential stays unchanged: a new
+        // token with an old app secret would be a pair without precedent.
         let kept = before
             .and_then(|before| before.slots.get(secret))
             .filter(|slot| is_incomplete && Some(&slot.current.reference) == references.first());
@@ -367,7 +373,8 @@ fn newest_of(credential: &Credential) -> Previous {
     }
 }
 
-/// Returns the access tokens of the secrets in `slots`, if `before` has, or lately had, equal secrets.
+/// Returns the access tokens of the secrets in `slots`, if `before` has, or lately had, equal
+/// secrets.
 fn access_tokens_of(
     before: &Credential,
     slots: &ByName<Slot>,

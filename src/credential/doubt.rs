@@ -24,7 +24,8 @@ impl Credential {
     }
 }
 
-/// Returns the doubt about a value; `None` for a value of the usual form. The text contains nothing of the value.
+/// Returns the doubt about a value; `None` for a value of the usual form. The text contains nothing
+/// of the value.
 fn doubt(kind: &SecretKind, secret: &Secret) -> Option<&'static str> {
     #[expect(
         clippy::disallowed_methods,

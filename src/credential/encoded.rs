@@ -6,14 +6,15 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
-/// Returns the text that a value is base64 of, if there is one, in the alphabet of files or of URLs.
+/// Returns the text that a value is base64 of, if there is one, in the alphabet of files or of
+/// URLs.
 pub(super) fn from_base64(value: &str) -> Option<Zeroizing<String>> {
     let of_files = Zeroizing::new(value.replace('-', "+").replace('_', "/"));
     text(BASE64.decode(&*of_files).ok()?)
 }
 
-/// Returns the texts encoded by a value, texts in other texts included. Random letters rarely encode a text, so the
-/// list is mostly empty.
+/// Returns the texts encoded by a value, texts in other texts included. Random letters rarely
+/// encode a text, so the list is mostly empty.
 pub(super) fn encoded_texts(value: &str) -> Vec<Zeroizing<String>> {
     let mut texts: Vec<Zeroizing<String>> = Vec::new();
     let mut latest = vec![Zeroizing::new(value.to_owned())];
@@ -55,7 +56,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-/// The layers of encodings that are looked through: a Secret of Kubernetes that was encoded twice has two.
+/// The layers of encodings that are looked through: a Secret of Kubernetes that was encoded twice
+/// has two.
 const MAX_LAYERS: usize = 3;
 /// The shortest text of interest: no secret is shorter, and shorter texts in base64 are chance.
 const MIN_TEXT: usize = 8;

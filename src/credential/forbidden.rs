@@ -1,5 +1,5 @@
-//! Permission errors of the account: a request forbidden with the replaced secrets too, as against a new secret with too few
-//! rights.
+//! Permission errors of the account: a request forbidden with the replaced secrets too, as against
+//! a new secret with too few rights.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The requests with a permission error for the replaced secrets as well. The credentials of later loads share
-/// the list.
+/// The requests with a permission error for the replaced secrets as well. The credentials of later
+/// loads share the list.
 #[derive(Debug, Default)]
 pub struct ForbiddenRequests {
     last: Mutex<HashMap<RequestSubject, Instant>>,
@@ -37,8 +37,8 @@ impl ForbiddenRequests {
         }
     }
 
-    /// True if a second try is not worth its cost: the last try for the subject has just failed, or too many tries have. The
-    /// bound keeps second tries from doubling the load.
+    /// True if a second try is not worth its cost: the last try for the subject has just failed, or
+    /// too many tries have. The bound keeps second tries from doubling the load.
     #[must_use]
     pub fn has(&self, subject: &RequestSubject, now: Instant) -> bool {
         let last = self.last.lock();
@@ -53,8 +53,8 @@ fn is_recent(at: Instant, now: Instant) -> bool {
 
 /// The time after a change of secrets in which a permission error counts against the new secret.
 pub(super) const FALLBACK_WINDOW: Duration = Duration::from_secs(600);
-/// The time between two second tries for a subject: a repeated forbidden request costs ten more requests a second, and a weak
-/// secret is found out within a tenth of a second.
+/// The time between two second tries for a subject: a repeated forbidden request costs ten more
+/// requests a second, and a weak secret is found out within a tenth of a second.
 const REPLAY_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of subjects: the bound of failed second tries within an interval.
 const MAX_SUBJECTS: usize = 64;

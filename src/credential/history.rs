@@ -22,7 +22,8 @@ pub(super) struct CredentialHistory {
     pub(super) unfinished: UnfinishedRotations,
 }
 
-/// The history of the newest secret set: the credentials of later loads share it while the secrets are equal.
+/// The history of the newest secret set: the credentials of later loads share it while the secrets
+/// are equal.
 #[derive(Debug, Default)]
 pub(super) struct SecretHistory {
     /// The last answer of the provider about the secrets.

@@ -1,5 +1,5 @@
-//! The hold: while the provider refuses every secret of a credential, requests wait for a new secret, and one
-//! probe a second goes out.
+//! The hold: while the provider refuses every secret of a credential, requests wait for a new
+//! secret, and one probe a second goes out.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The hold of a credential. Loads with equal secrets share the hold; new secrets begin with an open one.
+/// The hold of a credential. Loads with equal secrets share the hold; new secrets begin with an
+/// open one.
 #[derive(Debug, Default)]
 pub struct Hold {
     closed: Mutex<Option<Box<Closed>>>,
@@ -74,15 +75,16 @@ impl Hold {
         }
     }
 
-    /// Returns the number of requests that the provider has accepted. A waiter whose number has grown may be sent
-    /// again.
+    /// Returns the number of requests that the provider has accepted. A waiter whose number has
+    /// grown may be sent again.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns the secrets of the probe if the hold is closed and a waiter becomes the probe that is due. Probes take turns
-    /// between the sets at hand: the provider may accept either set again.
+    /// Returns the secrets of the probe if the hold is closed and a waiter becomes the probe that
+    /// is due. Probes take turns between the sets at hand: the provider may accept either set
+    /// again.
     #[must_use]
     pub fn due_probe(&self, now: Instant) -> Option<ProbedSecrets> {
         let mut closed = self.closed.lock();
@@ -97,8 +99,8 @@ impl Hold {
         })
     }
 
-    /// True if a request may go out now: the hold is open, or it is time for a probe, and the request is the
-    /// probe.
+    /// True if a request may go out now: the hold is open, or it is time for a probe, and the
+    /// request is the probe.
     #[must_use]
     pub fn lets_pass(&self, now: Instant) -> bool {
         match &mut *self.closed.lock() {
@@ -115,8 +117,8 @@ impl Hold {
     }
 }
 
-/// The time between two probes: a provider that accepts the secret again is noticed within a second, and a
-/// leak sends it one refused request a second instead of all.
+/// The time between two probes: a provider that accepts the secret again is noticed within a
+/// second, and a leak sends it one refused request a second instead of all.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

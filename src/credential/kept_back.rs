@@ -1,4 +1,5 @@
-//! Newer, unusable secrets of a source: the new secrets are kept back, and the secrets before stay in use.
+//! Newer, unusable secrets of a source: the new secrets are kept back, and the secrets before stay
+//! in use.
 
 use std::time::SystemTime;
 
@@ -35,8 +36,8 @@ pub enum KeptBackReason {
 }
 
 impl KeptBack {
-    /// Describes why newer secrets are kept back; `slots` has those that were found. An equal description in
-    /// `before` keeps its time.
+    /// Describes why newer secrets are kept back; `slots` has those that were found. An equal
+    /// description in `before` keeps its time.
     #[must_use]
     pub fn new(reason: KeptBackReason, slots: &ByName<Slot>, before: Option<&Self>) -> Self {
         let versions = slots.values().flat_map(Slot::versions);

@@ -83,10 +83,11 @@ impl KeptSet {
         MAX_FIXED_TEXT + self.secrets.iter().map(of_one).sum::<usize>()
     }
 
-    /// Makes a previous set of this provider, of whose overlap `left` is left `now`. Secrets that the provider does not
-    /// know are dropped.
+    /// Makes a previous set of this provider, of whose overlap `left` is left `now`. Secrets that
+    /// the provider does not know are dropped.
     ///
-    /// The trial of the newer secrets begins anew: a process learns only from requests if their permissions are too few.
+    /// The trial of the newer secrets begins anew: a process learns only from requests if their
+    /// permissions are too few.
     #[must_use]
     pub fn restore(self, provider: &Arc<Provider>, left: Duration, now: Instant) -> Previous {
         let secrets = self.secrets.into_iter().filter_map(|(name, kept)| {

@@ -200,8 +200,8 @@ impl CredentialMetrics {
             .set(i64::from(is_previous));
     }
 
-    /// Tells of a cut-off rotation of a credential's secret. Other credentials have no series: hundreds of tenants would
-    /// have a zero each.
+    /// Tells of a cut-off rotation of a credential's secret. Other credentials have no series:
+    /// hundreds of tenants would have a zero each.
     pub fn set_rotation_unfinished(&self, credential: &str) {
         self.rotation_unfinished
             .get_or_create(&label(credential))

@@ -1,11 +1,14 @@
-//! The secrets of an account at a provider: read from sources, put into slots, and handed to requests.
+//! The secrets of an account at a provider: read from sources, put into slots, and handed to
+//! requests.
 //!
 //! - [`source`] reads the references of the configuration.
-//! - [`Credential::assemble`] puts the secrets found into [`Slot`]s, next to the [`Previous`] secret sets within
-//!   their overlap.
+//! - [`Credential::assemble`] puts the secrets found into [`Slot`]s, next to the [`Previous`]
+//!   secret sets within their overlap.
 //! - [`SecretSet`] is the view of a credential for one request, and the only way to a value.
-//! - [`access_token`] mints a token or exchanges a secret set for a token, if the provider wants tokens.
-//! - [`Acceptance`] and [`Verification`] hold the provider's opinion: from traffic, and from asking.
+//! - [`access_token`] mints a token or exchanges a secret set for a token, if the provider wants
+//!   tokens.
+//! - [`Acceptance`] and [`Verification`] hold the provider's opinion: from traffic, and from
+//!   asking.
 
 mod acceptance;
 mod access;

@@ -66,7 +66,8 @@ impl Previous {
         self.replaced.elapsed()
     }
 
-    /// Returns the end of the overlap. A monotonic instant: setting the clock neither ends nor prolongs an overlap.
+    /// Returns the end of the overlap. A monotonic instant: setting the clock neither ends nor
+    /// prolongs an overlap.
     #[must_use]
     pub fn until(&self) -> Instant {
         self.until

@@ -30,7 +30,8 @@ struct ProofInputs {
 impl ProofCache {
     /// Returns the query parameters of the proof for `token` with the app secret `key`.
     ///
-    /// `time` is in seconds since 1970; without it, the proof has the classic form, which never ends.
+    /// `time` is in seconds since 1970; without it, the proof has the classic form, which never
+    /// ends.
     pub(super) fn parameters(&self, token: &Secret, key: &Secret, time: Option<u64>) -> Arc<str> {
         let inputs = ProofInputs {
             token: token.fingerprint(),

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 use crate::spelling::base64_needles;
 
-/// The texts to redact from answers because of the secrets of a credential, the longest secret first.
+/// The texts to redact from answers because of the secrets of a credential, the longest secret
+/// first.
 #[derive(Default)]
 pub(super) struct Reflections(Box<[Reflection]>);
 
@@ -41,7 +42,8 @@ impl fmt::Debug for Reflections {
     }
 }
 
-/// A secret with the texts to look for in answers. The secret itself is that of the credential, and no copy.
+/// A secret with the texts to look for in answers. The secret itself is that of the credential, and
+/// no copy.
 pub(super) struct Reflection {
     secret: Arc<Secret>,
     base64: Box<[Zeroizing<Vec<u8>>]>,
@@ -71,8 +73,8 @@ impl Reflection {
 
 /// Returns the bytes of a secret to look for in answers.
 ///
-/// Short secrets are not looked for: a verify token may well be `whatsapp`, and redacting the word would ruin every
-/// answer.
+/// Short secrets are not looked for: a verify token may well be `whatsapp`, and redacting the word
+/// would ruin every answer.
 fn reflected(secret: &Secret) -> Option<&[u8]> {
     #[expect(
         clippy::disallowed_methods,

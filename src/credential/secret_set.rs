@@ -29,8 +29,8 @@ pub struct SecretSet<'c> {
 }
 
 impl Credential {
-    /// Returns the secret set in use: the newest or, after the provider has refused the newest, the first
-    /// previous set.
+    /// Returns the secret set in use: the newest or, after the provider has refused the newest, the
+    /// first previous set.
     #[must_use]
     pub fn in_use(&self) -> SecretSet<'_> {
         SecretSet {
@@ -61,8 +61,9 @@ impl Credential {
         })
     }
 
-    /// Returns the predecessor of the newest set, if the newest set is `sent` and on trial: the predecessor may have more rights,
-    /// unless the provider has just refused the subject to the predecessor too.
+    /// Returns the predecessor of the newest set, if the newest set is `sent` and on trial: the
+    /// predecessor may have more rights, unless the provider has just refused the subject to the
+    /// predecessor too.
     #[must_use]
     pub fn predecessor_of(
         &self,
@@ -107,8 +108,8 @@ impl Credential {
             .filter(|previous| previous.is_in_time() || self.is_sent(previous))
     }
 
-    /// Returns the first previous set with every secret for requests. A set without the key of the proof, for example, was
-    /// never sent: the set counts for signatures alone.
+    /// Returns the first previous set with every secret for requests. A set without the key of the
+    /// proof, for example, was never sent: the set counts for signatures alone.
     fn first_complete(&self) -> Option<&Previous> {
         self.previous.iter().find(|previous| {
             let mut needed = self.needed();
@@ -116,8 +117,8 @@ impl Credential {
         })
     }
 
-    /// True if requests are sent with the previous set: the provider refuses every newer one, so the set
-    /// outlives its overlap.
+    /// True if requests are sent with the previous set: the provider refuses every newer one, so
+    /// the set outlives its overlap.
     #[must_use]
     pub fn is_sent(&self, previous: &Previous) -> bool {
         let is_first = self
@@ -126,8 +127,8 @@ impl Credential {
         is_first && self.acceptance().fell_back()
     }
 
-    /// Returns the next moment to look for previous sets whose overlap has ended. A set in use is looked at
-    /// from time to time, since requests may be sent with a newer set at any moment.
+    /// Returns the next moment to look for previous sets whose overlap has ended. A set in use is
+    /// looked at from time to time, since requests may be sent with a newer set at any moment.
     #[must_use]
     pub fn next_overlap_end(&self) -> Option<Instant> {
         let end_of = |previous: &Previous| {
@@ -204,7 +205,8 @@ impl<'c> SecretSet<'c> {
         }
     }
 
-    /// True if every secret and the account are equal: an equal token with a different app secret makes a different set.
+    /// True if every secret and the account are equal: an equal token with a different app secret
+    /// makes a different set.
     #[must_use]
     pub fn is_same_as(self, other: SecretSet<'_>) -> bool {
         let mut names = self
@@ -234,7 +236,8 @@ impl<'c> SecretSet<'c> {
 
     /// Returns the length in bytes of all secrets and the access token together.
     ///
-    /// Buffers for a request are sized by the length, because a growing buffer leaves copies of secrets behind.
+    /// Buffers for a request are sized by the length, because a growing buffer leaves copies of
+    /// secrets behind.
     #[must_use]
     pub fn length(self) -> usize {
         let secrets: usize = self
@@ -272,7 +275,8 @@ impl<'c> SecretSet<'c> {
         found.ok_or_else(|| MissingSecret(name.to_owned()))
     }
 
-    /// Passes the pieces of a template to `push` piece by piece: no buffer holds a secret in between.
+    /// Passes the pieces of a template to `push` piece by piece: no buffer holds a secret in
+    /// between.
     ///
     /// # Errors
     /// If the template names a secret outside of the set.
@@ -324,12 +328,13 @@ impl<'c> SecretSet<'c> {
         Ok(Zeroizing::new(BASE64.encode(plain.as_bytes())))
     }
 
-    /// Returns the query parameters to prove possession of the app secret `key` along with `token`, or `None`
-    /// if the credential has no app secret or the proof is off.
+    /// Returns the query parameters to prove possession of the app secret `key` along with `token`,
+    /// or `None` if the credential has no app secret or the proof is off.
     ///
-    /// The current form has `appsecret_proof` and `appsecret_time`; the proof covers the time and is good for
-    /// five minutes: <https://developers.facebook.com/docs/facebook-login/security>. Meta's own SDK puts the
-    /// parameters into the query of every method. `now` is the time by the provider's clock.
+    /// The current form has `appsecret_proof` and `appsecret_time`; the proof covers the time and
+    /// is good for five minutes: <https://developers.facebook.com/docs/facebook-login/security>.
+    /// Meta's own SDK puts the parameters into the query of every method. `now` is the time by the
+    /// provider's clock.
     ///
     /// # Errors
     /// If there is no token, or if the set lacks the configured app secret.
@@ -366,6 +371,6 @@ impl<'c> SecretSet<'c> {
 /// The time between two looks at a previous set that is in use after its overlap: an overlap lasts
 /// minutes at least.
 const IN_USE_INTERVAL: Duration = Duration::from_secs(10);
-/// An upper bound for the fixed text around the secrets of an HTTP Basic value, for example a user name, in bytes:
-/// the buffer then never moves and leaves no copy behind.
+/// An upper bound for the fixed text around the secrets of an HTTP Basic value, for example a user
+/// name, in bytes: the buffer then never moves and leaves no copy behind.
 const MAX_BASIC_TEXT: usize = 512;

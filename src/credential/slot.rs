@@ -49,8 +49,8 @@ pub enum SecretRole {
     Current,
     /// A version that the configuration lists after the current one.
     Accepted,
-    /// A version that was replaced and is within its overlap. Holds the place among the previous secret sets: of the sets
-    /// with the version, the one that ends last.
+    /// A version that was replaced and is within its overlap. Holds the place among the previous
+    /// secret sets: of the sets with the version, the one that ends last.
     Previous(usize),
 }
 

@@ -31,7 +31,8 @@ pub enum Standing {
     Untested,
     /// A request was accepted since the answer.
     Disproved,
-    /// The provider repeated the answer after an accepted request: the refusal is of something that requests do not show.
+    /// The provider repeated the answer after an accepted request: the refusal is of something that
+    /// requests do not show.
     Upheld,
 }
 
@@ -117,13 +118,15 @@ pub struct TokenFacts {
     pub scopes: Option<Vec<String>>,
     /// The permissions that are granted for no account at all.
     pub idle_scopes: Box<[String]>,
-    /// The accounts for which the scope for messages is granted; empty for a scope without a limit to accounts.
+    /// The accounts for which the scope for messages is granted; empty for a scope without a limit
+    /// to accounts.
     pub accounts: Box<[String]>,
     /// The pages of Messenger and the accounts of Instagram that the token may use.
     pub pages: Box<[String]>,
     /// The scopes for sending elsewhere than on WhatsApp for which the provider names no page.
     pub pageless_scopes: Box<[String]>,
-    /// The accounts that any scope of WhatsApp names; empty for scopes that are not bound to accounts.
+    /// The accounts that any scope of WhatsApp names; empty for scopes that are not bound to
+    /// accounts.
     pub scoped_accounts: Box<[String]>,
 }
 
@@ -229,8 +232,8 @@ impl TokenFacts {
             .any(|scope| scope == MANAGEMENT)
     }
 
-    /// True if both tokens belong to one user and app, and `self` has each scope of `other`: the rights of the user count for
-    /// both.
+    /// True if both tokens belong to one user and app, and `self` has each scope of `other`: the
+    /// rights of the user count for both.
     #[must_use]
     pub fn may_do_all_of(&self, other: &Self) -> bool {
         let own = self.scopes.as_deref().unwrap_or_default();
@@ -242,7 +245,8 @@ impl TokenFacts {
                 .all(|scope| own.contains(scope) && !self.idle_scopes.contains(scope))
     }
 
-    /// True for the token of a person, which ends within hours and together with the person's access.
+    /// True for the token of a person, which ends within hours and together with the person's
+    /// access.
     #[must_use]
     pub fn is_personal(&self) -> bool {
         self.kind == "USER"
@@ -250,7 +254,8 @@ impl TokenFacts {
 }
 
 impl Verification {
-    /// Returns the time left until the token or its access to data ends; zero after the end, `None` for never.
+    /// Returns the time left until the token or its access to data ends; zero after the end, `None`
+    /// for never.
     ///
     /// Counted from the provider's clock: setting the local clock neither ends nor revives a token.
     #[must_use]
@@ -264,7 +269,8 @@ impl Verification {
         self.until(self.facts()?.expires?)
     }
 
-    /// Returns the time of issue of the token, and the age at the moment of the answer; zero for a time in the future.
+    /// Returns the time of issue of the token, and the age at the moment of the answer; zero for a
+    /// time in the future.
     ///
     /// Counted from the provider's clock, as the end is.
     #[must_use]

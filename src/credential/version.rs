@@ -38,8 +38,8 @@ struct LearnedAge {
 struct Birth {
     since: SystemTime,
     from: SinceFrom,
-    /// The age at the moment when the age became known. Ages are counted on the monotonic clock: setting the system
-    /// clock makes no secret older or younger.
+    /// The age at the moment when the age became known. Ages are counted on the monotonic clock:
+    /// setting the system clock makes no secret older or younger.
     age: Duration,
     known_at: Instant,
 }
@@ -101,8 +101,8 @@ impl SinceFrom {
 impl SecretVersion {
     /// Creates a version from a secret that was found.
     ///
-    /// An equal secret among `known` passes its age on. If there is none, the secret has just taken the
-    /// place of `replaced`, whatever time the source tells.
+    /// An equal secret among `known` passes its age on. If there is none, the secret has just taken
+    /// the place of `replaced`, whatever time the source tells.
     pub(super) fn new<'h>(
         found: &FoundSecret,
         origin: SecretOrigin,
@@ -154,8 +154,8 @@ impl SecretVersion {
         }
     }
 
-    /// Takes the time of issue from the provider, and the age at `known_at` by the provider's clock. The time of issue
-    /// never changes, so only the first answer counts.
+    /// Takes the time of issue from the provider, and the age at `known_at` by the provider's
+    /// clock. The time of issue never changes, so only the first answer counts.
     pub(super) fn note_issue(&self, since: SystemTime, age: Duration, known_at: Instant) {
         let from = SinceFrom::Provider;
         let birth = Birth {
@@ -167,8 +167,8 @@ impl SecretVersion {
         self.learned.issued.set(Box::new(birth)).ok();
     }
 
-    /// Takes the kept time of a first sight, by this sidecar over a restart or by a different sidecar. The earliest
-    /// time counts.
+    /// Takes the kept time of a first sight, by this sidecar over a restart or by a different
+    /// sidecar. The earliest time counts.
     pub fn note_first_sight(&self, since: SystemTime) {
         let mut sighted = self.learned.sighted.lock();
         if sighted.as_ref().is_none_or(|known| since < known.since) {
@@ -176,7 +176,8 @@ impl SecretVersion {
         }
     }
 
-    /// Returns the time to keep as the first sight: what the source or the process told, unless a first sight is kept.
+    /// Returns the time to keep as the first sight: what the source or the process told, unless a
+    /// first sight is kept.
     #[must_use]
     pub fn first_sight(&self) -> SystemTime {
         self.sighted().unwrap_or(self.seen).since

@@ -114,7 +114,8 @@ impl Application {
     /// providers repeat them as well. Both requests carry one `Keyside-Event-Id`.
     ///
     /// # Errors
-    /// If the application cannot be reached, breaks the protocol, or takes too long; or if the event cannot be signed.
+    /// If the application cannot be reached, breaks the protocol, or takes too long; or if the
+    /// event cannot be signed.
     pub async fn send(
         &self,
         event: &EventRequest,
@@ -130,7 +131,8 @@ impl Application {
         sent.map_err(Undelivered::Upstream)
     }
 
-    /// Sends an event like [`Self::send`], in a part of `span`. The application gets the `traceparent` of the part.
+    /// Sends an event like [`Self::send`], in a part of `span`. The application gets the
+    /// `traceparent` of the part.
     ///
     /// # Errors
     /// As of [`Self::send`].
@@ -222,8 +224,8 @@ impl Application {
         head.finish()
     }
 
-    /// Returns the headers of the signature, or none where the application gets no signature; `None` without the key.
-    /// A large body is signed on a thread of its own.
+    /// Returns the headers of the signature, or none where the application gets no signature;
+    /// `None` without the key. A large body is signed on a thread of its own.
     async fn sign(&self, event: &EventRequest) -> Option<Vec<(HeaderName, String)>> {
         let signer = match &self.signing {
             Signing::Off => return Some(Vec::new()),

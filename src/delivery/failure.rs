@@ -56,8 +56,8 @@ pub(super) fn of_error(place: &str, error: &UpstreamError) -> Option<Failure> {
     Some(failure(class, 0, reason, advice))
 }
 
-/// Returns the failure in the outcome of publishing to `place`; `None` for a success. `cause` is the message server's,
-/// if any.
+/// Returns the failure in the outcome of publishing to `place`; `None` for a success. `cause` is
+/// the message server's, if any.
 pub(super) fn of_published(
     place: &str,
     outcome: AttemptOutcome,

@@ -91,7 +91,8 @@ pub struct DestinationMetrics {
 }
 
 impl DestinationMetrics {
-    /// Notes that the destination has an event that arrived at `received_ms` milliseconds since 1970.
+    /// Notes that the destination has an event that arrived at `received_ms` milliseconds
+    /// since 1970.
     pub(super) fn delivered(&self, received_ms: u64, now: SystemTime) {
         let received = UNIX_EPOCH + Duration::from_millis(received_ms);
         self.took(now.duration_since(received).unwrap_or_default());
@@ -126,8 +127,8 @@ impl DestinationMetrics {
         self.traffic.failed(failure, Instant::now())
     }
 
-    /// Returns the series of the time. The first use makes those of failures too, at 0: an alert on a growing counter does not
-    /// see a counter that begins with 1.
+    /// Returns the series of the time. The first use makes those of failures too, at 0: an alert on
+    /// a growing counter does not see a counter that begins with 1.
     fn seconds(&self) -> &Histogram {
         self.seconds.get_or_init(|| {
             for class in CLASSES {
@@ -172,7 +173,8 @@ const CLASSES: [FailureClass; 8] = [
     FailureClass::Other,
 ];
 
-/// Makes histograms of seconds: from an application that answers at once to an application that was down for a day.
+/// Makes histograms of seconds: from an application that answers at once to an application that was
+/// down for a day.
 #[derive(Clone, Debug)]
 struct DeliverySeconds;
 

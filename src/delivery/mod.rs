@@ -48,7 +48,8 @@ pub struct DeliveryTarget {
     pub way: Arc<Way>,
 }
 
-/// The deliveries of all destinations, each with a worker: a destination that hangs holds no other destination up.
+/// The deliveries of all destinations, each with a worker: a destination that hangs holds no other
+/// destination up.
 #[derive(Debug)]
 pub struct Deliveries {
     spool: Arc<Spool>,
@@ -224,7 +225,8 @@ impl Deliveries {
         }
     }
 
-    /// Ends: deliveries under way are finished within `time` or given back, and the spool is synced and closed.
+    /// Ends: deliveries under way are finished within `time` or given back, and the spool is synced
+    /// and closed.
     pub async fn stop(&self, time: Duration) {
         self.stop.send_replace(true);
         let workers = std::mem::take(&mut self.state.lock().workers);
@@ -260,8 +262,9 @@ async fn expire(spool: Arc<Spool>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// The time that a load waits for the spool to take destinations: a transaction takes some milliseconds, and a load goes on
-/// without a disk that hangs.
+/// The time that a load waits for the spool to take destinations: a transaction takes some
+/// milliseconds, and a load goes on without a disk that hangs.
 const SETTING_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time between two searches for events that are too old: `max_age` counts in hours, and a search may cost a transaction.
+/// The time between two searches for events that are too old: `max_age` counts in hours, and a
+/// search may cost a transaction.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(30);

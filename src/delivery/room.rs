@@ -6,8 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::spool::LookBounds;
 
-/// The room that all destinations share. Each destination also has room for one small event: destinations that hang with all of
-/// the shared room hold up no other destination, but for its large events.
+/// The room that all destinations share. Each destination also has room for one small event:
+/// destinations that hang with all of the shared room hold up no other destination, but for its
+/// large events.
 #[derive(Debug)]
 pub(super) struct Room {
     shared: Arc<Semaphore>,
@@ -55,7 +56,8 @@ impl Room {
 }
 
 impl RoomOfOne {
-    /// Waits for the room of an event with `bytes` bytes, and takes more for up to `most` events where there is more.
+    /// Waits for the room of an event with `bytes` bytes, and takes more for up to `most` events
+    /// where there is more.
     pub(super) async fn enter(&self, bytes: usize, most: usize) -> LookRoom {
         let least = portions(bytes);
         let shared = async {
@@ -144,12 +146,14 @@ fn portions(bytes: usize) -> usize {
     bytes.div_ceil(PORTION).clamp(1, SHARE)
 }
 
-/// The bytes of a portion. A small event takes a whole portion: its task and its connection need more than its body.
+/// The bytes of a portion. A small event takes a whole portion: its task and its connection need
+/// more than its body.
 const PORTION: usize = 16 * 1024;
-/// The shared room, in portions: as many small events as there are connections to applications, and 8 MiB. `memory.rs` has the sum
-/// of all bounds.
+/// The shared room, in portions: as many small events as there are connections to applications, and
+/// 8 MiB. `memory.rs` has the sum of all bounds.
 const SHARED: usize = 512;
-/// The share of one destination in the shared room, in portions: the largest usual event, of 4 MiB, has room.
+/// The share of one destination in the shared room, in portions: the largest usual event, of 4 MiB,
+/// has room.
 const SHARE: usize = SHARED / 2;
 
 #[cfg(test)]

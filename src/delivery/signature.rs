@@ -22,8 +22,8 @@ pub enum Signing {
     KeyMissing,
 }
 
-/// The keys that sign events for an application, the current key first. Each event has a signature of every key: an
-/// application may change the key at any time.
+/// The keys that sign events for an application, the current key first. Each event has a signature
+/// of every key: an application may change the key at any time.
 #[derive(Default)]
 pub struct Signer {
     keys: Vec<Hmac<Sha256>>,
@@ -39,8 +39,8 @@ impl Signer {
         Ok(self)
     }
 
-    /// Signs an event with its id and the time of the attempt, in seconds since 1970: the value of the header
-    /// `webhook-signature`.
+    /// Signs an event with its id and the time of the attempt, in seconds since 1970: the value of
+    /// the header `webhook-signature`.
     #[must_use]
     pub fn sign(&self, id: &str, time: u64, body: &[impl AsRef<[u8]>]) -> String {
         let head = format!("{id}.{time}.");

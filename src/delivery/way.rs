@@ -48,7 +48,8 @@ pub(super) enum Attempt {
 }
 
 impl Way {
-    /// True if both ways lead to the same place: what attempts on one have shown holds for the other.
+    /// True if both ways lead to the same place: what attempts on one have shown holds for the
+    /// other.
     pub(super) fn leads_where(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Application(one), Self::Application(other)) => one.is_at_place_of(other),
@@ -193,7 +194,8 @@ fn moment(unix_ms: u64) -> String {
     text.unwrap_or_default()
 }
 
-/// Returns the outcome of an answer. A short body is read to the end: the connection can then be used again.
+/// Returns the outcome of an answer. A short body is read to the end: the connection can then be
+/// used again.
 async fn answered(answer: Answer, deadline: Instant) -> AttemptOutcome {
     let outcome = AttemptOutcome::Answered {
         status: answer.status.as_u16(),
@@ -229,7 +231,8 @@ const METHOD: HeaderName = HeaderName::from_static("keyside-method");
 const QUERY: HeaderName = HeaderName::from_static("keyside-query");
 /// The header with the positions of items that arrived before in another event.
 const REPEATS: HeaderName = HeaderName::from_static("keyside-repeats");
-/// The longest answer that is read to its end, in bytes: after a longer answer, a new connection costs less than the rest.
+/// The longest answer that is read to its end, in bytes: after a longer answer, a new connection
+/// costs less than the rest.
 const MAX_ANSWER: usize = 64 * 1024;
 
 #[cfg(test)]

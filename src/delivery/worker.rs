@@ -1,4 +1,5 @@
-//! The worker of one destination: takes events from the spool, sends the events, and notes the outcomes.
+//! The worker of one destination: takes events from the spool, sends the events, and notes the
+//! outcomes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,8 +42,8 @@ pub(super) struct DeadLetters {
 }
 
 impl DestinationWorker {
-    /// Delivers events until the spool is closed or `stop` changes. Then no further event is taken, and those under
-    /// way are finished.
+    /// Delivers events until the spool is closed or `stop` changes. Then no further event is taken,
+    /// and those under way are finished.
     pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut under_way = JoinSet::new();
         loop {
@@ -63,8 +64,8 @@ impl DestinationWorker {
         while under_way.join_next().await.is_some() {}
     }
 
-    /// Takes the next events, and begins to send them. An event is read when it has room in memory, so that destinations that
-    /// hang fill the disk alone.
+    /// Takes the next events, and begins to send them. An event is read when it has room in memory,
+    /// so that destinations that hang fill the disk alone.
     async fn take(self: &Arc<Self>, under_way: &mut JoinSet<()>) -> Result<(), SpoolRefusal> {
         let mut bytes = 0;
         loop {
@@ -229,10 +230,11 @@ fn word(kind: TroubleKind) -> &'static str {
 
 /// The bound on events that are taken at a time: the default of `lanes`.
 const MAX_TAKEN: usize = 32;
-/// The wait after a failure of the spool: no busy loop, and short beside the trouble of a full disk.
+/// The wait after a failure of the spool: no busy loop, and short beside the trouble of a full
+/// disk.
 const BROKEN: Duration = Duration::from_millis(500);
-/// The wait of an event for which Keyside has no connection left, or no key: about the time of a delivery, which frees a
-/// connection.
+/// The wait of an event for which Keyside has no connection left, or no key: about the time of a
+/// delivery, which frees a connection.
 const NOT_MADE: Duration = Duration::from_millis(200);
 /// The time between two log lines about dead letters: a minute, as for each summary in the log.
 const QUIET: Duration = Duration::from_secs(60);

@@ -59,8 +59,9 @@ pub(super) async fn ask(
     timeout_at(limits.deadline, exchange).await.map_err(late)?
 }
 
-/// Returns a URL as it may be shown: without a user, a query and a fragment, each of which may hold a secret, and with what
-/// looks like a secret in the path masked. `known` are segments of configured paths.
+/// Returns a URL as it may be shown: without a user, a query and a fragment, each of which may hold
+/// a secret, and with what looks like a secret in the path masked. `known` are segments of
+/// configured paths.
 pub(super) fn shown_url(url: &str, known: &[&str]) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = plain.split_once("://") else {

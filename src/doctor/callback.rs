@@ -1,7 +1,9 @@
-//! Verdicts about the way of events at Meta: which callback URL wins, and whether the app gets events at all.
+//! Verdicts about the way of events at Meta: which callback URL wins, and whether the app gets
+//! events at all.
 //!
-//! The callback URL of a number wins over that of its account, and that over the app's. A read of `webhook_configuration`
-//! tells all three: <https://developers.facebook.com/docs/whatsapp/embedded-signup/webhooks/override>.
+//! The callback URL of a number wins over that of its account, and that over the app's. A read of
+//! `webhook_configuration` tells all three:
+//! <https://developers.facebook.com/docs/whatsapp/embedded-signup/webhooks/override>.
 
 use http::Uri;
 use serde_json::Value;
@@ -107,7 +109,8 @@ fn judge(name: String, url: &str, found: String, own: &OwnUrls<'_>, remedy: &str
     )
 }
 
-/// True if two URLs lead to the same place. Host and scheme have no case, and a query may hold a token.
+/// True if two URLs lead to the same place. Host and scheme have no case, and a query may hold a
+/// token.
 fn is_same(own: &str, set: &str) -> bool {
     let parts = |url: &str| {
         let uri: Uri = without_secrets(url).parse().ok()?;
@@ -220,13 +223,14 @@ pub(super) fn of_app(
     steps
 }
 
-/// Decides about the app's URL, which numbers and accounts may override: events of templates and accounts go there always.
+/// Decides about the app's URL, which numbers and accounts may override: events of templates and
+/// accounts go there always.
 fn of_app_url(url: &str, own: &OwnUrls<'_>) -> DoctorStep {
     let found = format!("events of templates and accounts go to {}", own.shown(url));
     let step = judge("app callback".to_owned(), url, found, own, remedy("app"));
     match step.mend {
-        // A warning, not a fault: the app's callback may lead elsewhere on purpose, and the callback of each number decides
-        // about messages.
+        // A warning, not a fault: the app's callback may lead elsewhere on purpose, and the
+        // callback of each number decides about messages.
         Some(mend) => DoctorStep::warn(step.name, step.found, mend),
         None => step,
     }

@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::step::DoctorStep;
 
-/// Returns the verdict. `date` is the time of the answer by the other side, `now` the time of this machine, and `took` the
-/// time of the exchange: the answer was made at some moment of it, and has whole seconds.
+/// Returns the verdict. `date` is the time of the answer by the other side, `now` the time of this
+/// machine, and `took` the time of the exchange: the answer was made at some moment of it, and has
+/// whole seconds.
 pub(super) fn verdict(date: Option<SystemTime>, now: SystemTime, took: Duration) -> DoctorStep {
     let Some(date) = date else {
         return DoctorStep::skipped("clock", "the answer has no `Date`");
@@ -32,7 +33,8 @@ const GRAIN: Duration = Duration::from_secs(1);
 /// The difference past which a clock deserves a look: a clock that NTP keeps is right within a
 /// second, so it is not kept.
 const WARN: Duration = Duration::from_secs(30);
-/// The difference past which signed times are refused: Meta's proofs and most signatures live 5 minutes.
+/// The difference past which signed times are refused: Meta's proofs and most signatures live 5
+/// minutes.
 const FAIL: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The examination of a credential: secrets, the word of the provider, numbers, and the way of events at Meta.
+//! The examination of a credential: secrets, the word of the provider, numbers, and the way of
+//! events at Meta.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -336,8 +337,8 @@ impl Asker {
         self.get(&format!("/{number}?fields={fields}")).await
     }
 
-    /// Asks about a number, one field that a version may not know at a time: Graph refuses a question with an unknown
-    /// field as a whole.
+    /// Asks about a number, one field that a version may not know at a time: Graph refuses a
+    /// question with an unknown field as a whole.
     async fn number(&self, number: &str) -> NumberAnswers {
         let (state, limit, health) = tokio::join!(
             self.fields(number, STATE_FIELDS),
@@ -368,7 +369,8 @@ fn is_id(text: &str) -> bool {
 /// The credentials that are asked about at a time: a thousand tenants are done within an
 /// examination, without a thousand connections.
 const MAX_AT_A_TIME: usize = 32;
-/// The numbers of a credential that are asked about. Each takes four requests, of which an account has thousands an hour.
+/// The numbers of a credential that are asked about. Each takes four requests, of which an account
+/// has thousands an hour.
 const MAX_NUMBERS: usize = 20;
 /// The accounts of a token that are asked about: each costs requests of its hourly allowance.
 const MAX_ACCOUNTS: usize = 10;

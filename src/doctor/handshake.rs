@@ -147,7 +147,8 @@ fn certificate(
             }
             .to_owned(),
         ),
-        // `BadSignature`: an unknown authority has the name of a known one, and its signature differs.
+        // `BadSignature`: an unknown authority has the name of a known one, and its signature
+        // differs.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => unknown_issuer(&shown, chain, owner),
         other => (
             format!("the certificate {shown} is refused: {other}"),

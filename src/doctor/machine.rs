@@ -1,4 +1,5 @@
-//! The examination of what belongs to this machine: certificates, folders, the audit file, the shared server.
+//! The examination of what belongs to this machine: certificates, folders, the audit file, the
+//! shared server.
 
 use std::io;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! `keyside doctor`: the whole way, outside in, and for each step what to mend.
 //!
-//! Sections are examined side by side, and read in a fixed order. What decides about a step is pure; what asks has a bound
-//! on its time, and the whole examination ends at a deadline however much hangs.
+//! Sections are examined side by side, and read in a fixed order. What decides about a step is
+//! pure; what asks has a bound on its time, and the whole examination ends at a deadline however
+//! much hangs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub use step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter
 
 use crate::reload::Live;
 
-/// Begins the examination of a configuration that was loaded from `file`. `summary` is the step about the configuration
-/// itself. The sections end at `deadline` at the latest.
+/// Begins the examination of a configuration that was loaded from `file`. `summary` is the step
+/// about the configuration itself. The sections end at `deadline` at the latest.
 #[must_use]
 pub fn examine(
     live: &Arc<Live>,
@@ -49,7 +50,8 @@ pub fn examine(
     sections
 }
 
-/// The longest examination, with the load before it: below the 30 s that people and pipelines wait for a check.
+/// The longest examination, with the load before it: below the 30 s that people and pipelines wait
+/// for a check.
 pub const MAX_EXAMINATION: Duration = Duration::from_secs(27);
 /// The longest load. Programs of `exec:` references have 10 s.
 pub const MAX_LOAD: Duration = Duration::from_secs(11);

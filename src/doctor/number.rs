@@ -1,8 +1,9 @@
 //! Verdicts about a number at Meta: state, quality, tier, throughput, health.
 //!
-//! The names and values are those of Meta's reference of phone numbers and of its pages on messaging limits and on health:
-//! <https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account-to-number-current-status>. A value
-//! that these pages do not have is shown as it is, and never taken for good.
+//! The names and values are those of Meta's reference of phone numbers and of its pages on
+//! messaging limits and on health:
+//! <https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account-to-number-current-status>.
+//! A value that these pages do not have is shown as it is, and never taken for good.
 
 use serde_json::Value;
 

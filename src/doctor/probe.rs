@@ -37,8 +37,8 @@ pub(super) enum ProbeKey {
     Forged,
 }
 
-/// Returns the scheme of probes at a webhook with this path: a signature, or else a fixed token; `None` if the credential has
-/// the secret of no scheme.
+/// Returns the scheme of probes at a webhook with this path: a signature, or else a fixed token;
+/// `None` if the credential has the secret of no scheme.
 pub(super) fn scheme_of<'p>(
     spec: &'p WebhookSpec,
     credential: &Credential,
@@ -55,7 +55,8 @@ pub(super) fn scheme_of<'p>(
     usable.clone().find(signs).or_else(|| usable.next())
 }
 
-/// Returns the reason for which nobody but the provider can make a genuine event of a scheme; `None` if Keyside can.
+/// Returns the reason for which nobody but the provider can make a genuine event of a scheme;
+/// `None` if Keyside can.
 pub(super) fn unprobable(scheme: &Scheme) -> Option<&'static str> {
     match &scheme.kind {
         SchemeKind::Signature(signature) if signature.algorithm == Algorithm::Ed25519 => {

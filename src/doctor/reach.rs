@@ -1,4 +1,5 @@
-//! The way to a host: name, connection, TLS. Each step is reported, and the first broken one ends the way.
+//! The way to a host: name, connection, TLS. Each step is reported, and the first broken one ends
+//! the way.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +34,8 @@ pub(super) type WitnessedTls = (Arc<ClientConfig>, Arc<Witness>);
 pub(super) struct BrokenWay;
 
 impl FarHost<'_> {
-    /// Resolves the name, and reports the step. `PUBLIC` names are the operator's own: a private address is told there.
+    /// Resolves the name, and reports the step. `PUBLIC` names are the operator's own: a private
+    /// address is told there.
     ///
     /// # Errors
     /// If the name has no address.

@@ -1,4 +1,5 @@
-//! Verdicts about the secrets of a credential: where they come from, their age, and the word of the provider.
+//! Verdicts about the secrets of a credential: where they come from, their age, and the word of the
+//! provider.
 
 use std::time::{Duration, SystemTime};
 
@@ -71,8 +72,8 @@ pub(super) fn of_secret(secret: &SecretFacts, policy: AgePolicy) -> DoctorStep {
     policy.judge(name, found, *age)
 }
 
-/// Decides about the provider's word on a credential. `concerns` are the reasons to replace a good token, and `policy` is the
-/// rule for ages.
+/// Decides about the provider's word on a credential. `concerns` are the reasons to replace a good
+/// token, and `policy` is the rule for ages.
 pub(super) fn of_verdict(
     verdict: &Verdict,
     concerns: &[String],
@@ -135,7 +136,8 @@ fn identity(facts: &TokenFacts) -> String {
     )
 }
 
-/// Decides about the end of a token; `None` if the provider tells neither an end nor that there is none.
+/// Decides about the end of a token; `None` if the provider tells neither an end nor that there is
+/// none.
 fn end(facts: &TokenFacts, now: SystemTime) -> Option<DoctorStep> {
     if facts.kind.is_empty() && facts.ends().is_none() {
         return None;
@@ -161,7 +163,8 @@ fn counted(days: u64) -> String {
     }
 }
 
-/// The days before the end of a token below which the token is an alarm, as for `keyside status --check`.
+/// The days before the end of a token below which the token is an alarm, as for `keyside status
+/// --check`.
 const ALARM_DAYS: u64 = 7;
 /// The days before the end of a token below which the token deserves a look, as for `keyside
 /// status`.

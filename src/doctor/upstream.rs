@@ -29,7 +29,8 @@ pub(super) type FarUpstream = (Origin, Ca);
 /// The result of each way: `None` while it is under way.
 pub(super) type Reached = watch::Receiver<Option<bool>>;
 
-/// Begins a section for each origin that routes send to. Returns the sections with the results that others wait for.
+/// Begins a section for each origin that routes send to. Returns the sections with the results that
+/// others wait for.
 pub(super) fn sections(
     live: &Arc<Live>,
     deadline: Instant,
@@ -156,8 +157,8 @@ async fn examine_straight(
     Ok(())
 }
 
-/// Examines the way through a proxy, which resolves the name and connects: a request goes the whole way, and its fault
-/// names the step that broke.
+/// Examines the way through a proxy, which resolves the name and connects: a request goes the whole
+/// way, and its fault names the step that broke.
 async fn examine_through(
     live: &Live,
     origin: &Origin,
@@ -222,7 +223,8 @@ async fn examine_proxy(proxy: &Proxy, reporter: &StepReporter) {
     }
 }
 
-/// Decides about a request that did not go through a proxy. `chain` has the certificates from the far end of the tunnel.
+/// Decides about a request that did not go through a proxy. `chain` has the certificates from the
+/// far end of the tunnel.
 fn broken_tunnel(error: &UpstreamError, chain: &[CertificateFacts]) -> DoctorStep {
     match (error, chain.first()) {
         (UpstreamError::Tls(_), Some(leaf)) => DoctorStep::fail(

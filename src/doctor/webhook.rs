@@ -53,7 +53,8 @@ pub(super) fn sections(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection
 struct Turns {
     /// A permit for each webhook under way.
     sections: Semaphore,
-    /// The permit for a large event: a sidecar has room for two of them at a time, and needs it for others.
+    /// The permit for a large event: a sidecar has room for two of them at a time, and needs it for
+    /// others.
     large: Semaphore,
 }
 
@@ -169,8 +170,8 @@ fn seen_from_outside(addresses: &[SocketAddr]) -> Option<DoctorStep> {
     })
 }
 
-/// Shakes hands as a provider does, with public authorities. A chain that this machine alone trusts is told, and the probes
-/// go on with it.
+/// Shakes hands as a provider does, with public authorities. A chain that this machine alone trusts
+/// is told, and the probes go on with it.
 async fn tls(
     host: &FarHost<'_>,
     stream: TcpStream,
@@ -197,9 +198,9 @@ async fn tls(
     Err(BrokenWay)
 }
 
-/// Shakes hands inside the tunnel of a proxy, with public authorities. A chain of this machine's own trust, such as the
-/// chain of a proxy with an authority of the site, is told, and the probes go on with the chain. The first probe tells any other
-/// fault.
+/// Shakes hands inside the tunnel of a proxy, with public authorities. A chain of this machine's
+/// own trust, such as the chain of a proxy with an authority of the site, is told, and the probes
+/// go on with the chain. The first probe tells any other fault.
 async fn tls_by_proxy(
     url: &PublicUrl,
     live: &Live,
@@ -260,7 +261,8 @@ struct Probes<'p> {
 }
 
 impl Probes<'_> {
-    /// Sends the probes one after another: each is worth sending only if the one before has reached Keyside.
+    /// Sends the probes one after another: each is worth sending only if the one before has reached
+    /// Keyside.
     async fn send(&self) {
         let Some(spec) = &self.credential.provider.webhook else {
             return;
@@ -320,7 +322,8 @@ impl Probes<'_> {
             if course == ProbeCourse::Stop {
                 return course;
             }
-            // Whatever accepts forged events is no Keyside: a genuine one would go on to an application.
+            // Whatever accepts forged events is no Keyside: a genuine one would go on to an
+            // application.
             if outcome == StepOutcome::Fail {
                 self.reporter.report(DoctorStep::skipped(
                     "genuine event",
@@ -392,8 +395,8 @@ impl Probes<'_> {
     }
 
     async fn one(&self, probe: WebhookProbe<'_>, request: Outgoing) -> (ProbeCourse, StepOutcome) {
-        // Each probe has a connection of its own: what stands between may close one behind an answer without a word, and
-        // half of a large event would be lost on it.
+        // Each probe has a connection of its own: what stands between may close one behind an
+        // answer without a word, and half of a large event would be lost on it.
         let origin = self.url.origin.clone();
         let upstream = Upstream::new(UpstreamKind::Provider, origin, Arc::clone(&self.config));
         let answer = match upstream.map(|upstream| upstream.through(self.egress)) {
@@ -407,7 +410,8 @@ impl Probes<'_> {
     }
 }
 
-/// Returns random bytes. Marks and forged keys are no secrets: zeros would do where the system has no random bytes.
+/// Returns random bytes. Marks and forged keys are no secrets: zeros would do where the system has
+/// no random bytes.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).ok();

@@ -1,11 +1,12 @@
-//! Examples of values, for messages about a value of the wrong type: the lines of `proxy.toml.example`, which shows every
-//! key of the configuration.
+//! Examples of values, for messages about a value of the wrong type: the lines of
+//! `proxy.toml.example`, which shows every key of the configuration.
 
 use std::sync::LazyLock;
 
 /// Returns an example for the key with this path, with a beginning among `begins`.
 ///
-/// Keys of one name in several tables are told apart by the first table: `inbound.listen` is not `outbound.listen`.
+/// Keys of one name in several tables are told apart by the first table: `inbound.listen` is not
+/// `outbound.listen`.
 pub(super) fn of(path: &str, begins: &[char]) -> Option<&'static str> {
     let (table, wanted) = match path.rsplit_once('.') {
         Some((tables, key)) => (tables.split('.').next().unwrap_or_default(), key),
@@ -26,7 +27,8 @@ struct Example {
     value: &'static str,
 }
 
-/// The examples, in the order of the lines. A configuration may have many faults: the text is read once.
+/// The examples, in the order of the lines. A configuration may have many faults: the text is read
+/// once.
 static EXAMPLES: LazyLock<Vec<Example>> = LazyLock::new(|| {
     let mut table = "";
     let example = |line: &'static str| {
@@ -46,7 +48,8 @@ static EXAMPLES: LazyLock<Vec<Example>> = LazyLock::new(|| {
 });
 
 impl Example {
-    /// Returns a value that begins with one of `begins`: the value itself, or the first element of an array.
+    /// Returns a value that begins with one of `begins`: the value itself, or the first element of
+    /// an array.
     fn form(&self, begins: &[char]) -> Option<&'static str> {
         if self.value.starts_with(begins) {
             return Some(self.value);

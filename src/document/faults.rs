@@ -40,7 +40,8 @@ impl fmt::Display for Position {
 pub struct Fault {
     /// The place.
     pub at: Position,
-    /// The key with the keys that lead to it, such as `route.limits.per_sender`; empty for the whole file.
+    /// The key with the keys that lead to it, such as `route.limits.per_sender`; empty for the
+    /// whole file.
     pub key: String,
     /// The fault and the expected form: "WRONG, expected RIGHT".
     pub message: String,
@@ -130,7 +131,8 @@ impl FaultReport {
         self.found.borrow().asked.clone().unwrap_or_default()
     }
 
-    /// Returns true if a line has a fault. Further syntax errors of the line are consequences of the first.
+    /// Returns true if a line has a fault. Further syntax errors of the line are consequences of
+    /// the first.
     pub(super) fn has_fault_on_line(&self, at: &Position) -> bool {
         self.found
             .borrow()

@@ -1,7 +1,8 @@
-//! A TOML document with the place of every key and value, and a reader that reports every fault at once.
+//! A TOML document with the place of every key and value, and a reader that reports every fault at
+//! once.
 //!
-//! A fault names the place, the key and the expected form. No fault repeats a value, because any value may be a secret
-//! in the wrong place. For the same reason no type with values has a `Debug`.
+//! A fault names the place, the key and the expected form. No fault repeats a value, because any
+//! value may be a secret in the wrong place. For the same reason no type with values has a `Debug`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,8 +32,9 @@ pub struct Document {
 }
 
 impl Document {
-    /// Adds the content of another file: other tables, more entries of `[[route]]` and the like, and more names in the tables of
-    /// names in `named`. A key in both files is a fault with both places.
+    /// Adds the content of another file: other tables, more entries of `[[route]]` and the like,
+    /// and more names in the tables of names in `named`. A key in both files is a fault with both
+    /// places.
     pub fn join(
         &mut self,
         other: Self,
@@ -43,13 +45,15 @@ impl Document {
         self.root.join(other.root, "", named, joined, report);
     }
 
-    /// Returns the place of the value of a key, such as `credential.acme.token`; `None` for a key that is not written.
+    /// Returns the place of the value of a key, such as `credential.acme.token`; `None` for a key
+    /// that is not written.
     #[must_use]
     pub fn place_of(&self, key: &str) -> Option<&Position> {
         self.root.value_at(key).map(|value| &value.at)
     }
 
-    /// Parses `text`. Errors of TOML's syntax go to `report`; with a single error, there is no document.
+    /// Parses `text`. Errors of TOML's syntax go to `report`; with a single error, there is no
+    /// document.
     pub fn parse(text: &str, file: &str, report: &FaultReport) -> Option<Self> {
         // Editors do not count a byte order mark as a column.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -142,8 +146,8 @@ const DUPLICATE: &str = "duplicate key";
 /// The quotation marks that word processors and web pages put in the place of plain ones.
 const QUOTES: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
 
-/// The places of the keys of a document that others are joined to: of thousands of files, each key is looked up and not
-/// searched for.
+/// The places of the keys of a document that others are joined to: of thousands of files, each key
+/// is looked up and not searched for.
 #[derive(Default)]
 pub struct JoinedKeys(HashMap<String, HashMap<String, usize>>);
 
@@ -164,7 +168,8 @@ impl Table {
         self.entries.retain(|entry| entry.key != key);
     }
 
-    /// Returns this table with `upper` laid over: tables merge, every other value of `upper` replaces the value here.
+    /// Returns this table with `upper` laid over: tables merge, every other value of `upper`
+    /// replaces the value here.
     ///
     /// Keys of this table keep their order, before the new keys.
     #[must_use]
@@ -178,7 +183,8 @@ impl Table {
         self
     }
 
-    /// Returns the value of a key with the keys of the tables that lead to it. A name may have dots as well.
+    /// Returns the value of a key with the keys of the tables that lead to it. A name may have dots
+    /// as well.
     fn value_at(&self, path: &str) -> Option<&Value> {
         self.entries.iter().find_map(|entry| {
             let rest = path.strip_prefix(entry.key.as_str())?;
@@ -315,7 +321,8 @@ impl<'t> SourceText<'t> {
         }
     }
 
-    /// Takes a table apart, so each part makes room for its product: thousands of tenants are many tables.
+    /// Takes a table apart, so each part makes room for its product: thousands of tenants are many
+    /// tables.
     fn table(&self, table: DeTable<'_>) -> Table {
         let mut entries: Vec<(Range<usize>, TableEntry)> = Vec::with_capacity(table.len());
         for (key, value) in table {

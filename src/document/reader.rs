@@ -36,7 +36,8 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Returns the field of a key, if the table has the key. [`Self::finish`] will not report the key.
+    /// Returns the field of a key, if the table has the key. [`Self::finish`] will not report the
+    /// key.
     pub fn field(&mut self, key: &str) -> Option<Field<'d>> {
         #[cfg(test)]
         self.report.note_asked(&self.path, key);
@@ -190,7 +191,8 @@ fn path_in(path: &str, key: &str) -> String {
 pub struct Field<'d> {
     /// The key of the value; for an element of an array, the key of the array.
     pub key: &'d str,
-    /// The keys that lead to the table with the key. Most fields have no fault, and need no path of their own.
+    /// The keys that lead to the table with the key. Most fields have no fault, and need no path of
+    /// their own.
     parent: Rc<str>,
     key_at: &'d Position,
     value: &'d Value,
@@ -224,7 +226,8 @@ impl<'d> Field<'d> {
         }
     }
 
-    /// Returns the whole number, and reports a fault if the value is of another type or out of the range of `N`.
+    /// Returns the whole number, and reports a fault if the value is of another type or out of the
+    /// range of `N`.
     pub fn integer<N: TryFrom<i64>>(&self) -> Option<N> {
         let ValueKind::Integer(number) = &self.value.kind else {
             return self.wrong("a whole number", &DIGITS);
@@ -254,7 +257,8 @@ impl<'d> Field<'d> {
         }
     }
 
-    /// Returns readers of an array of tables, such as `[[route]]`, and reports a fault if there is no table.
+    /// Returns readers of an array of tables, such as `[[route]]`, and reports a fault if there is
+    /// no table.
     pub fn tables(&self) -> Vec<Reader<'d>> {
         match &self.value.kind {
             ValueKind::Array(values) if !values.is_empty() => {
@@ -268,7 +272,8 @@ impl<'d> Field<'d> {
         }
     }
 
-    /// Returns the string, or the elements of an array, and reports a fault if the value is of another type.
+    /// Returns the string, or the elements of an array, and reports a fault if the value is of
+    /// another type.
     pub fn one_or_more(&self) -> Option<Vec<Self>> {
         match &self.value.kind {
             ValueKind::String(_) => Some(vec![self.clone_at(self.value)]),
@@ -309,7 +314,8 @@ impl<'d> Field<'d> {
         }
     }
 
-    /// Returns the value of the word that the string is, and reports a fault if `words` lacks the string.
+    /// Returns the value of the word that the string is, and reports a fault if `words` lacks the
+    /// string.
     pub fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let given = self.string()?;
         let found = words.iter().find(|(word, _)| *word == given);

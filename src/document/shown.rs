@@ -29,7 +29,8 @@ pub fn choices<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> String 
     }
 }
 
-/// Returns the words from which to choose. Of the names of a thousand tenants the first ones are enough.
+/// Returns the words from which to choose. Of the names of a thousand tenants the first ones are
+/// enough.
 pub fn listed(words: &[&str]) -> String {
     match words {
         [] => "expected nothing here".to_owned(),
@@ -43,7 +44,8 @@ pub fn listed(words: &[&str]) -> String {
     }
 }
 
-/// Returns a key or name for a message, or a stand-in if the name may be a secret in the wrong place.
+/// Returns a key or name for a message, or a stand-in if the name may be a secret in the wrong
+/// place.
 pub fn shown(name: &str) -> &str {
     if is_showable(name) {
         name
@@ -52,8 +54,8 @@ pub fn shown(name: &str) -> &str {
     }
 }
 
-/// Returns an argument that should name a path or an address, or a stand-in if the argument may be a secret in the wrong
-/// place.
+/// Returns an argument that should name a path or an address, or a stand-in if the argument may be
+/// a secret in the wrong place.
 pub fn shown_place(place: &str) -> &str {
     let are_words = place
         .split(['/', ':', '@', ' ', '~', '+', ',', '[', ']', '*'])
@@ -78,7 +80,8 @@ const MAX_LISTED: usize = 60;
 /// The least length of a word that may be meant by a longer one: shorter words begin too many
 /// others.
 const MIN_STEM: usize = 4;
-/// The length from which a word with digits may be a secret, in bytes. An app secret has 32, words of names are shorter.
+/// The length from which a word with digits may be a secret, in bytes. An app secret has 32, words
+/// of names are shorter.
 const MIN_SECRET_LENGTH: usize = 20;
 /// The longest name in a message, in bytes. A longer text is more likely a token than a name.
 const MAX_SHOWN_LENGTH: usize = 40;

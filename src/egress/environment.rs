@@ -20,8 +20,9 @@ pub struct EnvironmentError {
 }
 
 impl ProxyVariables {
-    /// Reads the variables. A name in lower case goes before the same name in upper case, as in curl; an empty variable
-    /// is none. Unreadable entries of `NO_PROXY`, which other programs may understand, are skipped.
+    /// Reads the variables. A name in lower case goes before the same name in upper case, as in
+    /// curl; an empty variable is none. Unreadable entries of `NO_PROXY`, which other programs may
+    /// understand, are skipped.
     pub(super) fn read(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, EnvironmentError> {

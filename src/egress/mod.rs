@@ -1,7 +1,8 @@
 //! The way out of this machine: straight, or through an HTTP proxy that opens tunnels (CONNECT).
 //!
-//! Connections to providers, issuers of tokens and secret managers take this way. Connections within a site never do: to
-//! applications, to Redis and message servers, and to the API of the cluster.
+//! Connections to providers, issuers of tokens and secret managers take this way. Connections
+//! within a site never do: to applications, to Redis and message servers, and to the API of the
+//! cluster.
 
 mod environment;
 mod proxy;
@@ -34,8 +35,8 @@ pub enum WayOut {
     Straight,
     /// A tunnel that a proxy opens.
     Through(Arc<Proxy>),
-    /// No way, for this reason: the proxy's URL could not be read, and a connection past the proxy would break the rules of
-    /// the site; or nothing proves the host.
+    /// No way, for this reason: the proxy's URL could not be read, and a connection past the proxy
+    /// would break the rules of the site; or nothing proves the host.
     Closed(Arc<str>),
 }
 
@@ -103,7 +104,8 @@ impl Egress {
         })
     }
 
-    /// Makes the egress of a reference without a readable URL: only hosts of `no_proxy` are reached.
+    /// Makes the egress of a reference without a readable URL: only hosts of `no_proxy` are
+    /// reached.
     #[must_use]
     pub fn closed(reference: &str, reason: &str, no_proxy: &[BypassRule]) -> Self {
         Self {
@@ -132,8 +134,8 @@ impl Egress {
         }
     }
 
-    /// Returns the way to an origin. Loopback never lies behind a proxy, and without TLS nothing leaves the site: only a
-    /// receiver of telemetry may stand at `http://` on another machine.
+    /// Returns the way to an origin. Loopback never lies behind a proxy, and without TLS nothing
+    /// leaves the site: only a receiver of telemetry may stand at `http://` on another machine.
     #[must_use]
     pub fn way_to(&self, origin: &Origin) -> WayOut {
         if self.source == Source::Authorities {

@@ -35,8 +35,8 @@ pub enum ProxyUrlError {
 }
 
 impl Proxy {
-    /// Reads `http://HOST:PORT` or `https://HOST:PORT`, perhaps with `USER:PASSWORD@`. Without a scheme the proxy speaks
-    /// plain HTTP, as for curl and Go.
+    /// Reads `http://HOST:PORT` or `https://HOST:PORT`, perhaps with `USER:PASSWORD@`. Without a
+    /// scheme the proxy speaks plain HTTP, as for curl and Go.
     ///
     /// # Errors
     /// The fault of the text.

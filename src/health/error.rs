@@ -40,7 +40,8 @@ impl QueryError {
 }
 
 impl QueryError {
-    /// True if the provider may have done what was asked: a request was written, and its answer is lost.
+    /// True if the provider may have done what was asked: a request was written, and its answer is
+    /// lost.
     #[must_use]
     pub fn may_be_done(&self) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! Queries to providers about credentials: is a new token good before it is used, and until when, and how fast may
-//! a number send.
+//! Queries to providers about credentials: is a new token good before it is used, and until when,
+//! and how fast may a number send.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -49,10 +49,11 @@ pub struct Uses<'u> {
     pub in_use: Option<SecretSet<'u>>,
 }
 
-/// Asks the provider if a secret set is good, and if a token is good for the uses of its routes: has the scopes, and can
-/// see each sender.
+/// Asks the provider if a secret set is good, and if a token is good for the uses of its routes:
+/// has the scopes, and can see each sender.
 ///
-/// If the provider takes access tokens and has no question of its own, a successful exchange proves the secrets.
+/// If the provider takes access tokens and has no question of its own, a successful exchange proves
+/// the secrets.
 pub async fn verify(secrets: SecretSet<'_>, at: Endpoints<'_>, uses: Uses<'_>) -> Verdict {
     let issued = match access_token(secrets, at.issuer, None).await {
         Ok(issued) => issued,
@@ -136,8 +137,9 @@ fn lost_scopes<'u>(facts: &TokenFacts, uses: Uses<'u>) -> Vec<&'u str> {
 
 /// Asks for the rate at which a number may send; `None` if the answer does not tell.
 ///
-/// The rate is 80 messages a second, 1000 at the high throughput level, and 20 for a number that the WhatsApp Business
-/// app uses as well: <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#throughput>.
+/// The rate is 80 messages a second, 1000 at the high throughput level, and 20 for a number that
+/// the WhatsApp Business app uses as well:
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#throughput>.
 pub async fn sender_rate(query: &ProviderQuery<'_>, sender: &str) -> Option<Rate> {
     let answer = query
         .get(&format!("/{sender}?fields=throughput,is_on_biz_app"))
@@ -280,10 +282,12 @@ fn pageless_scopes(data: &Value) -> Box<[String]> {
 /// The beginning of the scopes whose targets are WhatsApp Business accounts.
 const ACCOUNT_SCOPES: &str = "whatsapp_business_";
 
-/// The beginnings of the scopes whose targets are pages and accounts that send elsewhere than on WhatsApp.
+/// The beginnings of the scopes whose targets are pages and accounts that send elsewhere than on
+/// WhatsApp.
 const PAGE_SCOPES: [&str; 2] = ["pages_", "instagram_"];
 
-/// The scopes with which a token sends for pages: <https://developers.facebook.com/docs/permissions>.
+/// The scopes with which a token sends for pages:
+/// <https://developers.facebook.com/docs/permissions>.
 const PAGE_SENDING_SCOPES: [&str; 3] = [
     "pages_messaging",
     "instagram_manage_messages",

@@ -23,7 +23,8 @@ pub struct ProviderQuery<'a> {
 }
 
 impl ProviderQuery<'_> {
-    /// Sends a GET with the credential, and returns the JSON of the answer, which may be the provider's error.
+    /// Sends a GET with the credential, and returns the JSON of the answer, which may be the
+    /// provider's error.
     ///
     /// # Errors
     /// No answer, or one that is no JSON.
@@ -54,8 +55,8 @@ impl ProviderQuery<'_> {
             .await
     }
 
-    /// Asks Graph for the webhooks of an app, with the app's own token: the id and the secret of the app.
-    /// <https://developers.facebook.com/docs/graph-api/reference/app/subscriptions>
+    /// Asks Graph for the webhooks of an app, with the app's own token: the id and the secret of
+    /// the app. <https://developers.facebook.com/docs/graph-api/reference/app/subscriptions>
     ///
     /// # Errors
     /// No app secret, no answer, or one that is no JSON.
@@ -121,7 +122,8 @@ impl ProviderQuery<'_> {
         })
     }
 
-    /// Returns the verdict that blames the app secret: the proof was made with a secret other than the app's.
+    /// Returns the verdict that blames the app secret: the proof was made with a secret other than
+    /// the app's.
     pub(super) fn refuses_proof_key(&self) -> Verdict {
         let (_, app_secret) = self.secret_names();
         let reason = "the app secret is not that of the token's app: it was probably reset at the provider, \
@@ -150,8 +152,8 @@ impl ProviderQuery<'_> {
         injections: &[Inject],
     ) -> Result<Value, QueryError> {
         let (answer, clock_was_off) = self.send_once(target, parameters, injections).await?;
-        // Graph judges the proof by Graph's clock. The answer has just corrected the clock of the upstream, so the
-        // next proof has the right time.
+        // Graph judges the proof by Graph's clock. The answer has just corrected the clock of the
+        // upstream, so the next proof has the right time.
         if clock_was_off && refuses_proof(&answer) {
             let (answer, _) = self.send_once(target, parameters, injections).await?;
             return Ok(answer);
@@ -217,8 +219,8 @@ impl ProviderQuery<'_> {
     }
 }
 
-/// True if Graph refuses the proof of a request. Every wrong parameter has this code; only the message names the
-/// proof.
+/// True if Graph refuses the proof of a request. Every wrong parameter has this code; only the
+/// message names the proof.
 pub(super) fn refuses_proof(answer: &Value) -> bool {
     let message = answer.pointer("/error/message").and_then(Value::as_str);
     number_at(answer, "/error/code") == Some(100)
@@ -230,5 +232,6 @@ pub fn number_at(answer: &Value, pointer: &str) -> Option<i64> {
     answer.pointer(pointer).and_then(Value::as_i64)
 }
 
-/// The time for one query. Only a reload waits for queries, and asks all providers at the same time.
+/// The time for one query. Only a reload waits for queries, and asks all providers at the same
+/// time.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);

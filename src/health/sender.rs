@@ -6,8 +6,8 @@ use super::query::{ProviderQuery, number_at};
 use super::{Uses, facts_of};
 use crate::credential::{MESSAGING, SecretSet, TokenFacts, Verdict};
 
-/// Asks for each sender. Returns true if the token can see every sender, and there is one; false if an answer tells
-/// nothing.
+/// Asks for each sender. Returns true if the token can see every sender, and there is one; false if
+/// an answer tells nothing.
 ///
 /// # Errors
 /// The verdict, if the token cannot see a sender or there is no answer.
@@ -75,15 +75,15 @@ async fn sight_of(
     })
 }
 
-/// True if the answer means an invisible sender. A token for messages alone may not read numbers, so for such a token only the
-/// error for an unassigned object counts.
+/// True if the answer means an invisible sender. A token for messages alone may not read numbers,
+/// so for such a token only the error for an unassigned object counts.
 fn is_invisible(code: i64, answer: &Value, facts: &TokenFacts) -> bool {
     let is_unassigned = code == 100 && number_at(answer, "/error/error_subcode") == Some(33);
     is_unassigned || (facts.may_read_numbers() && INVISIBLE.contains(&code))
 }
 
-/// True if the sender is invisible to the secrets in use as well: a token may send and read nothing, so the question does not
-/// tell if the new token may send.
+/// True if the sender is invisible to the secrets in use as well: a token may send and read
+/// nothing, so the question does not tell if the new token may send.
 async fn is_unseen_in_use(
     query: &ProviderQuery<'_>,
     facts: &TokenFacts,
@@ -100,11 +100,12 @@ async fn is_unseen_in_use(
     )
 }
 
-/// Returns the account of a sender, if the token is for some accounts alone and may ask; `None` if the answer does not tell.
+/// Returns the account of a sender, if the token is for some accounts alone and may ask; `None` if
+/// the answer does not tell.
 ///
 /// The targets of a granular scope are accounts:
-/// <https://developers.facebook.com/documentation/business-messaging/whatsapp/solution-providers/manage-accounts>. The health
-/// of a number names its account:
+/// <https://developers.facebook.com/documentation/business-messaging/whatsapp/solution-providers/manage-accounts>.
+/// The health of a number names its account:
 /// <https://developers.facebook.com/documentation/business-messaging/whatsapp/support/health-status>.
 async fn account_of(query: &ProviderQuery<'_>, facts: &TokenFacts, sender: &str) -> Option<String> {
     if facts.accounts.is_empty() || !facts.may_read_numbers() {
@@ -123,8 +124,8 @@ fn account_in(answer: &Value) -> Option<String> {
     account["id"].as_str().map(str::to_owned)
 }
 
-/// True if the secrets in use may not send for the account either: the new token is no worse, and requests show what it may
-/// do.
+/// True if the secrets in use may not send for the account either: the new token is no worse, and
+/// requests show what it may do.
 async fn is_elsewhere_in_use(
     query: &ProviderQuery<'_>,
     in_use: Option<SecretSet<'_>>,
@@ -147,6 +148,6 @@ async fn is_elsewhere_in_use(
     })
 }
 
-/// Graph's codes for an object that the token cannot see: permission missing (10, 200), or unknown and not assigned
-/// to the token's user (100).
+/// Graph's codes for an object that the token cannot see: permission missing (10, 200), or unknown
+/// and not assigned to the token's user (100).
 const INVISIBLE: [i64; 3] = [10, 100, 200];

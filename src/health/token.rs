@@ -1,5 +1,6 @@
-//! Exchange and revocation of Meta's tokens. Meta's own way to rotate without downtime: the old token stays good
-//! until it is revoked. <https://developers.facebook.com/docs/business-management-apis/system-users/guides/tokens>
+//! Exchange and revocation of Meta's tokens. Meta's own way to rotate without downtime: the old
+//! token stays good until it is revoked.
+//! <https://developers.facebook.com/docs/business-management-apis/system-users/guides/tokens>
 
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -96,7 +97,8 @@ pub async fn is_token_valid(query: &ProviderQuery<'_>, token: &Secret) -> Result
         .ok_or_else(|| QueryError::refused("the question", &answer))
 }
 
-/// Asks `debug_token` if the token of the query is good. A refusal of the question because of the token is an answer.
+/// Asks `debug_token` if the token of the query is good. A refusal of the question because of the
+/// token is an answer.
 ///
 /// # Errors
 /// If there is no answer, or no verdict in the answer.

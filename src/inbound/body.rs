@@ -120,7 +120,8 @@ pub(super) async fn receive(
             }
             let before = assembly.length / YIELD_AFTER;
             assembly.push(&piece)?;
-            // A fast sender's next piece is always there already: other requests get their turn here.
+            // A fast sender's next piece is always there already: other requests get their turn
+            // here.
             if assembly.length / YIELD_AFTER != before {
                 tokio::task::yield_now().await;
             }
@@ -135,10 +136,11 @@ pub(super) async fn receive(
 
 /// An arriving body.
 ///
-/// A piece as read keeps the whole read buffer alive: a body in many pieces would take several times its length. The
-/// pieces are therefore copied together, into segments that are reserved by their capacity. A segment is as long as all
-/// before it, up to [`MAX_SEGMENT`], so the capacity is at most twice the length. No segment is longer than the bytes
-/// that may still come, so a body of `max_body` bytes takes no more than `max_body`.
+/// A piece as read keeps the whole read buffer alive: a body in many pieces would take several
+/// times its length. The pieces are therefore copied together, into segments that are reserved by
+/// their capacity. A segment is as long as all before it, up to [`MAX_SEGMENT`], so the capacity is
+/// at most twice the length. No segment is longer than the bytes that may still come, so a body of
+/// `max_body` bytes takes no more than `max_body`.
 struct Assembly {
     body: Body,
     /// The bound on the length of the body.
@@ -196,7 +198,8 @@ impl Assembly {
     }
 
     fn finish(mut self) -> Body {
-        // The application may take seconds for the event: the room that its last segment did not fill is given back.
+        // The application may take seconds for the event: the room that its last segment did not
+        // fill is given back.
         let slack = self.segment.capacity() - self.segment.len();
         self.segment.shrink_to_fit();
         let kept = self.capacity.saturating_sub(slack) as u64;
@@ -209,7 +212,8 @@ impl Assembly {
 
 /// The bytes of a body that are hashed in a row: some 200 microseconds.
 const YIELD_AFTER: usize = 256 * 1024;
-/// The bound on the length of segments, in bytes. Buffers of equal size fill the gaps that freed buffers leave behind.
+/// The bound on the length of segments, in bytes. Buffers of equal size fill the gaps that freed
+/// buffers leave behind.
 const MAX_SEGMENT: usize = 64 * 1024;
 
 #[cfg(test)]

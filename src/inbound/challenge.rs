@@ -19,12 +19,12 @@ use crate::upstream::AnswerBody;
 /// Answers `GET path?hub.mode=subscribe&hub.verify_token=T&hub.challenge=C` with exactly C where T
 /// is the verify token. The application takes no part.
 ///
-/// The right token is answered whatever came before it: behind a proxy, the provider and a guesser may have
-/// one address.
+/// The right token is answered whatever came before it: behind a proxy, the provider and a guesser
+/// may have one address.
 ///
 /// # Errors
-/// 403 for a wrong verify token or a malformed handshake; 429 for a wrong token of an address that sent too
-/// many of them, until the minute has passed.
+/// 403 for a wrong verify token or a malformed handshake; 429 for a wrong token of an address that
+/// sent too many of them, until the minute has passed.
 pub(super) fn answer(
     request: &Parts,
     credential: &Credential,

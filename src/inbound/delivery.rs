@@ -1,4 +1,5 @@
-//! The direct delivery of genuine events: the provider is answered when the application has the event.
+//! The direct delivery of genuine events: the provider is answered when the application has the
+//! event.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -45,8 +46,9 @@ impl DirectDelivery {
         }
     }
 
-    /// Delivers an event. Any success (2xx) becomes 200, the only status that Meta takes for success. `headers` are
-    /// the provider's headers that the application gets; the delivery is a part of `span`.
+    /// Delivers an event. Any success (2xx) becomes 200, the only status that Meta takes for
+    /// success. `headers` are the provider's headers that the application gets; the delivery is a
+    /// part of `span`.
     ///
     /// # Errors
     /// If the application cannot be reached, takes too long, or answers with a status other than
@@ -95,8 +97,8 @@ impl DirectDelivery {
         self.metrics.traffic().problem(now, clock)
     }
 
-    /// Notes what a delivery shows of the application, and returns the failure. The answer to the provider has a log line already; the end of failures
-    /// has none.
+    /// Notes what a delivery shows of the application, and returns the failure. The answer to the
+    /// provider has a log line already; the end of failures has none.
     fn note(&self, sent: &Result<Answer, Undelivered>) -> Option<Failure> {
         let failure = self.application.failure(sent);
         match (&failure, sent) {

@@ -268,5 +268,6 @@ static NOT_GENUINE: LazyLock<Response<Bytes>> = LazyLock::new(|| {
         .make_refusal()
         .to_response()
 });
-/// The `Retry-After` of a 503. Meta follows a schedule of its own instead; other providers obey the header.
+/// The `Retry-After` of a 503. Meta follows a schedule of its own instead; other providers obey the
+/// header.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -49,7 +49,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Returns the headers that the application gets: those of the names `more`, and the content type.
+    /// Returns the headers that the application gets: those of the names `more`, and the content
+    /// type.
     pub(super) fn headers_named<'h>(
         &'h self,
         more: &'h [HeaderName],

@@ -122,8 +122,8 @@ impl Generation {
     }
 }
 
-/// Returns a path with its percent-encoded characters decoded; `None` for an encoded slash, which is no
-/// separator, and for bytes that are not UTF-8.
+/// Returns a path with its percent-encoded characters decoded; `None` for an encoded slash, which
+/// is no separator, and for bytes that are not UTF-8.
 fn decoded(path: &str) -> Option<Cow<'_, str>> {
     if memchr::memchr(b'%', path.as_bytes()).is_none() {
         return Some(Cow::Borrowed(path));

@@ -327,7 +327,8 @@ struct WebhookLabel {
     webhook: String,
 }
 
-/// Makes histograms of seconds: from an event that comes at once to an event that the provider kept for a week.
+/// Makes histograms of seconds: from an event that comes at once to an event that the provider kept
+/// for a week.
 #[derive(Clone, Debug)]
 struct LagBuckets;
 

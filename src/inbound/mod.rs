@@ -65,8 +65,8 @@ pub struct Inbound {
     generation: Arc<ArcSwap<Generation>>,
     metrics: InboundMetrics,
     memory: Arc<MemoryBudget>,
-    /// The turn of events that are gone through as a whole, which takes a copy of the event: one at a
-    /// time.
+    /// The turn of events that are gone through as a whole, which takes a copy of the event: one at
+    /// a time.
     turn: Arc<Semaphore>,
     /// The wrong handshakes of each address.
     guesses: Offences<IpAddr>,
@@ -134,7 +134,8 @@ impl Inbound {
         self.generation.load().find(path).is_some()
     }
 
-    /// Looks from time to time for webhooks without events and for sent messages without a status, until the end.
+    /// Looks from time to time for webhooks without events and for sent messages without a status,
+    /// until the end.
     pub async fn watch(self: Arc<Self>, sends: SendMetrics) {
         loop {
             next_beat_of_traffic(WATCH_INTERVAL).await;
@@ -146,8 +147,8 @@ impl Inbound {
         }
     }
 
-    /// Answers a provider. Cannot fail: an error becomes an answer, a log line and a count here, and
-    /// nowhere else.
+    /// Answers a provider. Cannot fail: an error becomes an answer, a log line and a count here,
+    /// and nowhere else.
     pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<AnswerBody> {
         // load_full, not load: a guard held across an await would pin a slot of the swap.
         let generation = self.generation.load_full();
@@ -332,8 +333,8 @@ impl Inbound {
         Ok(stored)
     }
 
-    /// Ends the check of an event. A check that goes through a large body again runs on a blocking thread: on the
-    /// thread of requests the check would hold up all requests.
+    /// Ends the check of an event. A check that goes through a large body again runs on a blocking
+    /// thread: on the thread of requests the check would hold up all requests.
     async fn prove(&self, check: Check, body: &Body) -> Result<Proof, InboundError> {
         let proof = if !check.reads_body() || body.len() <= SMALL {
             check.finish(body)
@@ -370,7 +371,8 @@ impl Inbound {
         }
     }
 
-    /// Makes the answer for an error. `stray` gives the path of a request without a webhook, for the log.
+    /// Makes the answer for an error. `stray` gives the path of a request without a webhook, for
+    /// the log.
     fn refuse(
         &self,
         error: &InboundError,
@@ -387,7 +389,8 @@ impl Inbound {
         let response = error.to_response();
         if let Notice::Log { unlogged } = self.count_offence(error, endpoint, link) {
             let message = if error.is_of_destination() {
-                // The application failed here, not the sender: a line of its own, for the application's operator.
+                // The application failed here, not the sender: a line of its own, for the
+                // application's operator.
                 "event not delivered"
             } else {
                 "event refused"
@@ -431,7 +434,8 @@ impl Inbound {
     }
 }
 
-/// Returns the outcome of an event for the plots: an event is refused for what it is, and fails for want of a receiver.
+/// Returns the outcome of an event for the plots: an event is refused for what it is, and fails for
+/// want of a receiver.
 fn outcome(result: &Result<Response<AnswerBody>, InboundError>) -> Outcome {
     match result {
         Ok(_) => Outcome::Passed,

@@ -1,11 +1,13 @@
 //! The probe of `keyside doctor`: a genuine event that Keyside answers itself and hands to nobody.
 //!
-//! The signed body alone makes an event a probe, never a header. A header is not signed: anybody between the provider and
-//! Keyside could add one to a genuine event, and the event would be answered 200 and lost. The whole body has one fixed
-//! form, in which no provider writes an event, so a genuine event is never taken for a probe.
+//! The signed body alone makes an event a probe, never a header. A header is not signed: anybody
+//! between the provider and Keyside could add one to a genuine event, and the event would be
+//! answered 200 and lost. The whole body has one fixed form, in which no provider writes an event,
+//! so a genuine event is never taken for a probe.
 //!
-//! A probe is looked for after the signature was verified. It counts as no event: no nonce is spent, no item is noted, and
-//! neither an application nor the spool gets it. A Keyside without probes takes Meta's form for an event without entries.
+//! A probe is looked for after the signature was verified. It counts as no event: no nonce is
+//! spent, no item is noted, and neither an application nor the spool gets it. A Keyside without
+//! probes takes Meta's form for an event without entries.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -81,7 +83,8 @@ impl ProbeMark {
     }
 }
 
-/// Returns the answer to a probe with a verified signature: the mark, and the webhook that the probe has reached.
+/// Returns the answer to a probe with a verified signature: the mark, and the webhook that the
+/// probe has reached.
 pub(super) fn answer(mark: &ProbeMark, webhook: &str) -> Response<AnswerBody> {
     let body = json!({
         "keyside_probe": mark.0,
@@ -98,8 +101,9 @@ pub(super) fn answer(mark: &ProbeMark, webhook: &str) -> Response<AnswerBody> {
     response
 }
 
-/// Returns the error of a forged request, with a kind of its own for a probe: `keyside doctor` forges a request to see
-/// the refusal, and the probe must raise no alarm about the secrets. The sender gets the same answer.
+/// Returns the error of a forged request, with a kind of its own for a probe: `keyside doctor`
+/// forges a request to see the refusal, and the probe must raise no alarm about the secrets. The
+/// sender gets the same answer.
 pub(super) fn told_apart(error: InboundError, body: &Body) -> InboundError {
     let is_wrong = matches!(
         error,

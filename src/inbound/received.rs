@@ -42,8 +42,9 @@ impl Notes {
         self.settle(body);
     }
 
-    /// Takes note of items that had not arrived before: counts received messages against the limit of the receiving
-    /// number, tells the sends of their statuses, and measures how late the items are.
+    /// Takes note of items that had not arrived before: counts received messages against the limit
+    /// of the receiving number, tells the sends of their statuses, and measures how late the items
+    /// are.
     fn arrived(&self, items: &[Item], now: SystemTime) {
         let is_status = |item: &&Item| item.class == Class::Status && !item.id.is_empty();
         let statuses = items.iter().filter(is_status);
@@ -69,7 +70,8 @@ impl Notes {
         self.webhook.shared.is_some() || self.sends.has_callback_keys()
     }
 
-    /// Settles sent messages of unknown outcome. A body in another form than the Cloud API's has no effect.
+    /// Settles sent messages of unknown outcome. A body in another form than the Cloud API's has no
+    /// effect.
     fn settle(&self, body: &[u8]) {
         // Most statuses repeat no text, and are not worth another look.
         if !self.listens() || memmem::find(body, CALLBACK).is_none() {
@@ -89,10 +91,11 @@ impl Notes {
     }
 }
 
-/// Takes note of an event on its way to the application: of a small event at once, and of a large one in its `turn`.
+/// Takes note of an event on its way to the application: of a small event at once, and of a large
+/// one in its `turn`.
 ///
-/// The provider is answered after that. A provider that sends one large event after the other would otherwise be refused for
-/// the memory of events that it has an answer to.
+/// The provider is answered after that. A provider that sends one large event after the other would
+/// otherwise be refused for the memory of events that it has an answer to.
 pub(super) async fn take_note(
     webhook: &Arc<WebhookEndpoint>,
     sends: &Arc<Sends>,
@@ -129,8 +132,9 @@ pub(super) async fn take_note_of(
     in_turn(turn, move || notes.settle(&body.whole())).await;
 }
 
-/// Works in turn, on a thread of its own, also if nobody waits for the end any more: a batch of a thousand events has
-/// megabytes, and would hold up all requests. One at a time: the work takes a copy of the body.
+/// Works in turn, on a thread of its own, also if nobody waits for the end any more: a batch of a
+/// thousand events has megabytes, and would hold up all requests. One at a time: the work takes a
+/// copy of the body.
 async fn in_turn(turn: &Arc<Semaphore>, work: impl FnOnce() + Send + 'static) {
     let turn = Arc::clone(turn);
     let working = tokio::spawn(async move {
@@ -257,8 +261,8 @@ struct StatusMetadata<'a> {
 
 /// The name of the text that an application sets for statuses to repeat.
 const CALLBACK: &[u8] = b"biz_opaque_callback_data";
-/// Most objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
-/// objects.
+/// Most objects of an event that is parsed. A batch has at most a thousand updates, each with some
+/// ten objects.
 const MAX_OBJECTS: usize = 32 * 1024;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 
 use crate::sends::{Digest16, digest16};
 
-/// The items that arrived lately. Two sets take turns: the older set is forgotten when the newer set is full.
+/// The items that arrived lately. Two sets take turns: the older set is forgotten when the newer
+/// set is full.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     sets: Mutex<[HashSet<Digest16>; 2]>,

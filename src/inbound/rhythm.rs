@@ -90,7 +90,8 @@ mod tests {
         (rhythm, now)
     }
 
-    /// Rows of events, the gap between them, and seconds without an event that are usual and unusual.
+    /// Rows of events, the gap between them, and seconds without an event that are usual and
+    /// unusual.
     #[test]
     fn nothing_for_twenty_times_the_usual_gap_is_a_silence() {
         for (events, gap, usual, unusual) in [

@@ -1,4 +1,5 @@
-//! The spans of a verified event. A request that is refused before has none: anybody on the Internet could send such requests.
+//! The spans of a verified event. A request that is refused before has none: anybody on the
+//! Internet could send such requests.
 
 use http::Response;
 use tokio::time::Instant;
@@ -44,8 +45,8 @@ pub(super) fn end(mut span: Span, answer: &Result<Response<AnswerBody>, InboundE
     span.end();
 }
 
-/// Ends the span in which an event was stored. Deliveries link to the id of the span; an event is stored once, so no
-/// other span has the id.
+/// Ends the span in which an event was stored. Deliveries link to the id of the span; an event is
+/// stored once, so no other span has the id.
 pub(super) fn end_store(mut span: Span, event: &Event<'_>, stored: &Result<Stored, InboundError>) {
     match stored {
         Ok(stored) if stored.new.is_empty() => span.text("keyside.outcome", "repeated"),

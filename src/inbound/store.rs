@@ -1,4 +1,5 @@
-//! The way of a genuine event to the disk: the provider is answered when the event is on disk, synced.
+//! The way of a genuine event to the disk: the provider is answered when the event is on disk,
+//! synced.
 
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ pub(super) struct Stored {
     pub(super) is_wanted: bool,
 }
 
-/// Stores an event for every destination of its webhook. `headers` are the provider's headers that applications get, and
-/// `forms` the forms of the provider's events.
+/// Stores an event for every destination of its webhook. `headers` are the provider's headers that
+/// applications get, and `forms` the forms of the provider's events.
 ///
 /// A large body waits for a `turn`, and is looked through on a separate thread.
 ///

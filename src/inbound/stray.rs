@@ -2,16 +2,16 @@
 
 use crate::log::without_numbers;
 
-/// Returns a path for people: enough to see a misspelled callback URL, and no secret of a URL. Numbers
-/// and random-looking segments are masked, and the length is bounded. `known` are the segments of
-/// configured paths.
+/// Returns a path for people: enough to see a misspelled callback URL, and no secret of a URL.
+/// Numbers and random-looking segments are masked, and the length is bounded. `known` are the
+/// segments of configured paths.
 #[must_use]
 pub fn shown_path(path: &str, known: &[&str]) -> String {
     masked(path, known, looks_random)
 }
 
-/// Returns a path as [`shown_path`] does, where a path may hold a token, which may be a word: every segment that is not
-/// `known` is masked.
+/// Returns a path as [`shown_path`] does, where a path may hold a token, which may be a word: every
+/// segment that is not `known` is masked.
 pub(super) fn shown_path_with_token(path: &str, known: &[&str]) -> String {
     masked(path, known, |segment| !segment.is_empty())
 }
@@ -35,8 +35,8 @@ fn masked(path: &str, known: &[&str], is_secret: impl Fn(&str) -> bool) -> Strin
     shown
 }
 
-/// Returns true for a segment that could be a secret: a long segment, digits in several places, or bytes foreign to
-/// plain paths.
+/// Returns true for a segment that could be a secret: a long segment, digits in several places, or
+/// bytes foreign to plain paths.
 fn looks_random(segment: &str) -> bool {
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     let runs = segment

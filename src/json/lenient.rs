@@ -13,11 +13,13 @@ use serde_json::value::RawValue;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LenientText<'a>(Cow<'a, str>);
 
-/// The elements of a list in the expected form. `null` stands for nothing, in the place of the list or in it.
+/// The elements of a list in the expected form. `null` stands for nothing, in the place of the list
+/// or in it.
 ///
-/// A tolerant reader takes each element as a text before the fields are read, so a list in a list is gone through once for
-/// each level. A `STRICT` reader goes through the list once, and fails at an element of another form: the whole document is
-/// then to be read again by the tolerant reader, which finds the same in every document that the strict reader takes.
+/// A tolerant reader takes each element as a text before the fields are read, so a list in a list
+/// is gone through once for each level. A `STRICT` reader goes through the list once, and fails at
+/// an element of another form: the whole document is then to be read again by the tolerant reader,
+/// which finds the same in every document that the strict reader takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LenientList<T, const STRICT: bool = false> {
     /// The elements of the expected form, in order.
@@ -117,8 +119,8 @@ impl<'de, T: Deserialize<'de>, const STRICT: bool> Visitor<'de> for ListVisitor<
         }
         while let Some(element) = list.next_element::<&'de RawValue>()? {
             let text = element.get();
-            // An element is an object. A list would be read as the fields in their order, and `[]` as an object without fields,
-            // which takes a hundred times the two bytes.
+            // An element is an object. A list would be read as the fields in their order, and `[]`
+            // as an object without fields, which takes a hundred times the two bytes.
             let object = text.starts_with('{').then(|| serde_json::from_str(text));
             match object {
                 Some(Ok(element)) => found.elements.push(element),

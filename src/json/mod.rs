@@ -49,8 +49,8 @@ impl<'a> RawObject<'a> {
         self.fields.retain(|(name, _)| keep(name));
     }
 
-    /// Sets the value of a field: at the place of the first field with the name, removing all further
-    /// fields with the name, or at the end.
+    /// Sets the value of a field: at the place of the first field with the name, removing all
+    /// further fields with the name, or at the end.
     pub fn set(&mut self, name: &str, value: String) {
         let first = self.fields.iter().position(|(key, _)| key == name);
         let mut position = 0;
@@ -68,10 +68,11 @@ impl<'a> RawObject<'a> {
         }
     }
 
-    /// Sets a string at the end of a path of keys, and creates missing objects along the path. At the end, a field that a
-    /// reader could take for the key, such as a key in another case, is removed. On the way, such a field is the object that
-    /// is meant, and gets the name of the path.
-    /// Returns false if the path meets a value other than an object, or several objects that could be meant.
+    /// Sets a string at the end of a path of keys, and creates missing objects along the path. At
+    /// the end, a field that a reader could take for the key, such as a key in another case, is
+    /// removed. On the way, such a field is the object that is meant, and gets the name of the
+    /// path. Returns false if the path meets a value other than an object, or several objects that
+    /// could be meant.
     #[must_use]
     pub fn set_string_at(&mut self, path: &[String], value: &str) -> bool {
         let Some((first, rest)) = path.split_first() else {
@@ -101,8 +102,9 @@ impl<'a> RawObject<'a> {
     }
 }
 
-/// Reads a text that is exactly one JSON object, and returns the fields whose decoded names `is_wanted` accepts, in
-/// order; `None` for any other text. One pass; values are checked, and not unpacked.
+/// Reads a text that is exactly one JSON object, and returns the fields whose decoded names
+/// `is_wanted` accepts, in order; `None` for any other text. One pass; values are checked, and not
+/// unpacked.
 pub fn fields_of<'t>(
     text: &'t str,
     is_wanted: impl FnMut(&str) -> bool,
@@ -115,7 +117,8 @@ pub fn fields_of<'t>(
     Some(fields)
 }
 
-/// Returns the text of a JSON value with its escapes undone, for a look at the words in it; empty for any other text.
+/// Returns the text of a JSON value with its escapes undone, for a look at the words in it; empty
+/// for any other text.
 #[must_use]
 pub fn decoded(value: &str) -> String {
     serde_json::from_str::<serde_json::Value>(value)
@@ -153,8 +156,9 @@ pub fn text_at<'t>(text: &'t str, path: &[String]) -> Option<Cow<'t, str>> {
     scalar(raw.get())
 }
 
-/// Returns the texts at the ends of a path of keys, in order. `*` stands for each element of a list; an element without a
-/// string or number at the rest of the path counts as `None`. Of several fields with one name the last counts.
+/// Returns the texts at the ends of a path of keys, in order. `*` stands for each element of a
+/// list; an element without a string or number at the rest of the path counts as `None`. Of several
+/// fields with one name the last counts.
 #[must_use]
 pub fn texts_at<'t>(text: &'t str, path: &[String]) -> Vec<Option<Cow<'t, str>>> {
     let Some((first, rest)) = path.split_first() else {

@@ -5,19 +5,21 @@ use serde_json::value::RawValue;
 use super::fields_of;
 use crate::query::is_read_as_one_of;
 
-/// The error for a value without text at the place of a party, or in a container of the wrong kind: servers differ about the
-/// meaning.
+/// The error for a value without text at the place of a party, or in a container of the wrong kind:
+/// servers differ about the meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotText;
 
-/// Adds every text that some reader could find at the end of a path of keys in a value. Readers differ about repeated
-/// keys and about the case of keys. Nothing is found at `null`.
+/// Adds every text that some reader could find at the end of a path of keys in a value. Readers
+/// differ about repeated keys and about the case of keys. Nothing is found at `null`.
 ///
-/// `*` in a path stands for each element of an array. An object in the place of the array is read twice: as the single
-/// element, because many readers take a value for a list, and field by field, because PHP has one type for lists and objects.
+/// `*` in a path stands for each element of an array. An object in the place of the array is read
+/// twice: as the single element, because many readers take a value for a list, and field by field,
+/// because PHP has one type for lists and objects.
 ///
 /// # Errors
-/// A value without text at the end of the path, and a value other than an object at a key of the path.
+/// A value without text at the end of the path, and a value other than an object at a key of the
+/// path.
 pub fn add_texts_at(value: &str, path: &[String], texts: &mut Vec<String>) -> Result<(), NotText> {
     let Some((first, rest)) = path.split_first() else {
         texts.extend(text_of(value)?);
@@ -37,7 +39,8 @@ pub fn add_texts_at(value: &str, path: &[String], texts: &mut Vec<String>) -> Re
         .try_for_each(|(_, value)| add_texts_at(value, rest, texts))
 }
 
-/// Returns the values that some reader could take for the elements of a list. Each is read at `rest`.
+/// Returns the values that some reader could take for the elements of a list. Each is read at
+/// `rest`.
 fn elements_of<'v>(value: &'v str, rest: &[String]) -> Result<Vec<&'v str>, NotText> {
     if value == "null" {
         return Ok(Vec::new());
@@ -56,7 +59,8 @@ fn elements_of<'v>(value: &'v str, rest: &[String]) -> Result<Vec<&'v str>, NotT
     if rest.is_empty() {
         return Ok(fields.collect());
     }
-    // The fields of a single element may be texts and lists of texts: only an object can be an element.
+    // The fields of a single element may be texts and lists of texts: only an object can be an
+    // element.
     let mut elements = vec![value];
     for field in fields {
         let inner: Vec<&RawValue> = serde_json::from_str(field).unwrap_or_default();
@@ -66,7 +70,8 @@ fn elements_of<'v>(value: &'v str, rest: &[String]) -> Result<Vec<&'v str>, NotT
     Ok(elements)
 }
 
-/// Returns true if an element of the first list on a path of keys has no text at the end of the path.
+/// Returns true if an element of the first list on a path of keys has no text at the end of the
+/// path.
 #[must_use]
 pub fn lacks_text_at(value: &str, path: &[String]) -> bool {
     let end = path
@@ -77,8 +82,8 @@ pub fn lacks_text_at(value: &str, path: &[String]) -> bool {
     lacks_text_in(value, list, &[rest])
 }
 
-/// Returns true if an element of a list has text at none of the `places`. The path of a list ends in `*`; a list on the way
-/// to it has several such lists.
+/// Returns true if an element of a list has text at none of the `places`. The path of a list ends
+/// in `*`; a list on the way to it has several such lists.
 #[must_use]
 pub fn lacks_text_in(value: &str, list: &[String], places: &[&[String]]) -> bool {
     let Some((first, rest)) = list.split_first() else {

@@ -48,7 +48,8 @@ pub fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
-/// Returns the senders with a lower rate than the quota, from the limits of a route; `None` without such a sender.
+/// Returns the senders with a lower rate than the quota, from the limits of a route; `None` without
+/// such a sender.
 #[must_use]
 pub fn slowed_senders(limit: &Value) -> Option<String> {
     let slowed = limit["senders_slowed"]

@@ -1,10 +1,10 @@
 //! A token bucket, counted by governor. Pure: time is an argument.
 //!
 //! governor decides whether a token is there, by the generic cell rate algorithm, as in
-//! `remote/scripts/take.lua`. governor keeps no queue, takes no token back, begins full at a changed
-//! quota (boinkor-net/governor#39), and cannot tell the tokens left without taking one. Therefore
-//! [`super::queue`] keeps the queue, and the bucket keeps the one time that is the whole state of
-//! the algorithm; governor gets the state and the time for each decision.
+//! `remote/scripts/take.lua`. governor keeps no queue, takes no token back, begins full at a
+//! changed quota (boinkor-net/governor#39), and cannot tell the tokens left without taking one.
+//! Therefore [`super::queue`] keeps the queue, and the bucket keeps the one time that is the whole
+//! state of the algorithm; governor gets the state and the time for each decision.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -34,12 +34,14 @@ impl Bucket {
     }
 
     /// A copy with a new quota and the old debt: the bucket is full again at the time of the old
-    /// bucket, and a changed limit gives no token away. Overdrawn tokens are to come at the new rate.
+    /// bucket, and a changed limit gives no token away. Overdrawn tokens are to come at the new
+    /// rate.
     pub(super) fn with_quota(&self, quota: Quota, now: Instant) -> Self {
         let overdrawn = self.missing(now).saturating_sub(self.quota.burst.get());
         let full_in = self.full_in(now).min(self.quota.window());
         let mut changed = Self::new(quota, now + full_in.min(quota.window()));
-        // Tokens that would come for much longer than before are forgiven: whoever lowers a limit stops no sending.
+        // Tokens that would come for much longer than before are forgiven: whoever lowers a limit
+        // stops no sending.
         let longest = self.overdrawn_for(now).max(MAX_OVERDRAFT);
         changed.overdraw(overdrawn, longest, now);
         changed
@@ -102,8 +104,8 @@ impl Bucket {
         self.full_at = self.full_at.max(at + full_in);
     }
 
-    /// Takes tokens, even missing tokens, for messages that cannot wait. Sent messages are charged whole, received messages up
-    /// to an overdraft of [`MAX_OVERDRAFT`] or a token.
+    /// Takes tokens, even missing tokens, for messages that cannot wait. Sent messages are charged
+    /// whole, received messages up to an overdraft of [`MAX_OVERDRAFT`] or a token.
     pub(super) fn charge(&mut self, messages: UnqueuedMessages, now: Instant) {
         let longest = match messages {
             UnqueuedMessages::Received(_) => MAX_OVERDRAFT,
@@ -112,7 +114,8 @@ impl Bucket {
         self.overdraw(messages.count(), longest, now);
     }
 
-    /// Takes tokens, so that the bucket is overdrawn for `longest` at most, or by a token. A longer overdraft stays.
+    /// Takes tokens, so that the bucket is overdrawn for `longest` at most, or by a token. A longer
+    /// overdraft stays.
     fn overdraw(&mut self, tokens: u32, longest: Duration, now: Instant) {
         let interval = self.quota.interval();
         let most = self.quota.window() + longest.max(interval);

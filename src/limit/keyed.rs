@@ -203,8 +203,8 @@ impl KeyedLimits {
         limit.throttled(length);
     }
 
-    /// Counts received messages by age, without a wait: outgoing messages wait for the tokens. A message older than the
-    /// window of the bucket costs nothing: the token has come back since.
+    /// Counts received messages by age, without a wait: outgoing messages wait for the tokens. A
+    /// message older than the window of the bucket costs nothing: the token has come back since.
     pub fn count_received(&self, sender: &str, ages: &[Duration]) {
         if let Some(limit) = self.limit(sender) {
             let memory = limit.window().max(MAX_USUAL_LAG);
@@ -255,5 +255,6 @@ impl KeyedLimits {
     }
 }
 
-/// The age up to which a received message counts in any case: providers tell times in whole seconds, and events take some.
+/// The age up to which a received message counts in any case: providers tell times in whole
+/// seconds, and events take some.
 const MAX_USUAL_LAG: Duration = Duration::from_secs(10);

@@ -1,4 +1,5 @@
-//! The limit of one sender, pair or account: a lock over a turnstile, and the task that wakes waiters.
+//! The limit of one sender, pair or account: a lock over a turnstile, and the task that wakes
+//! waiters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,8 @@ impl Limit {
         let old_remote = std::mem::replace(&mut state.remote, terms.remote);
         let counted_by = state.counted_by();
         let pacer = &mut state.turnstile.pacer;
-        // Held tokens are worth an interval of the old quota, so they are returned before the quota changes.
+        // Held tokens are worth an interval of the old quota, so they are returned before the quota
+        // changes.
         let held = pacer.return_all();
         *pacer = pacer.with_terms(terms.quota, terms.tokens, now);
         pacer.set_counter(counted_by, now);
@@ -119,7 +121,8 @@ impl Limit {
         quota.map_or(Duration::ZERO, Quota::window)
     }
 
-    /// Takes tokens for messages that cannot wait: received messages, and those to the further recipients of a message.
+    /// Takes tokens for messages that cannot wait: received messages, and those to the further
+    /// recipients of a message.
     pub(super) fn charge(&self, messages: UnqueuedMessages) {
         if messages.count() == 0 {
             return;
@@ -131,7 +134,8 @@ impl Limit {
             return;
         }
         if let Some((remote, request)) = state.request(messages.count(), now) {
-            // The debt for received messages may be as long as the window of the bucket: see `take.lua`.
+            // The debt for received messages may be as long as the window of the bucket: see
+            // `take.lua`.
             let window = request.quota.window();
             let ahead = match messages {
                 UnqueuedMessages::Received(_) => window,
@@ -256,8 +260,8 @@ impl Limit {
         }
     }
 
-    /// Locks the state, which follows the shared server first: the counting is handed over, if the server was lost or is
-    /// back since the last time.
+    /// Locks the state, which follows the shared server first: the counting is handed over, if the
+    /// server was lost or is back since the last time.
     fn lock(&self) -> MutexGuard<'_, LimitState> {
         let mut state = self.state.lock();
         let counted_by = state.counted_by();

@@ -55,8 +55,8 @@ impl LimitMetrics {
         self.paused.clear();
     }
 
-    /// Sets the rate in force, if any, and the use of one limit of a route: `sender`,
-    /// `recipient`, `account`, `management` or `object`. With slowed keys, the rate of the slowest counts.
+    /// Sets the rate in force, if any, and the use of one limit of a route: `sender`, `recipient`,
+    /// `account`, `management` or `object`. With slowed keys, the rate of the slowest counts.
     pub fn set(&self, route: &str, limit: &'static str, rate: Option<Rate>, usage: LimitUsage) {
         let labels = LimitLabels {
             route: route.to_owned(),

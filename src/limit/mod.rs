@@ -134,8 +134,8 @@ impl Limiter {
             (Some(sends), Metering::Common) => sends.limit(WHOLE_ACCOUNT),
             _ => None,
         };
-        // A single look at the clock serves every limit that is passed without a wait. Limits are made before the look,
-        // so that none is younger.
+        // A single look at the clock serves every limit that is passed without a wait. Limits are
+        // made before the look, so that none is younger.
         let now = Instant::now();
         // A token of the pair cannot be given back. A message that would then wait in vain for the
         // sender or the account must not take one.
@@ -149,8 +149,8 @@ impl Limiter {
         let now = of_pair.now(now);
         let of_sender = pass(sender.as_ref(), demand, now).await?;
         let of_account = pass(account.as_ref(), demand, of_sender.now(now)).await?;
-        // A message to several recipients goes whole or not at all, by a single turn. The next messages wait until the turns
-        // of the further recipients are paid for.
+        // A message to several recipients goes whole or not at all, by a single turn. The next
+        // messages wait until the turns of the further recipients are paid for.
         for limit in [account, sender].into_iter().flatten() {
             limit.charge(UnqueuedMessages::Sent(demand.messages.saturating_sub(1)));
         }

@@ -7,7 +7,8 @@ use std::hash::Hasher;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Pair(pub(super) u64);
 
-/// The hasher of tables of pairs. A pair is a keyed hash already, which no caller can aim at a place in a table.
+/// The hasher of tables of pairs. A pair is a keyed hash already, which no caller can aim at a
+/// place in a table.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PairHasher(u64);
 

@@ -12,7 +12,8 @@ use super::bucket::Bucket;
 use super::pair::{Pair, PairHasher};
 use crate::units::Quota;
 
-/// The buckets of all pairs of a credential, at one quota. Live on over reloads: used tokens stay used.
+/// The buckets of all pairs of a credential, at one quota. Live on over reloads: used tokens stay
+/// used.
 ///
 /// A pair with a full bucket is forgotten. With Meta's quota a bucket is full 6 seconds after a
 /// message: a million recipients in an hour are some 2,000 pairs at a time.
@@ -23,11 +24,12 @@ pub(super) struct PairBuckets(Mutex<PairTable>);
 struct PairTable {
     quota: Quota,
     began: Instant,
-    /// For each pair the time of a full bucket, in nanoseconds since `began`: half of an [`Instant`].
+    /// For each pair the time of a full bucket, in nanoseconds since `began`: half of an
+    /// [`Instant`].
     ///
     /// The simple table stays: measured by `cargo bench --bench limit` on a busy machine, an own
-    /// table with open addressing in 96 shards was no faster at 1,000 pairs (0.3 µs a decision), and
-    /// Meta's quota leaves 2,000 pairs at a time.
+    /// table with open addressing in 96 shards was no faster at 1,000 pairs (0.3 µs a decision),
+    /// and Meta's quota leaves 2,000 pairs at a time.
     full_at: HashMap<Pair, u64, BuildHasherDefault<PairHasher>>,
     /// Number of pairs at which the pairs with a full bucket are forgotten.
     sweep_at: usize,

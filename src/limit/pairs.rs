@@ -24,8 +24,8 @@ use crate::provider::Scope;
 use crate::shared::DECISION_TIMEOUT;
 use crate::units::Quota;
 
-/// The pairs of one credential. A pair costs some 35 bytes while the bucket is not full. Only a pair
-/// with a waiting request or a remembered pause has a `Limit`.
+/// The pairs of one credential. A pair costs some 35 bytes while the bucket is not full. Only a
+/// pair with a waiting request or a remembered pause has a `Limit`.
 #[derive(Debug)]
 pub struct Pairs {
     quota: Option<Quota>,
@@ -53,8 +53,8 @@ impl Pairs {
         pairs
     }
 
-    /// Pairs at new terms, with these buckets and pauses: requests of both use the same tokens. The quota of the buckets
-    /// stays until [`Self::take_effect`].
+    /// Pairs at new terms, with these buckets and pauses: requests of both use the same tokens. The
+    /// quota of the buckets stays until [`Self::take_effect`].
     #[must_use]
     pub fn successor(&self, quota: Option<Quota>, sharing: Option<Sharing>) -> Self {
         self.with_terms(quota, sharing, |buckets, _| Arc::clone(buckets))
@@ -136,7 +136,8 @@ impl Pairs {
         limit.status()
     }
 
-    /// Waits for a turn of every pair of the request, from `now` on. Messages to further recipients are not held up.
+    /// Waits for a turn of every pair of the request, from `now` on. Messages to further recipients
+    /// are not held up.
     ///
     /// # Errors
     /// If a turn cannot come in time.
@@ -148,12 +149,13 @@ impl Pairs {
         if let [recipient] = demand.recipients {
             return self.pass(demand, recipient, now).await;
         }
-        // A token of a pair cannot be given back: of several recipients, the one for whom a wait is in vain is found
-        // before the others pay.
+        // A token of a pair cannot be given back: of several recipients, the one for whom a wait is
+        // in vain is found before the others pay.
         for recipient in demand.recipients {
             self.check(demand, recipient, now)?;
         }
-        // A deadline for each recipient would add up, since each reply of the shared server may take a while.
+        // A deadline for each recipient would add up, since each reply of the shared server may
+        // take a while.
         let deadline = demand.deadline().max(now + DECISION_TIMEOUT);
         let passing = timeout_at(deadline, self.pass_together(demand)).await;
         let refused = Limited::new(Scope::Recipient, self.own_quota(), DECISION_TIMEOUT);
@@ -195,7 +197,8 @@ impl Pairs {
         Err(Limited::new(Scope::Recipient, self.own_quota(), wait))
     }
 
-    /// Waits for a turn of one pair. `now` is not the time of the arrival: the request may have waited for its body since.
+    /// Waits for a turn of one pair. `now` is not the time of the arrival: the request may have
+    /// waited for its body since.
     ///
     /// # Errors
     /// If the turn cannot come in time.
@@ -242,18 +245,21 @@ impl Pairs {
         }
     }
 
-    /// Takes note that the provider answered, now, a message that took the first token of a pair's full bucket.
+    /// Takes note that the provider answered, now, a message that took the first token of a pair's
+    /// full bucket.
     ///
-    /// The provider counts a message on its arrival, which a handshake or a slow network delays. A bucket that refills
-    /// from the taking would then be ahead of the provider's bucket, and the provider would refuse a later message. The
-    /// bucket refills from the answer instead, never earlier than the arrival.
+    /// The provider counts a message on its arrival, which a handshake or a slow network delays. A
+    /// bucket that refills from the taking would then be ahead of the provider's bucket, and the
+    /// provider would refuse a later message. The bucket refills from the answer instead, never
+    /// earlier than the arrival.
     pub(super) fn answered(&self, first: FirstOfPair, now: Instant) {
         if let Some(buckets) = &self.buckets {
             buckets.delay(first.pair, now - first.taken);
         }
     }
 
-    /// Pauses a pair after a throttle: four times as long as the last pause if the two are in a row.
+    /// Pauses a pair after a throttle: four times as long as the last pause if the two are in a
+    /// row.
     pub(super) fn throttled(&self, sender: &str, recipient: &str, length: PauseLength) {
         let pair = self.pair(sender, recipient);
         let has_room = {
@@ -271,8 +277,8 @@ impl Pairs {
 }
 
 /// Lets the limit of a pair go, however a wait ends, if no further request waits and no pause is
-/// remembered. What a sidecar knew of a pair would otherwise grow old: a shared server that has lost
-/// its state would be told of a pair that has been quiet since.
+/// remembered. What a sidecar knew of a pair would otherwise grow old: a shared server that has
+/// lost its state would be told of a pair that has been quiet since.
 struct Closing<'p> {
     pairs: &'p Pairs,
     pair: Pair,
@@ -284,7 +290,8 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// The recipients of a message whose turns are waited for at a time: a shared server answers so many at once.
+/// The recipients of a message whose turns are waited for at a time: a shared server answers so
+/// many at once.
 const MAX_TOGETHER: usize = 64;
 
 #[cfg(test)]
@@ -295,8 +302,8 @@ mod tests {
     use super::*;
     use crate::limit::tests::{demand, patience, rate};
 
-    /// The first message arrives at the provider after 300 ms, all later ones at once: the provider's bucket refills from
-    /// that arrival on.
+    /// The first message arrives at the provider after 300 ms, all later ones at once: the
+    /// provider's bucket refills from that arrival on.
     #[tokio::test(start_paused = true)]
     async fn tokens_of_a_pair_come_from_the_answer_to_its_first_message_on() {
         let interval = Duration::from_secs(6);
@@ -350,8 +357,8 @@ mod tests {
         assert_eq!((left(&old), left(&new), left(&copy)), (1, 1, 1));
     }
 
-    /// Rows of the new burst, and the tokens left then of a pair that had used all three: its bucket is full again no
-    /// sooner than before.
+    /// Rows of the new burst, and the tokens left then of a pair that had used all three: its
+    /// bucket is full again no sooner than before.
     #[tokio::test(start_paused = true)]
     async fn a_changed_quota_is_known_to_status_check_and_turn_alike() {
         let recipients = ["2".to_owned()];

@@ -38,12 +38,12 @@ impl Pause {
         }
     }
 
-    /// The pause after a throttle: as long as the provider named, else as a first pause. A pause in a row,
-    /// begun before the last has been over for its own length, is `growth` times as long as the
-    /// last. Never ends before the pause `before`.
+    /// The pause after a throttle: as long as the provider named, else as a first pause. A pause in
+    /// a row, begun before the last has been over for its own length, is `growth` times as long as
+    /// the last. Never ends before the pause `before`.
     ///
-    /// `None` if the pause `before` goes on: requests already in flight when it began must not extend
-    /// it, unless the provider names a time.
+    /// `None` if the pause `before` goes on: requests already in flight when it began must not
+    /// extend it, unless the provider names a time.
     pub(super) fn after_throttle(
         before: Option<Self>,
         length: PauseLength,

@@ -79,7 +79,8 @@ impl<T> Queue<T> {
         self.waiters.is_empty()
     }
 
-    /// Latest deadline of the requests that have come since the queue was empty; `None` if no request waits.
+    /// Latest deadline of the requests that have come since the queue was empty; `None` if no
+    /// request waits.
     pub(super) fn latest(&self) -> Option<Instant> {
         self.latest
     }
@@ -99,7 +100,8 @@ impl<T> Queue<T> {
         let position = self.position_for(urgency, waiter.application);
         let rounds = self.rounds.entry(position.urgency).or_default();
         if rounds.taken.len() >= MAX_APPLICATIONS {
-            // An application not ahead of the current round has no round to lose by being forgotten.
+            // An application not ahead of the current round has no round to lose by being
+            // forgotten.
             rounds.taken.retain(|_, last| *last >= rounds.current);
         }
         rounds.taken.insert(waiter.application, position.round);
@@ -219,7 +221,8 @@ const LEAST_URGENT: u8 = 7;
 /// Every eighth turn belongs to the oldest request: often enough to end a wait behind a steady
 /// flood, seldom enough to leave urgent requests seven turns of eight.
 const TURN_OF_AGE: u64 = 8;
-/// Number of applications remembered at each urgency before the idle are forgotten: more than share a sidecar.
+/// Number of applications remembered at each urgency before the idle are forgotten: more than share
+/// a sidecar.
 const MAX_APPLICATIONS: usize = 1024;
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ impl Slowdown {
 /// Factor by which a slowed interval shrinks in each second: from the double it is back in five
 /// seconds, from the longest in 22.
 const RECOVERY: f64 = 0.85;
-/// Longest slowed interval, as a multiple of the interval by the quota: after five doublings, 80 messages a second are 2.5.
+/// Longest slowed interval, as a multiple of the interval by the quota: after five doublings, 80
+/// messages a second are 2.5.
 const MAX_SLOWDOWN: u32 = 32;
 
 #[cfg(test)]

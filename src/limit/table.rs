@@ -79,7 +79,8 @@ pub(super) fn usage<K>(limits: Vec<(K, Arc<Limit>)>) -> LimitUsage {
     usage
 }
 
-/// Number of limits below which no sweep runs: a sweep at each new key would cost more than it frees.
+/// Number of limits below which no sweep runs: a sweep at each new key would cost more than it
+/// frees.
 pub(super) const MIN_SWEEP: usize = 1024;
 /// Most limits of a table. No account has as many senders: an application with invented senders
 /// fills a bounded table. A provider that pauses so many pairs at once has a bigger problem, and

@@ -1,5 +1,6 @@
-//! A turnstile lets requests through as the pacer decides, and keeps the rest in the queue. Pure: no clock, no lock, no
-//! channel. [`super::limit`] puts a lock around a turnstile; the simulation of `benches/scale` drives thousands by hand.
+//! A turnstile lets requests through as the pacer decides, and keeps the rest in the queue. Pure:
+//! no clock, no lock, no channel. [`super::limit`] puts a lock around a turnstile; the simulation
+//! of `benches/scale` drives thousands by hand.
 
 use std::num::NonZeroU32;
 
@@ -63,7 +64,8 @@ impl<T> Turnstile<T> {
         self.pacer.set_counter(counted_by, now);
     }
 
-    /// Lets a request through or into the queue; `channel` makes the way to tell the request to go, and to hear of it.
+    /// Lets a request through or into the queue; `channel` makes the way to tell the request to go,
+    /// and to hear of it.
     ///
     /// # Errors
     /// If waiting is in vain.
@@ -73,7 +75,8 @@ impl<T> Turnstile<T> {
         now: Instant,
         channel: impl FnOnce() -> (T, W),
     ) -> Result<Place<W>, Limited> {
-        // No request passes a waiting request, not even for a free token: the order of the queue is fair.
+        // No request passes a waiting request, not even for a free token: the order of the queue is
+        // fair.
         if self.queue.is_empty()
             && let Ok(ticket) = self.pacer.decide(1, demand.deadline(), now)
         {
@@ -104,7 +107,8 @@ impl<T> Turnstile<T> {
 
     /// Refuses a request for which waiting is in vain.
     fn admit(&self, demand: &Demand<'_>, now: Instant) -> Result<(), Limited> {
-        // A reply of the server may let hundreds through at once: until then, a long queue proves nothing.
+        // A reply of the server may let hundreds through at once: until then, a long queue proves
+        // nothing.
         let most = if self.pacer.is_wait_known() {
             demand.patience.max_queue
         } else {
@@ -123,8 +127,8 @@ impl<T> Turnstile<T> {
         self.queue.leave(number);
     }
 
-    /// The refusal of a request without a turn in time, with an honest Retry-After: the time after which a new request
-    /// could go.
+    /// The refusal of a request without a turn in time, with an honest Retry-After: the time after
+    /// which a new request could go.
     pub(super) fn refusal(&self, demand: &Demand<'_>, now: Instant) -> Limited {
         let ahead = self.queue.ahead_of(demand.urgency, demand.application);
         Limited {
@@ -137,15 +141,16 @@ impl<T> Turnstile<T> {
         }
     }
 
-    /// Lets through all requests with a turn now, and returns the next step. `hand_out` tells a request to go; false
-    /// if the request has given up.
+    /// Lets through all requests with a turn now, and returns the next step. `hand_out` tells a
+    /// request to go; false if the request has given up.
     pub fn let_through(
         &mut self,
         now: Instant,
         mut hand_out: impl FnMut(T, Ticket) -> bool,
     ) -> Next {
         loop {
-            // Counted anew each time: refused requests and requests that have given up need no token.
+            // Counted anew each time: refused requests and requests that have given up need no
+            // token.
             let waiting = self.queue.len();
             match self.pacer.decide(waiting, self.latest(now), now) {
                 // A request that has just given up leaves the ticket to the next.
@@ -228,7 +233,8 @@ impl<T> Turnstile<T> {
         }
     }
 
-    /// Time until which a request may be kept: even a request without patience waits for the shared server's reply.
+    /// Time until which a request may be kept: even a request without patience waits for the shared
+    /// server's reply.
     fn deadline(&self, demand: &Demand<'_>, now: Instant) -> Instant {
         if self.pacer.is_shared() {
             demand.deadline().max(now + DECISION_TIMEOUT)
@@ -238,5 +244,6 @@ impl<T> Turnstile<T> {
     }
 }
 
-/// Most requests in the queue while the shared server is asked and the wait is not known: the default of `max_queue`.
+/// Most requests in the queue while the shared server is asked and the wait is not known: the
+/// default of `max_queue`.
 const MAX_ASKING: usize = 1000;

@@ -56,9 +56,9 @@ impl Listener {
                 Ok(accepted) => accepted,
                 Err(error) if is_peers_fault(&error) => continue,
                 Err(error) => {
-                    // Mostly, no file descriptor is left. The pause lets open connections end and give
-                    // theirs back. The system gives this error without a waiting caller as well, so no
-                    // connection is closed for one.
+                    // Mostly, no file descriptor is left. The pause lets open connections end and
+                    // give theirs back. The system gives this error without a waiting caller as
+                    // well, so no connection is closed for one.
                     connections.note(Incident::NotAccepted, &error.to_string());
                     tokio::time::sleep(retry_delay).await;
                     retry_delay = (retry_delay * 2).min(MAX_RETRY_DELAY);
@@ -132,9 +132,9 @@ impl Listener {
     }
 }
 
-/// Bounds the bytes of answers that the kernel keeps for the peer. The kernel tells of new room only once three quarters of
-/// its buffer are read: with the usual buffer of 208 KiB, a peer that reads 5 KiB a second would seem to take nothing for
-/// half a minute.
+/// Bounds the bytes of answers that the kernel keeps for the peer. The kernel tells of new room
+/// only once three quarters of its buffer are read: with the usual buffer of 208 KiB, a peer that
+/// reads 5 KiB a second would seem to take nothing for half a minute.
 pub(super) fn bound_unread(stream: &UnixStream) {
     // A connection that keeps the usual buffer works as well.
     SockRef::from(stream)
@@ -174,8 +174,9 @@ where
     });
 }
 
-/// Answers a connection with 503 and lets go of it, whatever of the request is here: nothing waits, so a crowd of any size is
-/// answered. A connection with TLS is closed without an answer, which would cost a handshake.
+/// Answers a connection with 503 and lets go of it, whatever of the request is here: nothing waits,
+/// so a crowd of any size is answered. A connection with TLS is closed without an answer, which
+/// would cost a handshake.
 fn refuse_at_once(stream: &AcceptedStream, link: &Link, bounds: &ConnectionBounds) {
     let socket = match stream {
         AcceptedStream::Tcp(_) if bounds.tls.is_some() => return,
@@ -200,8 +201,8 @@ fn is_peers_fault(error: &io::Error) -> bool {
     )
 }
 
-/// The bytes of answers that the kernel keeps for a peer at a Unix socket. The kernel doubles the number, for its own
-/// bookkeeping.
+/// The bytes of answers that the kernel keeps for a peer at a Unix socket. The kernel doubles the
+/// number, for its own bookkeeping.
 const UNREAD_BYTES: usize = 32 * 1024;
 /// The bytes of a request that are read before the connection is refused at once.
 const MAX_UNREAD_REQUEST: usize = 4096;

@@ -57,8 +57,8 @@ impl Drop for AddressShare {
     }
 }
 
-/// The address by which a peer is counted: in IPv6 the 64 bits of the network, since one machine may
-/// use all addresses of a network.
+/// The address by which a peer is counted: in IPv6 the 64 bits of the network, since one machine
+/// may use all addresses of a network.
 #[must_use]
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

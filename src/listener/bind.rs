@@ -94,8 +94,8 @@ fn bind_tcp(address: SocketAddr, families: Families) -> io::Result<TcpListener> 
     TcpListener::from_std(socket.into())
 }
 
-/// Binds beside the path and renames, so that the socket appears with the final mode, and replaces a
-/// socket that an ended process left behind.
+/// Binds beside the path and renames, so that the socket appears with the final mode, and replaces
+/// a socket that an ended process left behind.
 fn bind_unix(path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
     check_vacant(path)?;
     let mut beside = path.as_os_str().to_owned();

@@ -18,10 +18,11 @@ pub struct ConnectionBounds {
     pub timeouts: Timeouts,
     /// Longest head of a request: request line and headers, in bytes.
     pub max_head: usize,
-    /// The reverse proxies that name the client. Read at each connection and request, as the TLS settings.
+    /// The reverse proxies that name the client. Read at each connection and request, as the TLS
+    /// settings.
     pub proxies: Arc<ArcSwap<TrustedProxies>>,
-    /// TLS settings; `None` for plain HTTP. Read at each handshake, so that a new certificate needs no
-    /// restart.
+    /// TLS settings; `None` for plain HTTP. Read at each handshake, so that a new certificate needs
+    /// no restart.
     pub tls: Option<Arc<ArcSwap<ServerConfig>>>,
     /// The forms of refusals that the handler cannot write. Read at each refusal.
     pub refusals: Arc<ArcSwap<RefusalForms>>,
@@ -36,8 +37,8 @@ impl ConnectionBounds {
         Self {
             timeouts: Timeouts {
                 head: Duration::from_secs(10),
-                // Longer than the pools of common clients keep a connection (90 s), so that the client
-                // closes first and no request meets a closing connection.
+                // Longer than the pools of common clients keep a connection (90 s), so that the
+                // client closes first and no request meets a closing connection.
                 keep_alive: Duration::from_secs(120),
                 write: Duration::from_secs(30),
             },
@@ -49,8 +50,8 @@ impl ConnectionBounds {
         }
     }
 
-    /// The bounds for watchers, local or remote: probes and readers of metrics, with a request every few seconds and no
-    /// body.
+    /// The bounds for watchers, local or remote: probes and readers of metrics, with a request
+    /// every few seconds and no body.
     #[must_use]
     pub fn watchers() -> Self {
         Self {

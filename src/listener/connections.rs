@@ -17,9 +17,9 @@ use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 
 /// The open connections of all listeners of one kind.
 ///
-/// With every place taken, the connection that is idle longest leaves; without an idle connection, the connection with
-/// the head under way longest, if longer than a second. With every connection at work, a new connection is refused; the
-/// refusals under way are bounded as well.
+/// With every place taken, the connection that is idle longest leaves; without an idle connection,
+/// the connection with the head under way longest, if longer than a second. With every connection
+/// at work, a new connection is refused; the refusals under way are bounded as well.
 #[derive(Debug)]
 pub struct Connections {
     max: usize,
@@ -52,8 +52,8 @@ pub(super) struct ConnectionPlace {
 }
 
 impl Connections {
-    /// Makes a table with `max` places, and with a bound for each address or without. Long heads have no bound on
-    /// their memory.
+    /// Makes a table with `max` places, and with a bound for each address or without. Long heads
+    /// have no bound on their memory.
     #[must_use]
     pub fn new(max: usize, per_address: Option<usize>, metrics: KindMetrics) -> Self {
         Self {
@@ -81,8 +81,9 @@ impl Connections {
         self.metrics.listener
     }
 
-    /// Gives a new connection a place, if need be the place of an idle connection, which closes as soon as the idle
-    /// connection's task runs. An `address` has a separate bound; `None` for an address without.
+    /// Gives a new connection a place, if need be the place of an idle connection, which closes as
+    /// soon as the idle connection's task runs. An `address` has a separate bound; `None` for an
+    /// address without.
     ///
     /// # Errors
     /// The reason for which the connection is refused.
@@ -112,9 +113,10 @@ impl Connections {
         })
     }
 
-    /// Asks every peer that waits for an answer and has ended the own side for a sign of life; twice, because the first
-    /// write to a vanished peer succeeds. The places of vanished peers are free afterwards. False without a peer to
-    /// ask, or if the last questions are less than a second ago.
+    /// Asks every peer that waits for an answer and has ended the own side for a sign of life;
+    /// twice, because the first write to a vanished peer succeeds. The places of vanished peers are
+    /// free afterwards. False without a peer to ask, or if the last questions are less than a
+    /// second ago.
     pub(super) async fn ask_ended_peers(&self) -> bool {
         let now = Instant::now();
         let is_due = |asked: Option<Instant>| asked.is_none_or(|at| now - at >= ASK_INTERVAL);
@@ -136,7 +138,8 @@ impl Connections {
         asked.count() > 0
     }
 
-    /// Takes a share of an address, for a connection or for a request that a trusted proxy hands on.
+    /// Takes a share of an address, for a connection or for a request that a trusted proxy hands
+    /// on.
     pub(super) fn share_of(
         &self,
         address: Option<IpAddr>,
@@ -210,8 +213,9 @@ impl HeadRoom {
 }
 
 impl SeatTable {
-    /// Tells the connection to leave that is idle longest, or else the connection at a head longest, and returns the
-    /// reason. `None` if each connection is at work, or the head has only just begun.
+    /// Tells the connection to leave that is idle longest, or else the connection at a head
+    /// longest, and returns the reason. `None` if each connection is at work, or the head has only
+    /// just begun.
     fn tell_least_busy(&mut self, now: Instant) -> Option<Incident> {
         let uses = self
             .seats
@@ -241,16 +245,17 @@ impl Drop for ConnectionPlace {
 
 /// The bytes that a long head takes: hyper's buffer grows from 8 to 32 KiB.
 const LONG_HEAD_MEMORY: u64 = 24 * 1024;
-/// The time in which a head should be whole where places are short. Clients send a head at once; over a slow line its parts
-/// are some hundred milliseconds apart.
+/// The time in which a head should be whole where places are short. Clients send a head at once;
+/// over a slow line its parts are some hundred milliseconds apart.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
-/// The interval between questions to peers that have ended their side: a question costs a write, and a peer that is gone keeps
-/// a place for a second.
+/// The interval between questions to peers that have ended their side: a question costs a write,
+/// and a peer that is gone keeps a place for a second.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time for the reset of a peer on this machine, and for the end of its connection.
 const ASK_TIME: Duration = Duration::from_millis(2);
 
-/// Connections beyond the places of a listener: refusals under way, and as many that are told to leave.
+/// Connections beyond the places of a listener: refusals under way, and as many that are told to
+/// leave.
 pub(super) fn spare(max: usize) -> usize {
     (max / 16).clamp(1, 64)
 }
@@ -296,7 +301,8 @@ mod tests {
         let (_, fourth) = house.open(4);
         assert!(fourth.is_ok());
         assert!(is_told(&second_oldest) && !is_told(&oldest) && !is_told(&third_oldest));
-        // While a told connection is still closing, no second connection is told to close, and a newcomer is refused.
+        // While a told connection is still closing, no second connection is told to close, and a
+        // newcomer is refused.
         assert_eq!(house.open(5).1.unwrap_err(), RefusalReason::Overloaded);
         drop(second);
         assert!(house.open(6).1.is_ok());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-/// The receiving end, held by each listener and each connection. The drain ends when the last copy is
-/// dropped.
+/// The receiving end, held by each listener and each connection. The drain ends when the last copy
+/// is dropped.
 #[derive(Clone, Debug)]
 pub struct Drain {
     begun: watch::Receiver<bool>,
@@ -32,8 +32,9 @@ pub fn drain() -> (Drainer, Drain) {
 }
 
 impl Drainer {
-    /// Begins the drain: no connection is accepted any more, each connection ends with the next answer, and those
-    /// without a request close a moment later. Returns when all connections have ended.
+    /// Begins the drain: no connection is accepted any more, each connection ends with the next
+    /// answer, and those without a request close a moment later. Returns when all connections have
+    /// ended.
     pub async fn drain(mut self) {
         self.begun.send_replace(true);
         // No message is ever sent; the channel closes with the last `Drain`.
@@ -47,7 +48,8 @@ impl Drain {
         *self.begun.borrow()
     }
 
-    /// Waits until the drain begins, and longer for a client that is about to send its next request.
+    /// Waits until the drain begins, and longer for a client that is about to send its next
+    /// request.
     pub(super) async fn begun_a_while_ago(&mut self) {
         self.begun().await;
         tokio::time::sleep(PARTING).await;
@@ -60,7 +62,8 @@ impl Drain {
     }
 }
 
-/// The time for which connections stay open when the drain begins. Within this time a busy client sends the next
-/// request, and the answer announces the end of the connection (`Connection: close`). Otherwise the next request would
-/// meet a closed connection, and the client could not tell if the request was sent on.
+/// The time for which connections stay open when the drain begins. Within this time a busy client
+/// sends the next request, and the answer announces the end of the connection (`Connection:
+/// close`). Otherwise the next request would meet a closed connection, and the client could not
+/// tell if the request was sent on.
 const PARTING: Duration = Duration::from_millis(500);

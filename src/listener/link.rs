@@ -1,9 +1,10 @@
 //! The peer's side of one connection: the bytes below hyper.
 //!
-//! `LinkStream`, in `stream/`, stands between hyper and the socket, because hyper lacks five things: a separate timeout
-//! for the head of a request beside the keep-alive timeout; an error text for a malformed head; the fragment of a
-//! request target (hyper drops the fragment in silence); an answer for a peer that ends its own side while the request
-//! is being sent on; and an eye on the end of a peer with the next request already sent.
+//! `LinkStream`, in `stream/`, stands between hyper and the socket, because hyper lacks five
+//! things: a separate timeout for the head of a request beside the keep-alive timeout; an error
+//! text for a malformed head; the fragment of a request target (hyper drops the fragment in
+//! silence); an answer for a peer that ends its own side while the request is being sent on; and an
+//! eye on the end of a peer with the next request already sent.
 //!
 //! # The phases of a connection
 //!
@@ -29,23 +30,24 @@
 //! | `Read` | the request is whole and will be answered | hidden until the answer is flushed: the answer is still wanted, see below | the answer: passes | as `Receiving` |
 //! | `Answered` | the body of the answer was dropped | as `Read` | the last bytes of the answer: pass | as `Receiving` |
 //!
-//! The service in `serve.rs` calls `request_begins` and `answer_ends`, and the handler the steps in between; the stream
-//! calls `take_whole_body`, and its `poll_flush` steps back to `Head`.
+//! The service in `serve.rs` calls `request_begins` and `answer_ends`, and the handler the steps in
+//! between; the stream calls `take_whole_body`, and its `poll_flush` steps back to `Head`.
 //!
 //! # Wake-ups
 //!
-//! hyper reads again only after a wake-up, and a vanished peer causes a single wake-up. Each step that leaves hyper
-//! without a pending read therefore registers a further wake-up: the timer of the watchdog, or an immediate wake-up for
-//! a hidden end.
+//! hyper reads again only after a wake-up, and a vanished peer causes a single wake-up. Each step
+//! that leaves hyper without a pending read therefore registers a further wake-up: the timer of the
+//! watchdog, or an immediate wake-up for a hidden end.
 //!
 //! # Peers that are gone, and peers that have ended their side
 //!
-//! A peer that closes the connection and a peer that only ends its own side look alike: FIN. The second peer still
-//! wants the answer, so Keyside asks: the peer gets an interim answer, `100 Continue`, skipped by every client. The
-//! system of a vanished peer answers with a reset, and the connection ends. A peer with a request that waits for a
-//! turn, or with a body passing through, is asked at once and then every second, so no message of a vanished caller
-//! leaves the queue. Behind a body that is cut off, the end passes after 10 s all the same. In `Read` the request is on
-//! its way already, and the peer is asked only if a new connection finds no place.
+//! A peer that closes the connection and a peer that only ends its own side look alike: FIN. The
+//! second peer still wants the answer, so Keyside asks: the peer gets an interim answer, `100
+//! Continue`, skipped by every client. The system of a vanished peer answers with a reset, and the
+//! connection ends. A peer with a request that waits for a turn, or with a body passing through, is
+//! asked at once and then every second, so no message of a vanished caller leaves the queue. Behind
+//! a body that is cut off, the end passes after 10 s all the same. In `Read` the request is on its
+//! way already, and the peer is asked only if a new connection finds no place.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -69,14 +71,17 @@ pub struct Link {
     // Atomics, because handlers must be `Sync`; one thread uses them.
     phase: AtomicU8,
     has_fragment: AtomicBool,
-    /// True once a body was left unread: the connection takes the rest of it, and ends after the answer.
+    /// True once a body was left unread: the connection takes the rest of it, and ends after the
+    /// answer.
     lingers: AtomicBool,
-    /// True once the body of the request that passes through is whole. Whoever passes the body on has the other copy.
+    /// True once the body of the request that passes through is whole. Whoever passes the body on
+    /// has the other copy.
     body_is_whole: Arc<AtomicBool>,
     is_http_1_0: AtomicBool,
     /// The bytes that hyper has got behind the head of the request.
     behind_head: AtomicU64,
-    /// The bytes of the body that hyper has not got yet; [`UNKNOWN`] for a chunked body, and where hyper has more than the body.
+    /// The bytes of the body that hyper has not got yet; [`UNKNOWN`] for a chunked body, and where
+    /// hyper has more than the body.
     body_left: AtomicU64,
     seat: Arc<Seat>,
     /// The client of the request under way, if a trusted proxy names one.
@@ -124,7 +129,8 @@ impl Link {
         &self.seat
     }
 
-    /// The address of the caller: of the client that a trusted proxy names, else of the peer; `None` for a Unix socket.
+    /// The address of the caller: of the client that a trusted proxy names, else of the peer;
+    /// `None` for a Unix socket.
     #[must_use]
     pub fn caller_address(&self) -> Option<IpAddr> {
         (*self.client.lock()).or_else(|| self.peer.ip())
@@ -176,8 +182,8 @@ impl Link {
         &self.peer
     }
 
-    /// True if the target of the request had a fragment, which hyper has dropped by now. A request that was pipelined behind
-    /// a chunked body loses the fragment unseen.
+    /// True if the target of the request had a fragment, which hyper has dropped by now. A request
+    /// that was pipelined behind a chunked body loses the fragment unseen.
     #[must_use]
     pub fn had_fragment(&self) -> bool {
         self.has_fragment.load(Ordering::Relaxed)
@@ -189,21 +195,22 @@ impl Link {
         self.lingers.store(true, Ordering::Relaxed);
     }
 
-    /// Marks a request that is whole and will be answered in any case. A peer that ends its side from now on still
-    /// wants the answer. Before this call, and while a streamed body is still passing through, the end of the peer's
-    /// side means a vanished peer: the request ends and gives up its place in a queue.
+    /// Marks a request that is whole and will be answered in any case. A peer that ends its side
+    /// from now on still wants the answer. Before this call, and while a streamed body is still
+    /// passing through, the end of the peer's side means a vanished peer: the request ends and
+    /// gives up its place in a queue.
     pub fn request_is_read(&self) {
         self.set(Phase::Read);
     }
 
-    /// Marks a whole request that waits for its turn, or for another turn after a try: a peer that is gone then ends the
-    /// request, also behind bytes that are not read yet.
+    /// Marks a whole request that waits for its turn, or for another turn after a try: a peer that
+    /// is gone then ends the request, also behind bytes that are not read yet.
     pub fn request_waits(&self) {
         self.set(Phase::Waiting);
     }
 
-    /// Marks a request that waits for its turn with the body unread. Of a peer that is gone, the end may stand behind
-    /// more bytes than the system takes, so the peer is asked as well.
+    /// Marks a request that waits for its turn with the body unread. Of a peer that is gone, the
+    /// end may stand behind more bytes than the system takes, so the peer is asked as well.
     pub fn upload_waits(&self) {
         self.set(Phase::UploadWaiting);
     }
@@ -214,8 +221,8 @@ impl Link {
         self.set(Phase::PassingThrough);
     }
 
-    /// Returns the flag to set once the last byte of a body that passes through is read: the request is whole then, as after
-    /// [`request_is_read`](Self::request_is_read).
+    /// Returns the flag to set once the last byte of a body that passes through is read: the
+    /// request is whole then, as after [`request_is_read`](Self::request_is_read).
     #[must_use]
     pub fn body_is_whole(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.body_is_whole)
@@ -268,7 +275,8 @@ impl Link {
         self.behind_head.store(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The bytes of the body that hyper has not got yet; more than any body has if the length is unknown.
+    /// The bytes of the body that hyper has not got yet; more than any body has if the length is
+    /// unknown.
     pub(super) fn body_left(&self) -> u64 {
         self.body_left.load(Ordering::Relaxed)
     }
@@ -282,8 +290,8 @@ impl Link {
         }
     }
 
-    /// Marks the beginning of a request, of a client that a trusted proxy names or of the peer itself. `body` is the length
-    /// of the body, if known.
+    /// Marks the beginning of a request, of a client that a trusted proxy names or of the peer
+    /// itself. `body` is the length of the body, if known.
     pub(super) fn request_begins(
         &self,
         client: Option<IpAddr>,

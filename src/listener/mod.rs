@@ -58,8 +58,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`, for the `families` if the address is `[::]`. Only the named users may call over a Unix socket; without names, the user of
-    /// this process alone.
+    /// Binds `address`, for the `families` if the address is `[::]`. Only the named users may call
+    /// over a Unix socket; without names, the user of this process alone.
     ///
     /// # Errors
     /// The system's reason, with the address.
@@ -72,8 +72,8 @@ impl Listener {
         Ok(Self::new(socket, address.clone(), allow_uids))
     }
 
-    /// Takes a socket that the service manager has bound. The users are as for [`bind`](Self::bind), whatever the mode of a
-    /// Unix socket is.
+    /// Takes a socket that the service manager has bound. The users are as for
+    /// [`bind`](Self::bind), whatever the mode of a Unix socket is.
     ///
     /// # Errors
     /// The system's reason, with the address.

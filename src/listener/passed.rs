@@ -1,5 +1,6 @@
-//! Socket activation, sd_listen_fds(3): sockets that a service manager has bound and passes at the start. A passed socket
-//! outlives the process: callers wait during a restart instead of being refused.
+//! Socket activation, sd_listen_fds(3): sockets that a service manager has bound and passes at the
+//! start. A passed socket outlives the process: callers wait during a restart instead of being
+//! refused.
 
 use std::fmt;
 use std::io;
@@ -24,8 +25,9 @@ pub struct PassedSocket {
 }
 
 impl PassedSockets {
-    /// Takes the sockets that the environment of this process announces: none without a service manager. Call once, before
-    /// anything else opens a file: the environment only has the number of sockets, from file descriptor 3 on.
+    /// Takes the sockets that the environment of this process announces: none without a service
+    /// manager. Call once, before anything else opens a file: the environment only has the number
+    /// of sockets, from file descriptor 3 on.
     ///
     /// # Errors
     /// If the environment is malformed, or a descriptor is not a listening stream socket.
@@ -91,8 +93,8 @@ impl PassedSocket {
     }
 }
 
-/// Checks that each announced descriptor is an open socket. A descriptor used elsewhere in the process would be closed
-/// with the fault, and closing an unopened number is a further fault.
+/// Checks that each announced descriptor is an open socket. A descriptor used elsewhere in the
+/// process would be closed with the fault, and closing an unopened number is a further fault.
 fn check_sockets() -> Result<(), PassedError> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let Some(announced) = number("LISTEN_FDS") else {

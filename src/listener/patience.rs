@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 /// The time that a peer has let this side wait during one answer.
 ///
-/// A bound on each wait alone would let a peer that takes a byte now and then hold a place and megabytes for days.
+/// A bound on each wait alone would let a peer that takes a byte now and then hold a place and
+/// megabytes for days.
 #[derive(Debug, Default)]
 pub(super) struct PeerPatience {
     /// The bytes of the answer that the peer has taken.
@@ -35,8 +36,9 @@ impl PeerPatience {
     }
 }
 
-/// The bytes in a second that a peer takes at least. Slower than any program that works on an answer piece by piece; an
-/// answer of 8 MiB, the largest that is held in memory, then ends after 35 minutes.
+/// The bytes in a second that a peer takes at least. Slower than any program that works on an
+/// answer piece by piece; an answer of 8 MiB, the largest that is held in memory, then ends after
+/// 35 minutes.
 const LEAST_RATE: u64 = 4 * 1024;
 
 #[cfg(test)]
@@ -45,7 +47,8 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(30);
 
-    /// Returns the time after which a peer that takes `bytes` at each `interval` is given up; `None` after a day.
+    /// Returns the time after which a peer that takes `bytes` at each `interval` is given up;
+    /// `None` after a day.
     fn given_up_after(bytes: usize, interval: Duration) -> Option<Duration> {
         let start = Instant::now();
         let mut patience = PeerPatience::default();

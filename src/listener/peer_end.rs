@@ -12,7 +12,8 @@ use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-/// A connection that knows of the end of the peer's side before the bytes in front of the end are read.
+/// A connection that knows of the end of the peer's side before the bytes in front of the end are
+/// read.
 pub(super) trait PeerEnd {
     /// True once the peer has ended its side, or is gone.
     fn has_ended(&self) -> bool;
@@ -72,7 +73,8 @@ impl PeerEnd for TlsStream<TcpStream> {
     }
 }
 
-/// Looks at the next byte, and leaves it where it is. An end and an error of the connection are no byte.
+/// Looks at the next byte, and leaves it where it is. An end and an error of the connection are no
+/// byte.
 fn finds_no_byte(socket: impl AsFd) -> bool {
     let look = rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
     look.map_or_else(|error| error != Errno::AGAIN, |(bytes, _)| bytes == 0)

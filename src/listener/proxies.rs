@@ -19,14 +19,15 @@ impl TrustedProxies {
         Self(networks.into())
     }
 
-    /// Returns true if the connections of an address are counted. Behind a private address stands a proxy or
-    /// an own machine, and behind a trusted proxy stand many clients.
+    /// Returns true if the connections of an address are counted. Behind a private address stands a
+    /// proxy or an own machine, and behind a trusted proxy stand many clients.
     pub(super) fn counts_connections_of(&self, address: IpAddr) -> bool {
         !is_private(address) && !self.contain(address)
     }
 
-    /// Returns the client that a trusted proxy names: the rightmost address that is no trusted proxy itself.
-    /// Every address further left could be the client's invention. A Unix socket counts as loopback.
+    /// Returns the client that a trusted proxy names: the rightmost address that is no trusted
+    /// proxy itself. Every address further left could be the client's invention. A Unix socket
+    /// counts as loopback.
     pub(super) fn client(&self, peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
         if self.0.is_empty() || !self.contain(peer.ip_or_loopback()) {
             return None;
@@ -62,8 +63,8 @@ fn address(entry: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Returns true for an address that the Internet does not route: loopback, link-local, RFC 1918, `fc00::/7`,
-/// and the shared space of carriers, 100.64.0.0/10.
+/// Returns true for an address that the Internet does not route: loopback, link-local, RFC 1918,
+/// `fc00::/7`, and the shared space of carriers, 100.64.0.0/10.
 fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {

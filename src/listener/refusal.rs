@@ -22,8 +22,8 @@ pub fn overloaded() -> Refusal {
     refusal
 }
 
-/// The answer for a refusal of a request that has no head yet, or no handler any more: in the form of the providers
-/// that the name in the TLS handshake tells.
+/// The answer for a refusal of a request that has no head yet, or no handler any more: in the form
+/// of the providers that the name in the TLS handshake tells.
 pub(super) fn in_form(
     refusal: &Refusal,
     forms: &ArcSwap<RefusalForms>,

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 /// The part of a connection that the table of connections sees.
 ///
-/// A connection is idle before the first byte and between two requests. A connection at work is never told to leave, so that
-/// making room costs no request. Part of a head is no request yet: whoever sends no more of the head holds a place for
-/// nothing.
+/// A connection is idle before the first byte and between two requests. A connection at work is
+/// never told to leave, so that making room costs no request. Part of a head is no request yet:
+/// whoever sends no more of the head holds a place for nothing.
 #[derive(Debug)]
 pub(super) struct Seat(Mutex<SeatState>);
 
@@ -95,7 +95,8 @@ impl Seat {
         state.register(cx);
     }
 
-    /// Asks the connection for the presence of a peer that has ended its own side; false for any other peer.
+    /// Asks the connection for the presence of a peer that has ended its own side; false for any
+    /// other peer.
     pub(super) fn ask(&self) -> bool {
         let mut state = self.0.lock();
         state.is_asked = state.has_ended_peer;

@@ -1,4 +1,5 @@
-//! The service of an accepted connection: TLS if the listener speaks it, then HTTP/1.1 until the end.
+//! The service of an accepted connection: TLS if the listener speaks it, then HTTP/1.1 until the
+//! end.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -72,7 +73,8 @@ pub(super) async fn serve<H, F, B>(
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let tls = service.bounds.tls.as_ref().map(|tls| tls.load_full());
-    // Boxed: otherwise each connection would be as large as the largest of these, a handshake of TLS.
+    // Boxed: otherwise each connection would be as large as the largest of these, a handshake of
+    // TLS.
     match (stream, tls) {
         (AcceptedStream::Tcp(stream), Some(tls)) => {
             let handshake = Box::pin(handshake(stream, tls, &link, &mut service));
@@ -90,8 +92,8 @@ pub(super) async fn serve<H, F, B>(
     }
 }
 
-/// The TLS connection with a peer, if the handshake succeeds in time. During a handshake the connection is
-/// idle: a drain or a lack of places ends it.
+/// The TLS connection with a peer, if the handshake succeeds in time. During a handshake the
+/// connection is idle: a drain or a lack of places ends it.
 async fn handshake(
     stream: TcpStream,
     tls: Arc<ServerConfig>,
@@ -122,14 +124,16 @@ async fn handshake(
     None
 }
 
-/// True for a handshake that client or server has refused. A peer after an open port alone, which goes at once, has refused none.
+/// True for a handshake that client or server has refused. A peer after an open port alone, which
+/// goes at once, has refused none.
 fn is_refusal(error: &io::Error) -> bool {
     let inner = error.get_ref();
     inner.is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-/// Serves HTTP on a connection. hyper's state and buffers, some 20 KiB, exist only while a request is under way and a
-/// moment longer: most connections are idle, and there may be two thousand of them.
+/// Serves HTTP on a connection. hyper's state and buffers, some 20 KiB, exist only while a request
+/// is under way and a moment longer: most connections are idle, and there may be two thousand of
+/// them.
 async fn serve_http<T, H, F, B>(stream: T, link: Arc<Link>, handler: H, service: Service)
 where
     T: AsyncRead + AsyncWrite + PeerEnd + Unpin + Send + 'static,
@@ -155,8 +159,9 @@ where
     while wakes(&mut stream, &mut drain).await {
         let mut connection = Box::new(
             http1::Builder::new()
-                // `LinkStream` looks for the end of a peer while a request is under way. hyper would look by reading, and
-                // allocate a buffer for each look. Of TLS, only a read knows the end.
+                // `LinkStream` looks for the end of a peer while a request is under way. hyper
+                // would look by reading, and allocate a buffer for each look. Of TLS, only a read
+                // knows the end.
                 .half_close(!requests.link.is_tls())
                 .max_headers(MAX_HEADERS)
                 .max_header_size(requests.bounds.max_head)
@@ -186,7 +191,8 @@ where
     }
 }
 
-/// Waits for the first byte of a request. Returns false, with the connection closed, if the peer is to leave.
+/// Waits for the first byte of a request. Returns false, with the connection closed, if the peer is
+/// to leave.
 async fn wakes<T>(stream: &mut LinkStream<T>, drain: &mut Drain) -> bool
 where
     T: AsyncRead + AsyncWrite + PeerEnd + Unpin,
@@ -252,8 +258,9 @@ impl<H> ConnectionRequests<H> {
         async move {
             let answered = match &share {
                 Ok(_) => {
-                    // Pinned here, and not in a box: hyper keeps one place for this future for as long as it has buffers,
-                    // and a box of its own would be allocated, and wiped, for each request.
+                    // Pinned here, and not in a box: hyper keeps one place for this future for as
+                    // long as it has buffers, and a box of its own would be allocated, and wiped,
+                    // for each request.
                     let handler = pin!((self.handler)(request, Arc::clone(&link)));
                     catch_panic(handler).await.map_err(|Panicked| Refusal {
                         outcome_unknown: !is_safe,
@@ -340,12 +347,13 @@ impl<B> Drop for TrackedBody<B> {
     }
 }
 
-/// The time for which an idle connection keeps the buffers of its last request: the next request of a busy client comes
-/// within milliseconds.
+/// The time for which an idle connection keeps the buffers of its last request: the next request of
+/// a busy client comes within milliseconds.
 const REST: Duration = Duration::from_secs(1);
 /// Most headers of a request: hyper's own bound.
 const MAX_HEADERS: usize = 100;
-/// The bytes of an answer that TLS keeps for a slow reader: one record of the largest size. The default is four.
+/// The bytes of an answer that TLS keeps for a slow reader: one record of the largest size. The
+/// default is four.
 const MAX_UNSENT: usize = 16 * 1024;
 /// Longest TLS handshake: four round trips over a slow line, with room.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

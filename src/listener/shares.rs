@@ -5,8 +5,8 @@ use crate::upstream::UpstreamBounds;
 
 /// The places of each kind of listener.
 ///
-/// Each kind has a share of its own, so that no crowd at one listener starves another, or the connections to
-/// providers and applications.
+/// Each kind has a share of its own, so that no crowd at one listener starves another, or the
+/// connections to providers and applications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     /// The places for applications.
@@ -20,8 +20,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The connections to providers: one for each place of an application, and some that only other hosts than
-    /// the busiest may have.
+    /// The connections to providers: one for each place of an application, and some that only other
+    /// hosts than the busiest may have.
     #[must_use]
     pub fn to_providers(self) -> UpstreamBounds {
         relayed(self.outbound)
@@ -59,7 +59,8 @@ impl Shares {
     }
 }
 
-/// The descriptors of a listener whose every connection may need another one to a provider or an application.
+/// The descriptors of a listener whose every connection may need another one to a provider or an
+/// application.
 fn relaying(places: usize) -> usize {
     match places {
         0 => 0,
@@ -75,8 +76,9 @@ fn answering(places: usize) -> usize {
     }
 }
 
-/// The connections to upstreams for the requests of a listener with this number of places. An upstream that stalls
-/// leaves a sixteenth of the listener's places, and of the connections, to requests for other upstreams.
+/// The connections to upstreams for the requests of a listener with this number of places. An
+/// upstream that stalls leaves a sixteenth of the listener's places, and of the connections, to
+/// requests for other upstreams.
 fn relayed(places: usize) -> UpstreamBounds {
     UpstreamBounds {
         all: places + spare(places),
@@ -93,7 +95,8 @@ fn places(share: usize, descriptors: impl Fn(usize) -> usize) -> usize {
     places.max(1)
 }
 
-/// Descriptors for everything else: the log, files with secrets, secret managers, the shared server, signals.
+/// Descriptors for everything else: the log, files with secrets, secret managers, the shared
+/// server, signals.
 const RESERVE: usize = 64;
 /// Places for operators, however few descriptors there are: probes, metrics and a person.
 const MIN_ADMIN: usize = 4;

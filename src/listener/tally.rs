@@ -1,8 +1,10 @@
-//! Incidents at the door of a listener: the first is logged at once, the others once a minute with a count.
+//! Incidents at the door of a listener: the first is logged at once, the others once a minute with
+//! a count.
 
 use super::metrics::RefusalReason;
 
-/// An event at the door that an operator should know of, and that may come a thousand times a second.
+/// An event at the door that an operator should know of, and that may come a thousand times a
+/// second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Incident {
     /// A connection or a request was refused.

@@ -18,8 +18,8 @@ pub(super) enum LogReader {
 }
 
 impl LogReader {
-    /// Returns the reader of standard error. systemd names its socket in `JOURNAL_STREAM`, and a program may have directed
-    /// standard error elsewhere since.
+    /// Returns the reader of standard error. systemd names its socket in `JOURNAL_STREAM`, and a
+    /// program may have directed standard error elsewhere since.
     pub(super) fn of_stderr() -> Self {
         let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
         match fstat(std::io::stderr()) {

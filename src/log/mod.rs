@@ -44,8 +44,8 @@ pub enum LogFormat {
 }
 
 impl Log {
-    /// Starts logging for the whole process. Only events of Keyside are written: an event of a library
-    /// might contain a secret. Keyside logs the errors of libraries.
+    /// Starts logging for the whole process. Only events of Keyside are written: an event of a
+    /// library might contain a secret. Keyside logs the errors of libraries.
     #[must_use]
     pub fn start(level: LevelFilter, format: LogFormat) -> Self {
         let reader = LogReader::of_stderr();

@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-/// Returns `text` with every phone number and sender cut down to its last four digits. Digits may be in groups, as in
-/// `+1 (555) 000-1234`. Dates, versions, addresses, and codes of few digits stay.
+/// Returns `text` with every phone number and sender cut down to its last four digits. Digits may
+/// be in groups, as in `+1 (555) 000-1234`. Dates, versions, addresses, and codes of few digits
+/// stay.
 #[must_use]
 pub fn without_numbers(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -107,7 +108,8 @@ fn joins(c: char) -> bool {
     )
 }
 
-/// Returns the number of groups that are no phone number by their form: a date, an address, a version behind a letter.
+/// Returns the number of groups that are no phone number by their form: a date, an address, a
+/// version behind a letter.
 fn readable(groups: &[Group<'_>], lead: Lead) -> usize {
     if is_date(groups) {
         return 3;
@@ -128,7 +130,8 @@ fn readable(groups: &[Group<'_>], lead: Lead) -> usize {
     }
 }
 
-/// Returns the number of groups that belong together: up to a date or an address, and to a dot among other signs.
+/// Returns the number of groups that belong together: up to a date or an address, and to a dot
+/// among other signs.
 fn extent(groups: &[Group<'_>], lead: Lead) -> usize {
     let is_dot = |at: usize| groups.get(at).map(|group| group.gap == ".");
     let ends = |at: &usize| {
@@ -153,8 +156,8 @@ fn is_number(groups: &[Group<'_>], lead: Lead) -> bool {
     }
 }
 
-/// True for a date at the beginning, in any order of year, month and day. Behind the same join, the groups belong to what
-/// stands before.
+/// True for a date at the beginning, in any order of year, month and day. Behind the same join, the
+/// groups belong to what stands before.
 fn is_date(groups: &[Group<'_>]) -> bool {
     let [first, second, third, ..] = groups else {
         return false;
@@ -185,9 +188,11 @@ fn is_address(groups: &[Group<'_>]) -> bool {
     first.gap != "." && all.join(".").parse::<Ipv4Addr>().is_ok()
 }
 
-/// The number of digits of the shortest phone number. Lines, columns, codes and durations have fewer.
+/// The number of digits of the shortest phone number. Lines, columns, codes and durations have
+/// fewer.
 const MIN_NUMBER_DIGITS: usize = 7;
-/// The number of digits of the shortest phone number of two groups without a hyphen. A status and a code have nine.
+/// The number of digits of the shortest phone number of two groups without a hyphen. A status and a
+/// code have nine.
 const MIN_PAIR_DIGITS: usize = 10;
 /// The number of digits that are left of a number: enough to tell the numbers of a conversation
 /// apart, as on receipts.

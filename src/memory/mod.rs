@@ -1,9 +1,10 @@
-//! The memory budget for all bodies that are held, of requests, of events and of answers, and for kept answers.
+//! The memory budget for all bodies that are held, of requests, of events and of answers, and for
+//! kept answers.
 //!
 //! # The memory of the process
 //!
-//! Everything that peers can make grow has a bound, and the sum of all bounds, reached at once, is 96 MiB, three
-//! quarters of the limit that `deploy/kubernetes/keyside.yaml` sets:
+//! Everything that peers can make grow has a bound, and the sum of all bounds, reached at once, is
+//! 96 MiB, three quarters of the limit that `deploy/kubernetes/keyside.yaml` sets:
 //!
 //! | for | MiB | bound |
 //! |---|---|---|
@@ -18,8 +19,9 @@
 //! | answers kept under an `Idempotency-Key`, while bodies need all other room | 1 | `ROOM_FOR_KEPT` |
 //! | together | 96 | |
 //!
-//! A connection at work has hyper's state and two buffers (23 KiB), the task of the request, and the connection on the far
-//! side; measured with 1,000 requests that wait for an answer. An idle connection has 5 KiB.
+//! A connection at work has hyper's state and two buffers (23 KiB), the task of the request, and
+//! the connection on the far side; measured with 1,000 requests that wait for an answer. An idle
+//! connection has 5 KiB.
 //!
 //! Beside these, within the rest of the limit:
 //!
@@ -50,8 +52,9 @@ use kept::KeptBytes;
 ///
 /// The numbers are capacities of buffers and not lengths of bodies: the process needs the capacity.
 ///
-/// Small reservations have room of their own for each kind of holder, and beyond it take from the room for large
-/// ones. So neither large bodies nor small events can stop small sends, nor the other way round.
+/// Small reservations have room of their own for each kind of holder, and beyond it take from the
+/// room for large ones. So neither large bodies nor small events can stop small sends, nor the
+/// other way round.
 #[derive(Debug)]
 pub struct MemoryBudget {
     events: TakenBytes,
@@ -60,7 +63,8 @@ pub struct MemoryBudget {
     max_events: AtomicU64,
     /// The turn of the answers that wait for room: the first of them holds the lock.
     turn: Mutex<()>,
-    /// The turn of the answers that pass through and wait for room, apart from those that are read whole.
+    /// The turn of the answers that pass through and wait for room, apart from those that are read
+    /// whole.
     passing_turn: Mutex<()>,
     /// The sign that a reservation was given back.
     freed: Notify,
@@ -147,8 +151,9 @@ impl MemoryBudget {
             .await
     }
 
-    /// Waits until there is room for `bytes` of an answer that passes through, beside an answer of the largest size: slow
-    /// readers of media hold up no answer that is read whole. The caller bounds the wait.
+    /// Waits until there is room for `bytes` of an answer that passes through, beside an answer of
+    /// the largest size: slow readers of media hold up no answer that is read whole. The caller
+    /// bounds the wait.
     pub async fn wait_to_pass(self: &Arc<Self>, bytes: u64) -> Reservation {
         let grow = |reservation: &mut Reservation| reservation.grow_leaving(bytes, LARGEST_ANSWER);
         self.wait(&self.passing_turn, grow).await
@@ -170,8 +175,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Lets answers be kept in what room bodies leave. `give_back` forgets the oldest answers beyond a number of bytes; it must
-    /// not reserve.
+    /// Lets answers be kept in what room bodies leave. `give_back` forgets the oldest answers
+    /// beyond a number of bytes; it must not reserve.
     pub fn keep_answers(&self, give_back: impl Fn(u64) + Send + Sync + 'static) {
         self.kept.register(give_back);
     }
@@ -181,7 +186,8 @@ impl MemoryBudget {
         self.kept.set(bytes);
     }
 
-    /// Returns the bytes that kept answers may take now: room of their own, and what bodies leave of the room for large ones.
+    /// Returns the bytes that kept answers may take now: room of their own, and what bodies leave
+    /// of the room for large ones.
     #[must_use]
     pub fn room_for_kept(&self) -> u64 {
         let taken = self.events.sizes().shared() + self.sends.sizes().shared();
@@ -214,7 +220,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Counts bytes already in memory, with or without room, until the last copy of the bytes is dropped.
+    /// Counts bytes already in memory, with or without room, until the last copy of the bytes is
+    /// dropped.
     #[must_use]
     pub fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         if bytes.len() <= SMALL {
@@ -231,7 +238,8 @@ impl MemoryBudget {
         reservation
     }
 
-    /// Returns true if a reservation of `before` bytes may grow to `bytes`, and the room for large ones then has `left`.
+    /// Returns true if a reservation of `before` bytes may grow to `bytes`, and the room for large
+    /// ones then has `left`.
     fn has_room(&self, holder: Holder, before: u64, bytes: u64, left: u64) -> bool {
         let max_events = self.max_events.load(Ordering::Relaxed);
         let mut events = self.events.sizes();
@@ -317,15 +325,18 @@ impl Reservation {
         if bytes <= self.bytes {
             return true;
         }
-        // Small reservations leave room for an answer of the largest size, which they may be waiting for.
+        // Small reservations leave room for an answer of the largest size, which they may be
+        // waiting for.
         let left = if is_small(bytes) { LARGEST_ANSWER } else { 0 };
         self.grow_leaving(bytes, left)
     }
 
-    /// Enlarges the reservation to `bytes`, as [`Self::grow_to`], if the room for large ones then has `left` bytes.
+    /// Enlarges the reservation to `bytes`, as [`Self::grow_to`], if the room for large ones then
+    /// has `left` bytes.
     #[must_use]
     pub fn grow_leaving(&mut self, bytes: u64, left: u64) -> bool {
-        // A single thread reserves, so no other reservation comes between the question and the answer.
+        // A single thread reserves, so no other reservation comes between the question and the
+        // answer.
         let has_room = self.budget.has_room(self.holder, self.bytes, bytes, left);
         if has_room {
             self.change_to(bytes);
@@ -399,8 +410,8 @@ fn is_small(bytes: u64) -> bool {
     bytes <= SMALL as u64
 }
 
-/// The largest small body, in bytes. Nearly all messages and events are small, and go on while large
-/// bodies have used up the budget.
+/// The largest small body, in bytes. Nearly all messages and events are small, and go on while
+/// large bodies have used up the budget.
 pub const SMALL: usize = 16 * 1024;
 /// The length of a body, in bytes, for which wiping takes as long as a message.
 const LONG: usize = 512 * 1024;
@@ -408,10 +419,11 @@ const LONG: usize = 512 * 1024;
 pub const LARGEST_ANSWER: u64 = 8 << 20;
 /// The bytes that events leave for sends: an answer of the largest size, and others.
 pub const ROOM_FOR_SENDS: u64 = 12 << 20;
-/// The bytes that small bodies of events have of their own, and those of sends as well: a thousand of 2 KiB.
+/// The bytes that small bodies of events have of their own, and those of sends as well: a thousand
+/// of 2 KiB.
 const ROOM_FOR_SMALL: u64 = 2 << 20;
-/// The bytes that kept answers have of their own, so that no crowd of bodies makes Keyside forget the messages of the last
-/// minutes: an application repeats a message within seconds.
+/// The bytes that kept answers have of their own, so that no crowd of bodies makes Keyside forget
+/// the messages of the last minutes: an application repeats a message within seconds.
 const ROOM_FOR_KEPT: u64 = 1 << 20;
 /// The most bytes of kept answers: a message a second for half a day.
 const MAX_KEPT: u64 = 16 << 20;

@@ -70,7 +70,8 @@ fn neither_events_nor_sends_nor_large_bodies_take_all_room() {
             "{order:?}: {taken:?}"
         );
     }
-    // Events of any size leave room for large sends, and small sends leave room for an answer of 8 MiB.
+    // Events of any size leave room for large sends, and small sends leave room for an answer of 8
+    // MiB.
     let budget = Arc::new(MemoryBudget::new(EVENTS));
     let _events = [fill(&budget, event, MIB), fill(&budget, event, PIECE)];
     assert!(held(&budget, send, ROOM_FOR_SENDS).is_some());

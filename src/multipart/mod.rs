@@ -1,8 +1,9 @@
 //! The names of the parts of a `multipart/form-data` body, read while the body passes by.
 //!
-//! The reader takes the body in any pieces, changes nothing, and keeps at most one head of a part. A body that two
-//! servers could take apart differently is refused: a boundary after a bare line feed, two names of one part, a
-//! name with escapes, bytes before the first or behind the last boundary.
+//! The reader takes the body in any pieces, changes nothing, and keeps at most one head of a part.
+//! A body that two servers could take apart differently is refused: a boundary after a bare line
+//! feed, two names of one part, a name with escapes, bytes before the first or behind the last
+//! boundary.
 
 use memchr::memmem;
 
@@ -90,7 +91,8 @@ impl MultipartReader {
         }
     }
 
-    /// Takes one step, and returns the number of bytes that are done with; `None` if more bytes are needed.
+    /// Takes one step, and returns the number of bytes that are done with; `None` if more bytes are
+    /// needed.
     fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, MultipartFault> {
         match self.state {
             NextPart::Start => self.first_boundary(bytes),
@@ -183,8 +185,8 @@ impl MultipartReader {
 }
 
 const LINE_END: &[u8] = b"\r\n";
-/// The most that writers put behind the last boundary: axios 1.6 and 1.7, form-data-encoder and with it got write an
-/// empty line there.
+/// The most that writers put behind the last boundary: axios 1.6 and 1.7, form-data-encoder and
+/// with it got write an empty line there.
 const LAST_LINE_ENDS: &[u8] = b"\r\n\r\n";
 /// Most parts of a body: an upload has three or four.
 const MAX_PARTS: usize = 100;
@@ -233,7 +235,8 @@ mod tests {
         }
     }
 
-    /// The bodies of one file as the libraries of several languages write them. The boundary is `b`.
+    /// The bodies of one file as the libraries of several languages write them. The boundary is
+    /// `b`.
     const WRITERS: [(&str, &str); 15] = [
         (
             "axios 1.6 and 1.7, form-data-encoder, got (Node)",

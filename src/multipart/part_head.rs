@@ -31,8 +31,8 @@ pub(super) fn name_of_part(head: &[u8]) -> Result<&str, MultipartFault> {
 
 /// Returns the name in the value of a `Content-Disposition`, if every server finds the same one.
 ///
-/// A file name may have any character. A second `name=` inside it would be a name for a server that reads quotation
-/// marks in another way, so there must be one in the whole line.
+/// A file name may have any character. A second `name=` inside it would be a name for a server that
+/// reads quotation marks in another way, so there must be one in the whole line.
 fn name_in(disposition: &str) -> Option<&str> {
     let (kind, parameters) = disposition.split_once(';')?;
     if !kind.trim_matches(' ').eq_ignore_ascii_case("form-data") {

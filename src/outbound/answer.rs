@@ -1,5 +1,5 @@
-//! The answer as the application sees it: unchanged, except for links that would lead past Keyside, and
-//! without secrets.
+//! The answer as the application sees it: unchanged, except for links that would lead past Keyside,
+//! and without secrets.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,9 +26,10 @@ use crate::workers::work_on;
 
 /// Makes the response for the application.
 ///
-/// Text is read whole and looked through, an error text of the media host as well; so is content of an unknown
-/// type up to 1 MiB. Media passes unchanged while it arrives. Text that cannot be read is replaced by a note, and
-/// the status stays: a message that the provider has accepted must not look as if it had failed.
+/// Text is read whole and looked through, an error text of the media host as well; so is content of
+/// an unknown type up to 1 MiB. Media passes unchanged while it arrives. Text that cannot be read
+/// is replaced by a note, and the status stays: a message that the provider has accepted must not
+/// look as if it had failed.
 ///
 /// # Errors
 /// 502 for a text that is cut off. For a method that changes nothing, 502 for a text in an unknown
@@ -78,7 +79,8 @@ async fn clean_answer(
             let text = read_text(&mut answer, memory).await?;
             let length = text.len();
             let cleaning = Cleaning::of(permit, status, context);
-            // The work has the only copy of the text, so that at most two copies are in memory at a time.
+            // The work has the only copy of the text, so that at most two copies are in memory at a
+            // time.
             answer.body = AnswerBody::Whole(Bytes::new());
             let (cleaned, is_copy) = work_on(length, move || cleaning.clean(text)).await;
             if cleaned.len() != length {
@@ -101,8 +103,9 @@ async fn clean_answer(
     Ok(response)
 }
 
-/// Takes secrets out of content of an unknown type, with the coding undone. Content without secrets keeps every byte, as
-/// does content in an unknown coding, and large content: media under an odd name.
+/// Takes secrets out of content of an unknown type, with the coding undone. Content without secrets
+/// keeps every byte, as does content in an unknown coding, and large content: media under an odd
+/// name.
 async fn clean_unknown(
     answer: &mut Answer,
     cleaning: Cleaning,
@@ -181,8 +184,8 @@ fn clean_value(value: &HeaderValue, redactor: &Redactor<'_>) -> Option<HeaderVal
     Some(HeaderValue::from_bytes(&clean).unwrap_or(REDACTED_VALUE))
 }
 
-/// True for headers that no application gets: cookies, which are credentials; permissions for pages in
-/// a browser; and the mark of Keyside's own errors.
+/// True for headers that no application gets: cookies, which are credentials; permissions for pages
+/// in a browser; and the mark of Keyside's own errors.
 fn is_dropped(name: &HeaderName) -> bool {
     *name == header::SET_COOKIE
         || *name == KEYSIDE_ERROR
@@ -240,8 +243,9 @@ fn names_an_upstream(text: &[u8], provider: &Provider) -> bool {
         .any(|origin| find_bytes(text, origin.host.as_bytes()).is_some())
 }
 
-/// Leads the media `url` and the `paging` links of a Graph answer through Keyside; `None` without such links. A field that
-/// was asked for with its edge, such as `fields=message_templates`, has paging of its own.
+/// Leads the media `url` and the `paging` links of a Graph answer through Keyside; `None` without
+/// such links. A field that was asked for with its edge, such as `fields=message_templates`, has
+/// paging of its own.
 fn relink(json: &str, provider: &Provider, base: &LinkBase) -> Option<String> {
     let mut object = RawObject::parse(json)?;
     let mut changed = relink_field(&mut object, "url", provider, base);
@@ -336,8 +340,8 @@ fn access_token_at(text: &[u8]) -> Option<(usize, &'static [u8])> {
         .min()
 }
 
-/// The spellings of the parameter that Graph adds to paging links, with the token of the request: plain, percent-encoded, and
-/// with the `=` escaped as in JSON.
+/// The spellings of the parameter that Graph adds to paging links, with the token of the request:
+/// plain, percent-encoded, and with the `=` escaped as in JSON.
 const ACCESS_TOKEN: [&[u8]; 4] = [
     b"access_token=",
     b"access%5Ftoken=",

@@ -98,7 +98,8 @@ pub(super) enum BodyKind {
 }
 
 impl BodyKind {
-    /// Marks a request with such a body as waiting: the end of an application that is gone ends the request.
+    /// Marks a request with such a body as waiting: the end of an application that is gone ends the
+    /// request.
     pub(super) fn waits(self, link: &Link) {
         match self {
             Self::Whole => link.request_waits(),
@@ -143,11 +144,12 @@ impl RequestBody {
     }
 }
 
-/// Reads a body in which Keyside may change or look up a field; passes any other body on as a stream.
+/// Reads a body in which Keyside may change or look up a field; passes any other body on as a
+/// stream.
 ///
 /// # Errors
-/// 400 for a compressed or broken body, 413 over the bound, 415 for a type that the operation does not take, 503 without
-/// room for another large body.
+/// 400 for a compressed or broken body, 413 over the bound, 415 for a type that the operation does
+/// not take, 503 without room for another large body.
 pub(super) async fn receive(
     mut body: Incoming,
     form: Form,
@@ -214,8 +216,8 @@ async fn is_empty(body: &mut Incoming, deadline: Instant) -> Result<bool, Outbou
     Ok(true)
 }
 
-/// The reader of a multipart form, in which no part may change the request or carry a credential, or name a sender beside
-/// the query of a route with `senders`: the parts leave as they came.
+/// The reader of a multipart form, in which no part may change the request or carry a credential,
+/// or name a sender beside the query of a route with `senders`: the parts leave as they came.
 fn multipart_reader(
     headers: &HeaderMap,
     permit: &Permit<'_>,
@@ -291,8 +293,8 @@ async fn next_frame(
     }
 }
 
-/// A body that arrives. A small body in one piece is kept as read; any other body is copied into one
-/// buffer, whose capacity is what the body is counted with.
+/// A body that arrives. A small body in one piece is kept as read; any other body is copied into
+/// one buffer, whose capacity is what the body is counted with.
 struct GatheredBody {
     first: Bytes,
     rest: Vec<u8>,
@@ -358,8 +360,8 @@ fn check_form(body: &[u8]) -> Result<(), OutboundError> {
     Ok(())
 }
 
-/// Refuses a streamed body with too long a `Content-Length`. A body without a length is cut off at the
-/// bound by [`crate::upstream`].
+/// Refuses a streamed body with too long a `Content-Length`. A body without a length is cut off at
+/// the bound by [`crate::upstream`].
 fn check_stream(body: &Incoming, limit: u64) -> Result<(), OutboundError> {
     if body.size_hint().lower() > limit {
         return Err(OutboundError::BodyTooLarge { limit });
@@ -388,14 +390,16 @@ const TOO_MANY_FIELDS: OutboundError = OutboundError::bad_request(
     "the form has more than 1000 fields, or a name of more than 256 bytes",
     "send what has more fields as JSON, if the provider takes JSON",
 );
-/// Most fields of a form: the default of PHP (`max_input_vars`) and of Node's `querystring` (`maxKeys`).
+/// Most fields of a form: the default of PHP (`max_input_vars`) and of Node's `querystring`
+/// (`maxKeys`).
 const MAX_FIELDS: usize = 1000;
-/// The longest name of a field of a form, in bytes as written; nested names of PHP have some hundred.
+/// The longest name of a field of a form, in bytes as written; nested names of PHP have some
+/// hundred.
 const MAX_NAME: usize = 256;
 /// Largest body of JSON or a form, in bytes; lists of messages stay far below.
 const MAX_WHOLE: u64 = 1024 * 1024;
-/// The memory that a streamed body takes on the way, in bytes: a buffer that is read into, a piece that is written, and
-/// the buffers of TLS.
+/// The memory that a streamed body takes on the way, in bytes: a buffer that is read into, a piece
+/// that is written, and the buffers of TLS.
 const STREAM_BUFFERS: u64 = 128 * 1024;
 /// Longest wait between two pieces of a body.
 pub(super) const PROGRESS: Duration = Duration::from_secs(30);

@@ -16,7 +16,8 @@ pub(super) struct ChannelRule<'p> {
 }
 
 impl<'p> ChannelRule<'p> {
-    /// The rule for messages; `None` for a provider of one channel, and for a route that allows any.
+    /// The rule for messages; `None` for a provider of one channel, and for a route that allows
+    /// any.
     pub(super) fn of(provider: &'p Provider, allowed: &'p [String]) -> Option<Self> {
         let channels = provider.channels.as_ref()?;
         (!allowed.is_empty()).then_some(Self { channels, allowed })
@@ -31,7 +32,8 @@ impl<'p> ChannelRule<'p> {
     /// Decides on the channels that the fields of a JSON object name.
     ///
     /// # Errors
-    /// 403 for a channel that the route does not allow; 400 for a channel without text at the place.
+    /// 403 for a channel that the route does not allow; 400 for a channel without text at the
+    /// place.
     pub(super) fn check_fields(
         &self,
         fields: &[(Cow<'_, str>, &str)],

@@ -1,7 +1,7 @@
 //! The content coding of an answer that Keyside must read.
 //!
-//! Keyside asks for `identity`. A provider that compresses all the same has accepted the request, so the
-//! coding is undone, within the bound of a plain answer.
+//! Keyside asks for `identity`. A provider that compresses all the same has accepted the request,
+//! so the coding is undone, within the bound of a plain answer.
 
 use std::io::Read;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The fields of a request that mean something to Keyside: names that are refused, credentials of the application,
-//! senders, the recipient. One pass over the body finds all of them.
+//! The fields of a request that mean something to Keyside: names that are refused, credentials of
+//! the application, senders, the recipient. One pass over the body finds all of them.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub struct Contents {
     pub recipients: Vec<String>,
     /// The number of messages: one for each recipient, and at least one.
     pub messages: u32,
-    /// True for a request that is no message, although it goes to the path of messages: it marks a message as read,
-    /// or shows the sign of typing, and has no recipient in any place.
+    /// True for a request that is no message, although it goes to the path of messages: it marks a
+    /// message as read, or shows the sign of typing, and has no recipient in any place.
     pub is_receipt: bool,
     /// The pattern that the body decides for, by its position in [`Permit::patterns`].
     pub pattern: usize,
@@ -35,8 +35,8 @@ pub struct Contents {
 /// Reads a received request, and takes the application's credentials out of the body.
 ///
 /// # Errors
-/// 400 for a body that cannot be read as its `Content-Type` says, for a name that changes the request, and for a sender
-/// that is not text.
+/// 400 for a body that cannot be read as its `Content-Type` says, for a name that changes the
+/// request, and for a sender that is not text.
 pub(super) async fn read(
     permit: &Permit<'_>,
     parts: &Parts,
@@ -107,8 +107,8 @@ pub fn read_text(
     Ok(places.find(form, text)?.with_head(head))
 }
 
-/// Refuses a form that cannot be read. Where only some fields may pass, the body has to be JSON; where none may pass, a form
-/// is looked through as well.
+/// Refuses a form that cannot be read. Where only some fields may pass, the body has to be JSON;
+/// where none may pass, a form is looked through as well.
 fn check_form(permit: &Permit<'_>, form: Form) -> Result<(), OutboundError> {
     let fields = permit.request.body.as_ref();
     let is_bound = fields.is_some_and(|fields| !fields.is_empty() || form != Form::UrlEncoded);
@@ -124,7 +124,8 @@ fn parameter_of<'a>(permit: &Permit<'a>) -> Option<&'a str> {
     (!permit.route.senders.is_empty()).then_some(parameter)
 }
 
-/// Refuses a body with the parameter that names the sender in the query: a server may merge both, and prefer the body.
+/// Refuses a body with the parameter that names the sender in the query: a server may merge both,
+/// and prefer the body.
 fn check_parameter(parameter: Option<&str>, form: Form, text: &str) -> Result<(), OutboundError> {
     let Some(parameter) = parameter else {
         return Ok(());
@@ -188,7 +189,8 @@ impl Reading {
         }
     }
 
-    /// Finds the fields of a body. If the body has a credential of the application, the result has the body without.
+    /// Finds the fields of a body. If the body has a credential of the application, the result has
+    /// the body without.
     fn read(
         &self,
         form: Form,
@@ -206,8 +208,8 @@ impl Reading {
     }
 }
 
-/// Takes the application's credentials out of a form, or out of the top of a JSON object. All other fields keep their
-/// bytes.
+/// Takes the application's credentials out of a form, or out of the top of a JSON object. All other
+/// fields keep their bytes.
 fn without_credentials(provider: &Provider, form: Form, text: &str) -> Bytes {
     let names = &provider.strip.form;
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);

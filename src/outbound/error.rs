@@ -322,7 +322,8 @@ fn upstream_advice(error: &UpstreamError) -> String {
     .into()
 }
 
-/// Slug, status and code of a failure of the upstream, of the connection, or of the application's body.
+/// Slug, status and code of a failure of the upstream, of the connection, or of the application's
+/// body.
 fn kind_of(error: &UpstreamError) -> RefusalKind {
     match error {
         UpstreamError::Unreadable(Unreadable::NoRoom) | UpstreamError::NoPlace => OVERLOADED,

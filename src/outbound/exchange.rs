@@ -1,4 +1,5 @@
-//! The exchange of a request and its answer: one try, with one set of secrets. [`super::second_try`] decides on a second.
+//! The exchange of a request and its answer: one try, with one set of secrets.
+//! [`super::second_try`] decides on a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,8 +59,8 @@ impl Exchange<'_> {
         Box::pin(self.send_with_token(sent, body, limits)).await
     }
 
-    /// Sends with an access token. A refused token may have ended early: the request then goes out with a new token. A
-    /// stream cannot go out again; the next request uses the new token.
+    /// Sends with an access token. A refused token may have ended early: the request then goes out
+    /// with a new token. A stream cannot go out again; the next request uses the new token.
     async fn send_with_token(
         &self,
         sent: SecretSet<'_>,
@@ -155,8 +156,8 @@ impl Exchange<'_> {
             .await
             .map_err(failed)?;
         if matches!(meaning, Meaning::CredentialRefused) {
-            // A proof or a minted token with a wrong time is refused like one with a wrong secret; the refusal names
-            // the right time for the next try.
+            // A proof or a minted token with a wrong time is refused like one with a wrong secret;
+            // the refusal names the right time for the next try.
             let date = self.permit.upstream().learn_time(&answer.headers);
             answer.clock_was_wrong = clock.was_wrong(date);
         }
@@ -238,7 +239,8 @@ pub(super) fn limits(
     }
 }
 
-/// Longest exchange of JSON or a form: Graph answers within seconds, and clients seldom wait longer.
+/// Longest exchange of JSON or a form: Graph answers within seconds, and clients seldom wait
+/// longer.
 const JSON_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for the head of an answer to JSON or a form.
 const JSON_HEAD_TIMEOUT: Duration = Duration::from_secs(30);

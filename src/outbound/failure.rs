@@ -60,7 +60,8 @@ pub(super) fn of_answer(
     }))
 }
 
-/// Returns the failure of the way to the provider; `None` for an error that is Keyside's own or the application's.
+/// Returns the failure of the way to the provider; `None` for an error that is Keyside's own or the
+/// application's.
 pub(super) fn of_network(error: &OutboundError, host: &str) -> Option<Failure> {
     let OutboundError::Upstream { error: cause, .. } = error else {
         return None;

@@ -22,8 +22,8 @@ pub(super) fn texts_at(
     Ok(texts)
 }
 
-/// The values at places of a form or a query. Servers differ about `;`: for some it ends a value, for others it is a
-/// part of it, so both readings count.
+/// The values at places of a form or a query. Servers differ about `;`: for some it ends a value,
+/// for others it is a part of it, so both readings count.
 pub(super) fn values_in_form<'t>(text: &'t str, places: &[Vec<String>]) -> Vec<Cow<'t, str>> {
     // Most requests have no query.
     if text.is_empty() {
@@ -43,8 +43,8 @@ pub(super) fn values_in_form<'t>(text: &'t str, places: &[Vec<String>]) -> Vec<C
         .collect()
 }
 
-/// True for the name of a field at a place: the name alone, or a path with brackets as for PHP (`messages[0][from]`), or with
-/// dots (`messages[0].from`, `messages.0.from`).
+/// True for the name of a field at a place: the name alone, or a path with brackets as for PHP
+/// (`messages[0][from]`), or with dots (`messages[0].from`, `messages.0.from`).
 fn is_at(name: &str, place: &[String]) -> bool {
     let Some((first, inner)) = place.split_first() else {
         return false;

@@ -1,4 +1,5 @@
-//! The findings of a single pass over the body of a request: senders, recipients, credentials and forbidden fields.
+//! The findings of a single pass over the body of a request: senders, recipients, credentials and
+//! forbidden fields.
 
 use std::borrow::Cow;
 
@@ -113,8 +114,8 @@ impl<'p> FieldPlaces<'p> {
         Self::new(permit.provider(), channels, only, WantedFields::of(permit))
     }
 
-    /// The places that count for a request: only messages name recipients, and whatever is sent may name senders and
-    /// channels, such as the sign of typing.
+    /// The places that count for a request: only messages name recipients, and whatever is sent may
+    /// name senders and channels, such as the sign of typing.
     pub(super) fn new(
         provider: &'p Provider,
         channels: &'p [String],
@@ -151,8 +152,8 @@ impl<'p> FieldPlaces<'p> {
         !self.senders.is_empty()
     }
 
-    /// The parties that path and query of any request name: some servers read query and body alike, and a list of messages
-    /// may be chosen by sender.
+    /// The parties that path and query of any request name: some servers read query and body alike,
+    /// and a list of messages may be chosen by sender.
     ///
     /// # Errors
     /// 400 for too many recipients.
@@ -189,8 +190,8 @@ impl<'p> FieldPlaces<'p> {
         }
     }
 
-    /// Looks through a JSON object: Graph reads the fields of an object like the fields of a form. Many readers skip a
-    /// byte order mark before the object, so one is skipped here as well.
+    /// Looks through a JSON object: Graph reads the fields of an object like the fields of a form.
+    /// Many readers skip a byte order mark before the object, so one is skipped here as well.
     fn find_in_json(&self, text: &str) -> Result<BodyFindings, OutboundError> {
         let Self {
             provider,
@@ -219,7 +220,8 @@ impl<'p> FieldPlaces<'p> {
             name.is_one_of(&wanted)
         };
         let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-        // An empty text is as good as no body, but for a message of Graph. plivo (Node) 4.79.0 writes one with GET.
+        // An empty text is as good as no body, but for a message of Graph. plivo (Node) 4.79.0
+        // writes one with GET.
         if bare.trim() == r#""""# && !(provider.graph_answers && self.wanted.is_message) {
             return Ok(BodyFindings::default());
         }

@@ -11,7 +11,8 @@ use super::links::LinkRules;
 use super::policy::Policy;
 use crate::credential::SecretSet;
 
-/// The result of a load. A request keeps the generation that was live at its arrival, so no request sees half a reload.
+/// The result of a load. A request keeps the generation that was live at its arrival, so no request
+/// sees half a reload.
 #[derive(Debug)]
 pub struct Generation {
     /// Number of the load, counted from 1 for the start of the process.
@@ -33,13 +34,14 @@ pub struct Generation {
 pub struct MediaBounds {
     /// The largest upload, in bytes.
     pub max_upload: u64,
-    /// The longest transfer. Two fifths of it are for the wait for the head of an answer, since providers scan media before they
-    /// answer.
+    /// The longest transfer. Two fifths of it are for the wait for the head of an answer, since
+    /// providers scan media before they answer.
     pub timeout: Duration,
 }
 
 impl Generation {
-    /// Returns the secrets in use of the same credential, if they differ from the secrets that were sent.
+    /// Returns the secrets in use of the same credential, if they differ from the secrets that were
+    /// sent.
     pub(super) fn newer_than(&self, sent: SecretSet<'_>) -> Option<SecretSet<'_>> {
         let credential = self.policy.credential(&sent.credential().name)?;
         let in_use = credential.in_use();
@@ -47,6 +49,6 @@ impl Generation {
     }
 }
 
-/// Asks the reloader to read all secret sources again; the `oneshot` answers once new secrets are in
-/// use. Used after a provider refuses a secret, because a successor may be there already.
+/// Asks the reloader to read all secret sources again; the `oneshot` answers once new secrets are
+/// in use. Used after a provider refuses a secret, because a successor may be there already.
 pub type SecretLookups = mpsc::Sender<oneshot::Sender<()>>;

@@ -13,7 +13,8 @@ use crate::provider::METHODS;
 use crate::query;
 
 /// Refuses a request from the wrong place, or a request that a provider might read differently than
-/// Keyside does. Returns the upstream that the target or `Host` names; `None` for a name of Keyside's own.
+/// Keyside does. Returns the upstream that the target or `Host` names; `None` for a name of
+/// Keyside's own.
 ///
 /// # Errors
 /// 421 for a foreign host, 403 for a browser, 405 for a method, 400 for an ambiguous request.
@@ -49,9 +50,10 @@ pub fn admit(
     Ok(upstream)
 }
 
-/// Refuses callers that no listener of Keyside serves: requests for a foreign `Host`, as a rebound DNS
-/// name makes them, and pages in a browser. A browser calls a page on another port of localhost
-/// `same-site`, so only `Sec-Fetch-Site: none` passes, which is what an address typed by a person says.
+/// Refuses callers that no listener of Keyside serves: requests for a foreign `Host`, as a rebound
+/// DNS name makes them, and pages in a browser. A browser calls a page on another port of localhost
+/// `same-site`, so only `Sec-Fetch-Site: none` passes, which is what an address typed by a person
+/// says.
 ///
 /// # Errors
 /// 421 for the `Host`, 403 for a browser.
@@ -109,8 +111,8 @@ impl Callers {
     }
 }
 
-/// True for the host that the caller asked for in its TLS handshake, if it asked for any. A connection that was opened
-/// for one host carries no requests for another: RFC 9110, section 7.4.
+/// True for the host that the caller asked for in its TLS handshake, if it asked for any. A
+/// connection that was opened for one host carries no requests for another: RFC 9110, section 7.4.
 fn is_server_name(authority: &str, link: &Link) -> bool {
     let Some(server_name) = link.server_name() else {
         return true;
@@ -162,9 +164,10 @@ fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
     Ok(())
 }
 
-/// True for a header that decides if and in which form a message arrives: about its framing, the form of its body, the
-/// condition for its effect, or a repetition. Any other header whose value has bytes that are not ASCII is left out of the
-/// request: servers differ about such bytes, and the message means the same without the header, or Keyside's defaults hold.
+/// True for a header that decides if and in which form a message arrives: about its framing, the
+/// form of its body, the condition for its effect, or a repetition. Any other header whose value
+/// has bytes that are not ASCII is left out of the request: servers differ about such bytes, and
+/// the message means the same without the header, or Keyside's defaults hold.
 fn must_be_read(name: &HeaderName) -> bool {
     MUST_BE_READ.contains(&read_as(name).as_str())
 }
@@ -176,9 +179,9 @@ fn not_ascii(name: &HeaderName) -> OutboundError {
     }
 }
 
-/// True for the name, in a `Connection` header, of a header that is for the provider or for all on the way: RFC 9110, section
-/// 7.6.1, forbids such names. Without the header the message would mean something else than what was checked. A private
-/// header may be named, and ends here.
+/// True for the name, in a `Connection` header, of a header that is for the provider or for all on
+/// the way: RFC 9110, section 7.6.1, forbids such names. Without the header the message would mean
+/// something else than what was checked. A private header may be named, and ends here.
 fn is_end_to_end(named: &[u8]) -> bool {
     let Ok(name) = HeaderName::from_bytes(named) else {
         return false;
@@ -188,7 +191,8 @@ fn is_end_to_end(named: &[u8]) -> bool {
     END_TO_END_BEGIN.iter().any(|begin| name.starts_with(begin)) || END_TO_END.contains(&name)
 }
 
-/// Refuses a user without access to a route. Over TCP, users are unknown; the configuration warns about TCP.
+/// Refuses a user without access to a route. Over TCP, users are unknown; the configuration warns
+/// about TCP.
 pub(super) fn admit_user(route: &Route, link: &Link) -> Result<(), OutboundError> {
     match link.peer() {
         Peer::Unix { uid } if !route.allow_uids.is_empty() && !route.allow_uids.contains(uid) => {
@@ -199,8 +203,8 @@ pub(super) fn admit_user(route: &Route, link: &Link) -> Result<(), OutboundError
 }
 
 /// Refuses parameters that change the meaning of method and path: Graph's verb override, batches,
-/// several objects at once, and headers in the body. A byte that is not ASCII is refused as well, because servers
-/// differ about its meaning.
+/// several objects at once, and headers in the body. A byte that is not ASCII is refused as well,
+/// because servers differ about its meaning.
 fn check_query(text: &str) -> Result<(), OutboundError> {
     if text.is_empty() {
         return Ok(());
@@ -285,7 +289,8 @@ const END_TO_END: [&str; 20] = [
     "via",
 ];
 
-/// Headers without which a message would have another body, another effect, or go out twice; see [`must_be_read`].
+/// Headers without which a message would have another body, another effect, or go out twice; see
+/// [`must_be_read`].
 const MUST_BE_READ: [&str; 12] = [
     "connection",
     "content-encoding",
@@ -309,14 +314,16 @@ pub const OVERRIDDEN: OutboundError = bad(
     "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
 );
 
-/// The error for a request whose answer would be a token: a page, a user and a business have their tokens among their fields.
+/// The error for a request whose answer would be a token: a page, a user and a business have their
+/// tokens among their fields.
 pub const TOKEN_ASKED: OutboundError = bad(
     "the request asks for an access token among the fields of an object",
     "read the other fields; Keyside adds the credential, so an application needs no token",
 );
 
-/// Returns true for the value of `fields` with which Graph answers a token, such as `owner{access_token}`. The field may stand
-/// behind any edge and in any call, since calls that change an object answer its fields as well.
+/// Returns true for the value of `fields` with which Graph answers a token, such as
+/// `owner{access_token}`. The field may stand behind any edge and in any call, since calls that
+/// change an object answer its fields as well.
 #[must_use]
 pub fn asks_for_token(name: &str, value: &str) -> bool {
     names_fields(name) && names_token(value)

@@ -51,7 +51,8 @@ pub(super) struct HeldRequest<'a> {
 }
 
 impl HeldRequest<'_> {
-    /// Waits while the hold is closed, from `now` until `until` at most; `None` if the request may be sent at once.
+    /// Waits while the hold is closed, from `now` until `until` at most; `None` if the request may
+    /// be sent at once.
     pub(super) async fn pass(
         &self,
         sent: SecretSet<'_>,
@@ -85,9 +86,9 @@ impl HeldRequest<'_> {
         self.live.load_full()
     }
 
-    /// Waits after a refusal until the request may go out again, in the generation returned: with secrets newer than
-    /// `sent`; or because the provider has accepted more than `accepted` requests; or as the probe. `None` once `until`
-    /// is over.
+    /// Waits after a refusal until the request may go out again, in the generation returned: with
+    /// secrets newer than `sent`; or because the provider has accepted more than `accepted`
+    /// requests; or as the probe. `None` once `until` is over.
     pub(super) async fn wait_after_refusal(
         &self,
         sent: SecretSet<'_>,
@@ -95,7 +96,8 @@ impl HeldRequest<'_> {
         until: Instant,
     ) -> Option<HeldTurn> {
         let hold = sent.credential().hold();
-        // The refusal proves that nothing of the request was taken. No other body than a whole one can go out again.
+        // The refusal proves that nothing of the request was taken. No other body than a whole one
+        // can go out again.
         self.context.written.store(false, Ordering::Relaxed);
         let _waiting = self.waiting(BodyKind::Whole).await;
         loop {
@@ -125,7 +127,8 @@ impl HeldRequest<'_> {
         }
     }
 
-    /// Marks the request as waiting: an application that hangs up meanwhile is gone, and its request is not sent.
+    /// Marks the request as waiting: an application that hangs up meanwhile is gone, and its
+    /// request is not sent.
     async fn waiting(&self, body: BodyKind) -> WaitingRequest<'_> {
         let link = self.context.link;
         body.waits(link);
@@ -135,7 +138,8 @@ impl HeldRequest<'_> {
     }
 }
 
-/// A request that waits. The drop marks the request as read again, or the body as passing through again.
+/// A request that waits. The drop marks the request as read again, or the body as passing through
+/// again.
 struct WaitingRequest<'h> {
     link: &'h Link,
     body: BodyKind,

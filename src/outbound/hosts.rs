@@ -8,7 +8,8 @@ use http::Uri;
 use super::error::OutboundError;
 use crate::listener::Link;
 
-/// The host names that Keyside answers for, besides the names of loopback: lower case, without ports.
+/// The host names that Keyside answers for, besides the names of loopback: lower case, without
+/// ports.
 #[derive(Debug, Default)]
 pub struct Hosts {
     /// The hosts of the providers in use.
@@ -17,13 +18,14 @@ pub struct Hosts {
     pub allowed: HashSet<String>,
 }
 
-/// An upstream that a request names, in a target in absolute form or in `Host`. Only a route to this upstream may take
-/// the request.
+/// An upstream that a request names, in a target in absolute form or in `Host`. Only a route to
+/// this upstream may take the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedUpstream {
     /// The host in lower case.
     pub host: String,
-    /// The port, written or implied by the scheme; `None` for a `Host`, whose port is that of the listener.
+    /// The port, written or implied by the scheme; `None` for a `Host`, whose port is that of the
+    /// listener.
     pub port: Option<u16>,
 }
 
@@ -32,7 +34,8 @@ pub struct NamedUpstream {
 pub(super) enum ServedName {
     /// A name of Keyside's own.
     Keyside,
-    /// The host of an upstream, in lower case: an application in alias mode takes Keyside for the provider.
+    /// The host of an upstream, in lower case: an application in alias mode takes Keyside for the
+    /// provider.
     Upstream(String),
 }
 
@@ -47,7 +50,8 @@ impl ServedName {
 }
 
 impl Hosts {
-    /// The name in the authority of a `Host` header; `None` for a name that Keyside does not answer for.
+    /// The name in the authority of a `Host` header; `None` for a name that Keyside does not answer
+    /// for.
     pub(super) fn name(&self, authority: &str, link: &Link) -> Option<ServedName> {
         let host = host_of(authority)?;
         if is_loopback(host) || is_own(host, link) {
@@ -63,8 +67,9 @@ impl Hosts {
     }
 }
 
-/// Returns the upstream that a target in absolute form names; `None` for another form, and for a name of Keyside's own. A
-/// proxy is addressed in this form, and some HTTP libraries use the form for every server.
+/// Returns the upstream that a target in absolute form names; `None` for another form, and for a
+/// name of Keyside's own. A proxy is addressed in this form, and some HTTP libraries use the form
+/// for every server.
 ///
 /// # Errors
 /// 421 for any other name.
@@ -97,7 +102,8 @@ pub fn named_upstream(
     Err(OutboundError::WrongHost)
 }
 
-/// True for the literal address at which the connection arrived: a pod may call a sidecar by its address.
+/// True for the literal address at which the connection arrived: a pod may call a sidecar by its
+/// address.
 fn is_own(host: &str, link: &Link) -> bool {
     let Some(local) = link.local() else {
         return false;

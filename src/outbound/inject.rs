@@ -20,7 +20,8 @@ use crate::query;
 use crate::upstream::{ClockReading, Outgoing, OutgoingBody, RequestHead, RequestLine, USER_AGENT};
 use crate::workers::work_on;
 
-/// Puts the provider's fields into a whole body. The credentials of the application are out already.
+/// Puts the provider's fields into a whole body. The credentials of the application are out
+/// already.
 ///
 /// # Errors
 /// 400 for a body without a place for a credential that goes nowhere else; 503 without the secret.
@@ -137,7 +138,8 @@ pub(super) fn takes_access_token(permit: &Permit<'_>, sent: SecretSet<'_>) -> bo
     own_credential && templates.any(|template| template.names().any(|name| name == ACCESS_TOKEN))
 }
 
-/// Writes the request: what the application may send, then the credential. A proof has the time of `clock`.
+/// Writes the request: what the application may send, then the credential. A proof has the time of
+/// `clock`.
 ///
 /// # Errors
 /// 503 for a credential without a secret that the request should carry.
@@ -162,7 +164,8 @@ pub(super) fn compose(
     let query = query::without(written, moved.as_slice());
     write_query(&mut line, permit, secrets, &query, injections, clock)?;
     let mut head = line.headers(permit.host());
-    // Keyside looks through the answer. Without the header any coding would do: RFC 9110, section 12.5.3.
+    // Keyside looks through the answer. Without the header any coding would do: RFC 9110, section
+    // 12.5.3.
     if !permit.request.media {
         head.header(&header::ACCEPT_ENCODING, "identity");
     }
@@ -300,6 +303,6 @@ const NO_PLACE: OutboundError = OutboundError::bad_request(
 );
 /// The type of bytes in which no server looks for parameters.
 const OCTETS: &str = "application/octet-stream";
-/// Room for a rendered value, in bytes: longer than any token seen. A longer value moves, and leaves a
-/// copy in freed memory.
+/// Room for a rendered value, in bytes: longer than any token seen. A longer value moves, and
+/// leaves a copy in freed memory.
 const RENDERED: usize = 512;

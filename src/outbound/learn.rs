@@ -48,7 +48,8 @@ pub(super) fn learn(
     }
 }
 
-/// True if a header tells of a limit. One pass over the names costs less than a look-up for each header that could tell.
+/// True if a header tells of a limit. One pass over the names costs less than a look-up for each
+/// header that could tell.
 fn tell_of_limits(headers: &HeaderMap) -> bool {
     headers
         .keys()
@@ -233,8 +234,8 @@ fn nothing_left(headers: &HeaderMap) -> Option<Duration> {
         .map(|quota| quota.reset)
 }
 
-/// Reads the `RateLimit` header of the IETF's drafts, else the headers of older drafts, else the headers in use before the
-/// drafts.
+/// Reads the `RateLimit` header of the IETF's drafts, else the headers of older drafts, else the
+/// headers in use before the drafts.
 fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
     let number = |name: &HeaderName| whole_number(headers.get(name)?.to_str().ok()?.trim());
     let of_two_headers = || {
@@ -260,9 +261,10 @@ fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
     })
 }
 
-/// Reads `RateLimit`: the requests left, and the seconds up to the reset. Of several quotas (`"burst";r=5;t=2,
-/// "daily";r=0;t=44`), the used-up one that lasts longest counts, else the first. Drafts up to the seventh have one quota, with each
-/// number an item (`limit=10, remaining=0, reset=35`).
+/// Reads `RateLimit`: the requests left, and the seconds up to the reset. Of several quotas
+/// (`"burst";r=5;t=2, "daily";r=0;t=44`), the used-up one that lasts longest counts, else the
+/// first. Drafts up to the seventh have one quota, with each number an item (`limit=10,
+/// remaining=0, reset=35`).
 fn of_rate_limit(headers: &HeaderMap) -> Option<(Option<u64>, u64)> {
     let lines = headers.get_all(&RATE_LIMIT).iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
@@ -282,7 +284,8 @@ fn of_rate_limit(headers: &HeaderMap) -> Option<(Option<u64>, u64)> {
         .or_else(of_old_draft)
 }
 
-/// Returns a number of an item of a structured field (RFC 9651), such as `t` of `"default";r=0;t=5`.
+/// Returns a number of an item of a structured field (RFC 9651), such as `t` of
+/// `"default";r=0;t=5`.
 fn parameter(item: &str, name: &str) -> Option<u64> {
     unquoted_split(item, ';').find_map(|one| {
         let value = one.trim().strip_prefix(name)?.strip_prefix('=')?;

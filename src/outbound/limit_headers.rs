@@ -20,8 +20,8 @@ pub(super) fn describe_refusal(limited: &Limited, headers: &mut HeaderMap) {
     }
 }
 
-/// The texts of the headers that every answer has, in one buffer. Formatting by [`std::fmt`] would cost several times as
-/// much, and a buffer for each text as well.
+/// The texts of the headers that every answer has, in one buffer. Formatting by [`std::fmt`] would
+/// cost several times as much, and a buffer for each text as well.
 pub(super) struct Terse(BytesMut);
 
 impl Default for Terse {

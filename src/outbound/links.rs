@@ -1,4 +1,5 @@
-//! The place to which links in answers lead: back to Keyside, by the name under which the application called.
+//! The place to which links in answers lead: back to Keyside, by the name under which the
+//! application called.
 
 use std::borrow::Cow;
 
@@ -22,8 +23,8 @@ pub struct LinkRules {
 /// The place to which the links of one answer lead.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LinkBase {
-    /// The application called the provider by its own name: scheme and host of each link stay, and the path of the route
-    /// is put in. An empty path changes no link.
+    /// The application called the provider by its own name: scheme and host of each link stay, and
+    /// the path of the route is put in. An empty path changes no link.
     Provider {
         /// The path of the route, as in [`Permit::link_path`].
         path: String,
@@ -47,7 +48,8 @@ impl LinkBase {
         matches!(self, Self::Provider { path } if path.is_empty())
     }
 
-    /// Returns a URL of one of the provider's hosts, led to the base; `None` for another URL, and for a URL that stays.
+    /// Returns a URL of one of the provider's hosts, led to the base; `None` for another URL, and
+    /// for a URL that stays.
     pub(super) fn relocated(&self, url: &str, provider: &Provider) -> Option<String> {
         let (scheme, rest) = url.split_once("://")?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -73,7 +75,8 @@ struct LinkOrigin<'r> {
 }
 
 impl<'r> LinkOrigin<'r> {
-    /// Reads the origin. A terminator of TLS in front tells the scheme and, if it changes `Host`, the host.
+    /// Reads the origin. A terminator of TLS in front tells the scheme and, if it changes `Host`,
+    /// the host.
     fn of(request: &'r Parts, link: &Link, rules: &LinkRules) -> Self {
         let own = if link.is_tls() { "https" } else { "http" };
         let host = request
@@ -105,7 +108,8 @@ impl<'r> LinkOrigin<'r> {
         let is_provider = provider
             .origins()
             .any(|origin| origin.is_at(self.authority));
-        // An application that uses Keyside as its proxy sends no TLS, so that a link with https would lead past Keyside.
+        // An application that uses Keyside as its proxy sends no TLS, so that a link with https
+        // would lead past Keyside.
         if is_provider && !self.is_proxied {
             return LinkBase::Provider {
                 path: path.into_owned(),

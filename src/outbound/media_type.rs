@@ -13,8 +13,8 @@ pub(super) enum Content {
     Media,
 }
 
-/// Returns the kind of content. An answer without a type may be text, and an answer with several types is text if any of
-/// the types is.
+/// Returns the kind of content. An answer without a type may be text, and an answer with several
+/// types is text if any of the types is.
 pub(super) fn content(headers: &HeaderMap) -> Content {
     let types = headers.get_all(header::CONTENT_TYPE).iter();
     let kinds = types
@@ -77,8 +77,8 @@ const MEDIA_FAMILIES: [&[u8]; 7] = [
     b"application/vnd.openxmlformats-",
     b"application/vnd.oasis.opendocument.",
 ];
-/// Documents that Meta takes as media: <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media>; and
-/// archives.
+/// Documents that Meta takes as media:
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media>; and archives.
 const MEDIA: [&[u8]; 5] = [
     b"application/pdf",
     b"application/msword",
@@ -112,7 +112,8 @@ mod tests {
             (&["application/vnd.api"], Content::Unknown),
             (&["multipart/mixed; boundary=x"], Content::Unknown),
             (&["nonsense"], Content::Unknown),
-            // Several types: a client may read the first or the last, so the most cautious kind counts.
+            // Several types: a client may read the first or the last, so the most cautious kind
+            // counts.
             (&["image/png", "application/json"], Content::Text),
             (&["application/json", "image/png"], Content::Text),
             (&["image/png, text/html"], Content::Text),

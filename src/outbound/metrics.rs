@@ -14,7 +14,8 @@ use crate::credential::metrics::Rotations;
 use crate::provider::Scope;
 use crate::traffic::History;
 
-/// The counters of every route. Clones share the families, and each of thousands of routes has a clone.
+/// The counters of every route. Clones share the families, and each of thousands of routes has a
+/// clone.
 #[derive(Clone, Debug)]
 pub struct OutboundMetrics(Arc<OutboundFamilies>);
 
@@ -78,8 +79,8 @@ impl OutboundMetrics {
         Self(Arc::new(metrics))
     }
 
-    /// Returns the counters of a route with the operations of the provider. The route has no series before its first
-    /// request: of hundreds of tenants, most are idle.
+    /// Returns the counters of a route with the operations of the provider. The route has no series
+    /// before its first request: of hundreds of tenants, most are idle.
     #[must_use]
     pub fn route(&self, route: &Arc<str>, operations: &Arc<[String]>) -> RouteMetrics {
         RouteMetrics {
@@ -109,7 +110,8 @@ impl OutboundMetrics {
     }
 }
 
-/// The counters of one route. Counters of the common outcomes are looked up once, at their first use.
+/// The counters of one route. Counters of the common outcomes are looked up once, at their first
+/// use.
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: Arc<str>,
@@ -141,8 +143,8 @@ impl RouteMetrics {
         self.used.get().is_some()
     }
 
-    /// Returns the metrics of the used route. The first use makes the series of the closed sets, at 0: an alert on a growing
-    /// counter does not see a counter that begins with 1.
+    /// Returns the metrics of the used route. The first use makes the series of the closed sets, at
+    /// 0: an alert on a growing counter does not see a counter that begins with 1.
     fn used(&self) -> &UsedRoute {
         self.used.get_or_init(|| {
             for scope in Scope::ALL {
@@ -180,7 +182,8 @@ impl RouteMetrics {
         }
     }
 
-    /// Records the time of a request that ends without an answer, although it was meant for the provider.
+    /// Records the time of a request that ends without an answer, although it was meant for the
+    /// provider.
     pub fn failed_after(&self, duration: Duration) {
         self.used().duration.observe(duration.as_secs_f64());
     }

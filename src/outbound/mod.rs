@@ -79,7 +79,8 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// A handler that runs each request on the generation that is in the cell when the request arrives.
+    /// A handler that runs each request on the generation that is in the cell when the request
+    /// arrives.
     #[must_use]
     pub fn new(
         generation: Arc<ArcSwap<Generation>>,
@@ -101,8 +102,8 @@ impl Outbound {
         }
     }
 
-    /// Answers a request with the provider's answer, or with a refusal that names the reason. Cannot
-    /// fail: here, and only here, an error becomes an answer, a log line and a count.
+    /// Answers a request with the provider's answer, or with a refusal that names the reason.
+    /// Cannot fail: here, and only here, an error becomes an answer, a log line and a count.
     pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<AnswerBody> {
         // load_full, not load: a guard held over the whole request would delay the next swap.
         let generation = self.generation.load_full();
@@ -211,7 +212,8 @@ impl Outbound {
     }
 }
 
-/// Answers an SDK that asks for an access token with the placeholder of the provider; `None` for any other request.
+/// Answers an SDK that asks for an access token with the placeholder of the provider; `None` for
+/// any other request.
 fn answer_for_token<'a>(
     context: &RequestContext<'a>,
     incoming: &Incoming,

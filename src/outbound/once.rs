@@ -99,13 +99,14 @@ pub(super) async fn begin<'s>(
 }
 
 impl KeyedSend<'_> {
-    /// Forgets the key of a message that the provider did not take, so that the message can be sent again.
+    /// Forgets the key of a message that the provider did not take, so that the message can be sent
+    /// again.
     pub(super) async fn forget(self) {
         self.once.forget().await;
     }
 
-    /// Keeps a final answer for repeated requests. After a server error, or an answer too large to keep, the
-    /// outcome stays unknown.
+    /// Keeps a final answer for repeated requests. After a server error, or an answer too large to
+    /// keep, the outcome stays unknown.
     pub(super) async fn settle(self, response: &Response<AnswerBody>) {
         let (status, AnswerBody::Whole(body)) = (response.status(), response.body()) else {
             return;
@@ -161,8 +162,8 @@ async fn digests(permit: &Permit<'_>, parts: &Parts, body: &Bytes) -> (Digest16,
     .await
 }
 
-/// The key by which a status event finds the message: sender, recipient, and the application's own text
-/// that the events repeat. `None` for a message without such a text.
+/// The key by which a status event finds the message: sender, recipient, and the application's own
+/// text that the events repeat. `None` for a message without such a text.
 fn callback_key_in(credential: &Credential, sender: &str, body: &[u8]) -> Option<Digest16> {
     let text = std::str::from_utf8(body).ok()?;
     let repeated = json::text_at(text, &[REPEATED.to_owned()])?;

@@ -8,8 +8,8 @@ use crate::json;
 use crate::provider::{ProviderLimits, party};
 use crate::query::is_read_as_one_of;
 
-/// The senders at all places of a JSON object, and before recipients. A server may read any of several fields, so every one
-/// counts.
+/// The senders at all places of a JSON object, and before recipients. A server may read any of
+/// several fields, so every one counts.
 pub(super) fn senders_in_json(
     limits: &ProviderLimits,
     fields: &[(Cow<'_, str>, &str)],
@@ -28,8 +28,8 @@ pub(super) fn senders_in_json(
     Ok(named)
 }
 
-/// True if an element of a list in a JSON object names no sender, at none of the places in such elements. The provider
-/// may have a default sender for such a message, which no route allows.
+/// True if an element of a list in a JSON object names no sender, at none of the places in such
+/// elements. The provider may have a default sender for such a message, which no route allows.
 pub(super) fn lacks_sender_in_json(
     fields: &[(Cow<'_, str>, &str)],
     places: &[Vec<String>],
@@ -168,8 +168,8 @@ const SENDER_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
     "name the sender as text, where the provider looks for it",
 );
 
-/// The most recipients of one message. Each is held for as long as the message waits, and 10,000 take no more memory than
-/// the largest body that is read whole. The bound is Keyside's own.
+/// The most recipients of one message. Each is held for as long as the message waits, and 10,000
+/// take no more memory than the largest body that is read whole. The bound is Keyside's own.
 const MAX_RECIPIENTS: usize = 10_000;
 const TOO_MANY_RECIPIENTS: OutboundError = OutboundError::bad_request(
     "the body names more than 10,000 recipients",

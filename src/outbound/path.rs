@@ -2,9 +2,9 @@
 
 use super::error::OutboundError;
 
-/// Refuses a path that two servers could read differently: a dot segment, an empty segment, a segment that some server
-/// reads as empty, or a backslash, plain or encoded, perhaps twice; a control character; a byte beyond ASCII. Other paths go on byte for
-/// byte.
+/// Refuses a path that two servers could read differently: a dot segment, an empty segment, a
+/// segment that some server reads as empty, or a backslash, plain or encoded, perhaps twice; a
+/// control character; a byte beyond ASCII. Other paths go on byte for byte.
 ///
 /// # Errors
 /// 400.
@@ -59,7 +59,8 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
     Ok(())
 }
 
-/// True for a path that has nothing to look at, as most have: letters, digits, and dots inside of segments that are not empty.
+/// True for a path that has nothing to look at, as most have: letters, digits, and dots inside of
+/// segments that are not empty.
 fn is_plain(path: &str) -> bool {
     let mut before = b'a';
     path.bytes().all(|byte| {
@@ -72,8 +73,8 @@ fn is_plain(path: &str) -> bool {
     })
 }
 
-/// True for a segment that some server reads as `.` or `..`: servers cut a segment at `;`, at an encoded `?` or `#`, or
-/// trim blanks, before they look at the dots.
+/// True for a segment that some server reads as `.` or `..`: servers cut a segment at `;`, at an
+/// encoded `?` or `#`, or trim blanks, before they look at the dots.
 fn is_dot_segment(segment: &str) -> bool {
     let Some(after) = segment.strip_prefix('.') else {
         return false;
@@ -83,8 +84,8 @@ fn is_dot_segment(segment: &str) -> bool {
     !next.is_some_and(|byte| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte))
 }
 
-/// True for a segment before whose text some server cuts: at `;`, at an encoded `?` or `#`, or at a blank that is trimmed. An
-/// id would be empty there, and the path that of the whole collection.
+/// True for a segment before whose text some server cuts: at `;`, at an encoded `?` or `#`, or at a
+/// blank that is trimmed. An id would be empty there, and the path that of the whole collection.
 fn begins_with_a_cut(segment: &str) -> bool {
     first_byte(segment).is_some_and(|byte| b";?# ".contains(&byte))
 }

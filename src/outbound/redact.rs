@@ -1,7 +1,8 @@
-//! The redactor: finds the secrets of a credential in an answer, however each letter is written, and in base64.
+//! The redactor: finds the secrets of a credential in an answer, however each letter is written,
+//! and in base64.
 //!
-//! [`crate::spelling`] lists the ways. A text without a backslash, a percent sign and an ampersand has no escapes, and
-//! needs no more than a search for the bytes.
+//! [`crate::spelling`] lists the ways. A text without a backslash, a percent sign and an ampersand
+//! has no escapes, and needs no more than a search for the bytes.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -14,8 +15,8 @@ use crate::spelling::{find_spelled, has_escapes};
 pub(super) struct Redactor<'c> {
     credential: &'c Credential,
     issued: Vec<Arc<IssuedToken>>,
-    /// The length of the shortest secret, in bytes. No spelling of a secret is shorter than the secret, and most headers
-    /// are shorter than any.
+    /// The length of the shortest secret, in bytes. No spelling of a secret is shorter than the
+    /// secret, and most headers are shorter than any.
     shortest: usize,
 }
 
@@ -71,8 +72,9 @@ where
     Cow::Owned(clean)
 }
 
-/// Returns start and end of the first secret in a text. Of several secrets with one start, the longest is taken: a short
-/// one that begins a long one would leave the end of the long one in the answer.
+/// Returns start and end of the first secret in a text. Of several secrets with one start, the
+/// longest is taken: a short one that begins a long one would leave the end of the long one in the
+/// answer.
 fn find<'s, S>(text: &[u8], secrets: impl Fn() -> S) -> Option<(usize, usize)>
 where
     S: Iterator<Item = &'s [u8]>,
@@ -89,8 +91,8 @@ where
     found.min_by_key(|(start, end)| (*start, Reverse(*end)))
 }
 
-/// Returns the position of `needle` in `text`. Texts are short and needles rare, so a scan for the first byte is
-/// several times cheaper than a prepared search, and keeps no copy of a secret.
+/// Returns the position of `needle` in `text`. Texts are short and needles rare, so a scan for the
+/// first byte is several times cheaper than a prepared search, and keeps no copy of a secret.
 pub(super) fn find_bytes(text: &[u8], needle: &[u8]) -> Option<usize> {
     let last = text.len().checked_sub(needle.len())?;
     let first = *needle.first()?;

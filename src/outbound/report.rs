@@ -129,8 +129,9 @@ impl<'a> RequestReport<'a> {
         });
     }
 
-    /// Notes the arrival of the head of the provider's answer, and the failure that the answer tells of. The reported duration
-    /// ends then: reading and cleaning the body is not the provider's time.
+    /// Notes the arrival of the head of the provider's answer, and the failure that the answer
+    /// tells of. The reported duration ends then: reading and cleaning the body is not the
+    /// provider's time.
     pub(super) fn answer_arrived(
         &mut self,
         failure: Option<Box<Failure>>,
@@ -233,8 +234,8 @@ impl<'a> RequestReport<'a> {
         response
     }
 
-    /// Notes the end of a request without an answer. A failure of the way to the provider is told by the health of the route,
-    /// with a count, so that its line is for a closer look alone.
+    /// Notes the end of a request without an answer. A failure of the way to the provider is told
+    /// by the health of the route, with a count, so that its line is for a closer look alone.
     fn note_refusal(&self, error: &OutboundError, refusal: &Refusal) {
         let sent = self.route.zip(self.sent.as_ref());
         let failed = sent.and_then(|(route, sent)| {
@@ -346,7 +347,8 @@ impl<'a> RequestReport<'a> {
         span
     }
 
-    /// Returns the id of the trace that the request belongs to: the caller's, or else that of a new trace.
+    /// Returns the id of the trace that the request belongs to: the caller's, or else that of a new
+    /// trace.
     fn trace_id(&self) -> Option<TraceId> {
         let own = self.span.context();
         let named = || TraceContext::of_caller(&self.context.request.headers);

@@ -1,12 +1,13 @@
-//! The index of the routes: by path, host and sender, and by credential. A look-up takes as long among ten thousand
-//! routes as among three, whether the routes differ in their paths, their hosts, their senders or their credentials.
+//! The index of the routes: by path, host and sender, and by credential. A look-up takes as long
+//! among ten thousand routes as among three, whether the routes differ in their paths, their hosts,
+//! their senders or their credentials.
 
 use std::collections::HashMap;
 
 use super::same_path::{RouteKeys, SamePath};
 
-/// The positions of routes in a list, by path and sender and by credential. The list is in the order in which
-/// routes are tried.
+/// The positions of routes in a list, by path and sender and by credential. The list is in the
+/// order in which routes are tried.
 #[derive(Debug, Default)]
 pub(super) struct RouteIndex {
     by_path: HashMap<Box<str>, SamePath>,
@@ -80,8 +81,8 @@ mod tests {
     use super::*;
     use crate::provider::{OperationSet, Origin};
 
-    /// A route as the index sees it, and the answers of its class: the sender that a request names for the class, if
-    /// the class takes the request.
+    /// A route as the index sees it, and the answers of its class: the sender that a request names
+    /// for the class, if the class takes the request.
     #[derive(Clone, Debug)]
     struct Route {
         path: &'static str,
@@ -96,7 +97,8 @@ mod tests {
     struct Request {
         path: String,
         host: Option<&'static str>,
-        /// For each class: `None` if the class takes no such request, else the sender in the path, if any.
+        /// For each class: `None` if the class takes no such request, else the sender in the path,
+        /// if any.
         named: Vec<Option<Option<&'static str>>>,
         /// The senders in the query.
         query: Vec<&'static str>,
@@ -280,7 +282,8 @@ mod tests {
         assert_eq!(index.of_credential("c"), [] as [usize; 0]);
     }
 
-    /// The largest number of routes that any step of a decision looks at, if routes differ in one property.
+    /// The largest number of routes that any step of a decision looks at, if routes differ in one
+    /// property.
     fn looked_at(vary: impl Fn(usize, &mut Route)) -> usize {
         const MANY: usize = 10_000;
         let mut routes = vec![route("", &[], 0); MANY];

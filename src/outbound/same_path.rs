@@ -61,7 +61,8 @@ struct RouteClass {
     of_another_credential: Option<usize>,
 }
 
-/// The properties that routes of a class have in common. A route without senders takes a request that names one.
+/// The properties that routes of a class have in common. A route without senders takes a request
+/// that names one.
 #[derive(PartialEq, Eq, Hash)]
 struct ClassKey<'r> {
     /// The host that the class is for; `None` for requests without a host.
@@ -91,7 +92,8 @@ impl SamePath {
         }
     }
 
-    /// Returns the only route with the path, so that senders need not be looked at; `None` if several have it.
+    /// Returns the only route with the path, so that senders need not be looked at; `None` if
+    /// several have it.
     pub(super) fn single(&self) -> Option<&[usize]> {
         let only = std::slice::from_ref(&self.first);
         self.shared.is_none().then_some(only)
@@ -109,24 +111,25 @@ impl SamePath {
         self.alike(host).is_some_and(|alike| alike.differ)
     }
 
-    /// Returns the first route of each class at a host, in order: together they judge every request without a sender as
-    /// all routes would.
+    /// Returns the first route of each class at a host, in order: together they judge every request
+    /// without a sender as all routes would.
     pub(super) fn first_of_class(&self, host: Option<&str>) -> impl Iterator<Item = usize> {
         let only = self.shared.is_none().then_some(self.first);
         let classes = self.classes(host).map(|class| class.first);
         only.into_iter().chain(classes)
     }
 
-    /// Returns up to two routes of each class at a host, with different credentials: a route of each class whose credential
-    /// is not a given one is among them, if there is any.
+    /// Returns up to two routes of each class at a host, with different credentials: a route of
+    /// each class whose credential is not a given one is among them, if there is any.
     pub(super) fn rivals(&self, host: Option<&str>) -> impl Iterator<Item = usize> {
         self.classes(host)
             .flat_map(|class| [Some(class.first), class.of_another_credential])
             .flatten()
     }
 
-    /// Returns the routes that may permit a request with the senders or accounts `named`, in order. The first route with the path
-    /// is always among them, because its refusal counts if every route refuses.
+    /// Returns the routes that may permit a request with the senders or accounts `named`, in order.
+    /// The first route with the path is always among them, because its refusal counts if every
+    /// route refuses.
     pub(super) fn candidates<'s>(
         &self,
         host: Option<&str>,
@@ -193,7 +196,8 @@ impl SharedPath {
         shared
     }
 
-    /// Returns the routes at the host that a request names, or all routes for a request without a host.
+    /// Returns the routes at the host that a request names, or all routes for a request without a
+    /// host.
     fn alike(&self, host: Option<&str>) -> Option<&Alike> {
         match host {
             Some(host) => self.by_host.get(host),

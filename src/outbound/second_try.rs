@@ -1,9 +1,10 @@
-//! The tries of a request: the second, with other secrets, after the provider refuses the credential.
+//! The tries of a request: the second, with other secrets, after the provider refuses the
+//! credential.
 //!
 //! # The rules of a second try
 //!
-//! A message must never arrive twice, so a request goes out again only after proof that the provider
-//! did nothing with the first try:
+//! A message must never arrive twice, so a request goes out again only after proof that the
+//! provider did nothing with the first try:
 //!
 //! | first try | second try | reason |
 //! |---|---|---|
@@ -17,8 +18,9 @@
 //! | any other failure | none | the provider may have acted on the request |
 //! | every set of secrets refused | with secrets that come within the hold, in `hold.rs` | the refusals prove that nothing was done |
 //!
-//! A streamed body goes out once: the bytes are gone. Tries end: `send` makes at most two rounds and one more for each new
-//! secret within the hold, and each round at most two tries of [`Exchange::send_with`]. The deadline of the exchange covers all tries together.
+//! A streamed body goes out once: the bytes are gone. Tries end: `send` makes at most two rounds
+//! and one more for each new secret within the hold, and each round at most two tries of
+//! [`Exchange::send_with`]. The deadline of the exchange covers all tries together.
 
 use std::sync::Arc;
 
@@ -64,7 +66,8 @@ struct HeldTry<'s> {
     accepted_before: u64,
 }
 
-/// The answer of a try that was not refused, with its meaning; `None` if no try went out, or every try was refused.
+/// The answer of a try that was not refused, with its meaning; `None` if no try went out, or every
+/// try was refused.
 type AcceptedAnswer<'p> = Option<(Answer, Meaning<'p>)>;
 
 impl RefusedTry<'_> {
@@ -101,8 +104,8 @@ impl RefusedTry<'_> {
 
 impl Exchange<'_> {
     /// Sends the request, and once more after a refused credential. Secrets that the provider then
-    /// accepts are sent with all requests until the next reload. While the provider refuses every secret,
-    /// the request waits in the hold.
+    /// accepts are sent with all requests until the next reload. While the provider refuses every
+    /// secret, the request waits in the hold.
     ///
     /// # Errors
     /// The fault of the upstream, or of the application's body.
@@ -131,8 +134,8 @@ impl Exchange<'_> {
             None => at_start,
         };
         let again = body.copy();
-        // The second tries are boxed: few requests have one, and hyper moves the state of every request, however little
-        // of it is used.
+        // The second tries are boxed: few requests have one, and hyper moves the state of every
+        // request, however little of it is used.
         let refusal = match self.send_with(secrets, body, limits).await {
             Ok((answer, Meaning::CredentialRefused)) => Ok(answer),
             Ok((answer, Meaning::Forbidden)) => {
@@ -174,11 +177,12 @@ impl Exchange<'_> {
         end
     }
 
-    /// Sends again after a refusal: with other secrets at hand, and else with secrets that come within the hold.
-    /// The application gets the refusal if every set of secrets is refused, or the body cannot go out again.
+    /// Sends again after a refusal: with other secrets at hand, and else with secrets that come
+    /// within the hold. The application gets the refusal if every set of secrets is refused, or the
+    /// body cannot go out again.
     ///
-    /// A refusal that proves nothing about the secrets at hand concerns its own request alone: no alarm is raised, and no
-    /// other request is held.
+    /// A refusal that proves nothing about the secrets at hand concerns its own request alone: no
+    /// alarm is raised, and no other request is held.
     async fn send_after_refusal(
         &self,
         mut refused: RefusedTry<'_>,
@@ -204,8 +208,9 @@ impl Exchange<'_> {
         refused.answer()
     }
 
-    /// True if the refusal means that the provider takes none of the secrets at hand. A streamed upload goes out once, so
-    /// other secrets, or the right time, may be good; and a host of media alone may refuse one object.
+    /// True if the refusal means that the provider takes none of the secrets at hand. A streamed
+    /// upload goes out once, so other secrets, or the right time, may be good; and a host of media
+    /// alone may refuse one object.
     async fn blames_every_secret(&self, refused: &RefusedTry<'_>) -> bool {
         let route = self.permit.route;
         if !Arc::ptr_eq(self.permit.upstream(), &route.upstream) {
@@ -248,7 +253,8 @@ impl Exchange<'_> {
         self.hold.look_once().await
     }
 
-    /// Closes the hold, and waits there with the other requests. After a swap, the wait is over already.
+    /// Closes the hold, and waits there with the other requests. After a swap, the wait is over
+    /// already.
     async fn try_in_closed_hold(
         &self,
         refused: &mut RefusedTry<'_>,
@@ -266,8 +272,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for newer secrets than the refused ones, or for the provider to accept them after all, and sends again. A newer
-    /// secret may be refused as well, and the next one be good.
+    /// Waits for newer secrets than the refused ones, or for the provider to accept them after all,
+    /// and sends again. A newer secret may be refused as well, and the next one be good.
     async fn try_in_hold(&self, held: HeldTry<'_>) -> Result<AcceptedAnswer<'_>, OutboundError> {
         let Some(turn) = self.wait_in_hold(&held).await else {
             return Ok(None);
@@ -289,8 +295,8 @@ impl Exchange<'_> {
         let sent = alternative.unwrap_or(next);
         let accepted = self.try_secrets(sent, secrets, body, limits).await?;
         match copy {
-            // A call of its own, and no loop: the next secrets may be those of the generation of this turn, which lives
-            // until the call returns.
+            // A call of its own, and no loop: the next secrets may be those of the generation of
+            // this turn, which lives until the call returns.
             Some(body) if accepted.is_none() && Instant::now() < until => {
                 let next_try = HeldTry {
                     secrets: next,
@@ -319,7 +325,8 @@ impl Exchange<'_> {
         turn
     }
 
-    /// Sends with `secrets` after a refusal of others, and keeps to them if the provider accepts them.
+    /// Sends with `secrets` after a refusal of others, and keeps to them if the provider accepts
+    /// them.
     async fn try_secrets(
         &self,
         secrets: SecretSet<'_>,
@@ -340,8 +347,9 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends with the set that was just replaced, after a permission error for its successor: the new secret may be
-    /// allowed too little. If the replaced set gets the same error, no secret is to blame.
+    /// Sends with the set that was just replaced, after a permission error for its successor: the
+    /// new secret may be allowed too little. If the replaced set gets the same error, no secret is
+    /// to blame.
     async fn send_as_before(
         &self,
         sent: SecretSet<'_>,
@@ -373,8 +381,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends with the other set of secrets if it still has an access token. The current set could not
-    /// get a token, and was not refused, so no alarm is raised.
+    /// Sends with the other set of secrets if it still has an access token. The current set could
+    /// not get a token, and was not refused, so no alarm is raised.
     async fn send_with_remaining_token(
         &self,
         sent: SecretSet<'_>,
@@ -393,8 +401,8 @@ impl Exchange<'_> {
     }
 
     /// True if a new secret may just have ended the refused secret: the provider keeps one secret
-    /// alive, and this secret was accepted until now. The new secret is then on the way to Keyside, and
-    /// the previous secret is dead as well, so waiting is right and an alarm is not.
+    /// alive, and this secret was accepted until now. The new secret is then on the way to Keyside,
+    /// and the previous secret is dead as well, so waiting is right and an alarm is not.
     fn may_be_superseded(&self, sent: SecretSet<'_>) -> bool {
         let lives_alone = self
             .permit

@@ -1,7 +1,8 @@
 //! The facts about a request in its spans, by the names of OpenTelemetry's semantic conventions:
 //! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
 //!
-//! Paths, senders and recipients are left out: they have phone numbers. The pattern of the path stands for the path.
+//! Paths, senders and recipients are left out: they have phone numbers. The pattern of the path
+//! stands for the path.
 
 use http::{Method, StatusCode};
 
@@ -57,7 +58,8 @@ pub(super) fn end_attempt(mut span: Span, result: &Result<(Answer, Meaning<'_>),
     span.end();
 }
 
-/// Notes what the policy decided on a request. A span without a pattern keeps the method alone as its name.
+/// Notes what the policy decided on a request. A span without a pattern keeps the method alone as
+/// its name.
 pub(super) fn note_decision(
     span: &mut Span,
     method: &Method,
@@ -82,7 +84,8 @@ pub(super) fn note_decision(
     }
 }
 
-/// Notes the status of the answer that the application gets. Of a server, only its own failures count as such.
+/// Notes the status of the answer that the application gets. Of a server, only its own failures
+/// count as such.
 pub(super) fn note_status(span: &mut Span, status: StatusCode) {
     span.number(STATUS, status.as_u16());
     if status.is_server_error() {

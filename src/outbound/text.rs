@@ -12,8 +12,9 @@ use crate::memory::MemoryBudget;
 use crate::provider::{Meaning, Provider, ProviderError};
 use crate::upstream::{Answer, AnswerBody, Unreadable, UpstreamError};
 
-/// Reads the meaning of an error by the provider's own code, or by the status without a code, and what the error says. A
-/// code in the body is found by reading the whole body, and the body stays part of the answer.
+/// Reads the meaning of an error by the provider's own code, or by the status without a code, and
+/// what the error says. A code in the body is found by reading the whole body, and the body stays
+/// part of the answer.
 ///
 /// # Errors
 /// A body that is cut off.
@@ -44,8 +45,8 @@ pub(super) async fn meaning<'p>(
     Ok((meaning, errors.provider_error(in_header, &body)))
 }
 
-/// Reads a text whole and undoes its coding. The answer keeps the plain text, or the reason for its lack, so a second
-/// call gives an equal result.
+/// Reads a text whole and undoes its coding. The answer keeps the plain text, or the reason for its
+/// lack, so a second call gives an equal result.
 pub(super) async fn read_text(
     answer: &mut Answer,
     memory: &Arc<MemoryBudget>,
@@ -71,8 +72,9 @@ pub(super) async fn read_text(
     read
 }
 
-/// Reads content of an unknown type whole, and returns the plain content. The answer keeps the coded bytes. `None` for
-/// content too large to look through, coded or plain, and for a coding without a way back.
+/// Reads content of an unknown type whole, and returns the plain content. The answer keeps the
+/// coded bytes. `None` for content too large to look through, coded or plain, and for a coding
+/// without a way back.
 ///
 /// # Errors
 /// A body cut off early, or no room in time.
@@ -100,10 +102,11 @@ pub(super) async fn read_unknown(
     }
 }
 
-/// Largest error that is looked into for a code, in bytes: parsed JSON takes many times its length, and
-/// providers' errors have some hundred bytes.
+/// Largest error that is looked into for a code, in bytes: parsed JSON takes many times its length,
+/// and providers' errors have some hundred bytes.
 const MAX_ERROR: usize = 64 * 1024;
 /// Largest text that is looked through, in bytes.
 const MAX_TEXT: usize = 8 * 1024 * 1024;
-/// Largest content of an unknown type to look through, in bytes, coded and plain. Larger content is media under an odd name.
+/// Largest content of an unknown type to look through, in bytes, coded and plain. Larger content is
+/// media under an odd name.
 const MAX_UNKNOWN: usize = 1024 * 1024;

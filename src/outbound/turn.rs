@@ -59,8 +59,8 @@ pub(super) struct Turn {
 }
 
 /// Waits for a turn and sends. If the route has `retry = "throttled"`, a message that the provider
-/// throttled, and therefore did not take, waits for another turn for as long as the patience lasts, and
-/// as long as the application has not hung up.
+/// throttled, and therefore did not take, waits for another turn for as long as the patience lasts,
+/// and as long as the application has not hung up.
 ///
 /// # Errors
 /// 429 without a turn in time; else the failure of the exchange.
@@ -119,8 +119,8 @@ async fn try_once(
     })
 }
 
-/// True if a message may wait for another turn: the provider throttled it, and the time of the retries is not over, even
-/// if turns are had without a wait.
+/// True if a message may wait for another turn: the provider throttled it, and the time of the
+/// retries is not over, even if turns are had without a wait.
 fn may_wait_again(effect: ProviderEffect, until: Option<Instant>, now: Instant) -> bool {
     effect == ProviderEffect::Throttled && until.is_some_and(|until| now < until)
 }
@@ -144,16 +144,16 @@ async fn wait_in_span(
 
 /// Marks a throttled message as waiting for its next turn.
 async fn begin_wait(context: &RequestContext<'_>) {
-    // An application that hangs up while the message waits for the next turn is gone, as before the first
-    // turn. The yield lets the connection notice the end.
+    // An application that hangs up while the message waits for the next turn is gone, as before the
+    // first turn. The yield lets the connection notice the end.
     context.link.request_waits();
     tokio::task::yield_now().await;
     // A throttled message was written, and the throttle proves that it was not taken.
     context.written.store(false, Ordering::Relaxed);
 }
 
-/// The subject of the limits that a request meets. A receipt waits for none: a pause of messages must not leave a
-/// customer's message unread.
+/// The subject of the limits that a request meets. A receipt waits for none: a pause of messages
+/// must not leave a customer's message unread.
 fn subject_of<'a>(permit: &Permit<'a>, contents: &Contents) -> LimitSubject<'a> {
     if contents.is_receipt {
         LimitSubject::Unlimited
@@ -162,7 +162,8 @@ fn subject_of<'a>(permit: &Permit<'a>, contents: &Contents) -> LimitSubject<'a> 
     }
 }
 
-/// The end of the retries of a message on a route with `retry = "throttled"`; `None` for any other request.
+/// The end of the retries of a message on a route with `retry = "throttled"`; `None` for any other
+/// request.
 fn retries_until(exchange: &Exchange<'_>) -> Option<Instant> {
     let permit = exchange.permit;
     let retries = permit.route.limiter.retries && permit.request.limited;
@@ -259,8 +260,8 @@ fn urgency(request: &Parts) -> u8 {
         .unwrap_or(3)
 }
 
-/// `Prefer: wait=SECONDS` (RFC 7240): the longest wait that the application itself accepts. The name has any case, the value
-/// may stand in quotation marks, and blanks around `=`.
+/// `Prefer: wait=SECONDS` (RFC 7240): the longest wait that the application itself accepts. The
+/// name has any case, the value may stand in quotation marks, and blanks around `=`.
 fn preferred_wait(request: &Parts) -> Duration {
     let values = request.headers.get_all(PREFER).iter();
     values

@@ -1,6 +1,7 @@
 //! An access token, made from the secrets of a credential and sent instead of the secrets.
 //!
-//! A template names the access token as `{access_token}`. The access token is as secret as the secrets behind it.
+//! A template names the access token as `{access_token}`. The access token is as secret as the
+//! secrets behind it.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ pub enum AccessToken {
     Exchanged(TokenExchange),
 }
 
-/// A JWT (RFC 7519) signed with RS256. Every token has `iat`, `exp` and a new `jti` beside the provider's claims.
+/// A JWT (RFC 7519) signed with RS256. Every token has `iat`, `exp` and a new `jti` beside the
+/// provider's claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MintedToken {
     /// The name of the secret with the private key.

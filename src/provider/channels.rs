@@ -9,8 +9,8 @@ pub struct Channels {
     pub form: ChannelForm,
     /// The channel of a message that names none, if the provider has a fixed one.
     pub absent: Option<String>,
-    /// Channels with JSON pointers to values that only a message of the channel has, such as the sender of a text
-    /// message in place of a failed one.
+    /// Channels with JSON pointers to values that only a message of the channel has, such as the
+    /// sender of a text message in place of a failed one.
     pub implied: Vec<(String, Vec<String>)>,
 }
 
@@ -20,7 +20,8 @@ pub enum ChannelForm {
     /// The name of the channel.
     #[default]
     Word,
-    /// An address with the channel in front, such as `whatsapp:+15550001234`; without one, the message is an SMS.
+    /// An address with the channel in front, such as `whatsapp:+15550001234`; without one, the
+    /// message is an SMS.
     Address,
 }
 

@@ -23,7 +23,8 @@ pub enum BodyForm {
 }
 
 impl ContentType {
-    /// Reads a media type in whose bodies Keyside finds fields: a form, or JSON in any of its types.
+    /// Reads a media type in whose bodies Keyside finds fields: a form, or JSON in any of its
+    /// types.
     ///
     /// # Errors
     /// Any other type: a field could hide in a body that Keyside cannot read.

@@ -23,15 +23,16 @@ use crate::refusal_form::RefusalForm;
 
 /// A provider: an API, the places where its credential goes, and the names of its requests.
 ///
-/// [`Outline::fill`](super::Outline::fill) makes a provider for the account of a credential. Unless the account
-/// lacks a value, no template contains a parameter.
+/// [`Outline::fill`](super::Outline::fill) makes a provider for the account of a credential. Unless
+/// the account lacks a value, no template contains a parameter.
 #[derive(Clone, Debug)]
 pub struct Provider {
     /// `meta`, `360dialog`, or the NAME of `[provider.NAME]`.
     pub name: String,
     /// The display name.
     pub title: String,
-    /// The origin of requests; `None` for a provider that only sends events, or for an account without a needed parameter.
+    /// The origin of requests; `None` for a provider that only sends events, or for an account
+    /// without a needed parameter.
     pub upstream: Option<Origin>,
     /// The origin of media bytes, for a provider with a separate host.
     pub media_upstream: Option<Origin>,
@@ -69,7 +70,8 @@ pub struct Provider {
     pub health: Option<HealthCheck>,
     /// The number of secrets of an account alive at once, if known.
     pub live_secrets: Option<NonZeroU32>,
-    /// True if answers are Graph JSON, with links to media and pages that must lead back to Keyside.
+    /// True if answers are Graph JSON, with links to media and pages that must lead back to
+    /// Keyside.
     pub graph_answers: bool,
     /// The account of a credential, if the paths of requests name it.
     pub account: Option<NamedAccount>,
@@ -160,13 +162,15 @@ impl Provider {
         in_path || !self.limits.recipient.is_empty()
     }
 
-    /// Returns true for Meta's health check, which also tells scopes, senders and the end of a token.
+    /// Returns true for Meta's health check, which also tells scopes, senders and the end of a
+    /// token.
     #[must_use]
     pub fn is_asked_as_graph(&self) -> bool {
         self.health == Some(HealthCheck::Graph)
     }
 
-    /// Returns true if a secret can be checked with the provider: by the health check, or by exchanging the secret.
+    /// Returns true if a secret can be checked with the provider: by the health check, or by
+    /// exchanging the secret.
     #[must_use]
     pub fn can_be_asked(&self) -> bool {
         self.health.is_some() || self.exchange().is_some()
@@ -190,15 +194,16 @@ impl Provider {
             .chain(further)
     }
 
-    /// Returns the origins without the host of links to media: a link in an answer of Keyside names the route.
+    /// Returns the origins without the host of links to media: a link in an answer of Keyside names
+    /// the route.
     pub fn origins_without_links(&self) -> impl Iterator<Item = &Origin> {
         let further = self.upstreams.iter().map(|named| &named.origin);
         let media = self.media_upstream.iter().filter(|_| !self.graph_answers);
         self.upstream.iter().chain(media).chain(further)
     }
 
-    /// Returns the origins for which applications may take Keyside: those of the provider, and the issuer of access tokens
-    /// that SDKs ask themselves.
+    /// Returns the origins for which applications may take Keyside: those of the provider, and the
+    /// issuer of access tokens that SDKs ask themselves.
     pub fn aliased_origins(&self) -> impl Iterator<Item = &Origin> {
         let answers = self.token_answer.is_some();
         let exchange = self.exchange().filter(|_| answers);

@@ -13,8 +13,8 @@ use super::limits::{Scope, Throttle};
 /// The rules for the meaning of a provider's errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorRules {
-    /// The places of the provider's own code: the first one with a code counts. For an answer without a code, the
-    /// status decides.
+    /// The places of the provider's own code: the first one with a code counts. For an answer
+    /// without a code, the status decides.
     pub code: Vec<CodePlace>,
     /// The JSON pointer to the subcode of an error.
     pub subcode: Option<String>,
@@ -68,8 +68,8 @@ pub struct ErrorSigns {
 }
 
 impl Default for ErrorRules {
-    /// The meaning of statuses alone: 401 and 403 by RFC 9110, sections 15.5.2 and 15.5.4; 5xx by RFC 9110,
-    /// section 15.6.
+    /// The meaning of statuses alone: 401 and 403 by RFC 9110, sections 15.5.2 and 15.5.4; 5xx by
+    /// RFC 9110, section 15.6.
     fn default() -> Self {
         Self {
             code: Vec::new(),
@@ -192,8 +192,9 @@ impl ErrorRules {
         self.messages(body).any(has)
     }
 
-    /// Returns the messages at the places of the rules. The empty place is an error without JSON as a whole, which may be a page
-    /// of anybody's that repeats the request: only rules that name the place look at it.
+    /// Returns the messages at the places of the rules. The empty place is an error without JSON as
+    /// a whole, which may be a page of anybody's that repeats the request: only rules that name the
+    /// place look at it.
     fn messages<'a>(&'a self, body: &'a Value) -> impl Iterator<Item = &'a str> {
         let places = self.message.iter();
         places.filter_map(|place| body.pointer(place)?.as_str())
@@ -256,7 +257,8 @@ fn code_text(value: &Value) -> Option<Cow<'_, str>> {
 /// Too Many Requests: RFC 6585, section 4.
 const TOO_MANY_REQUESTS: u16 = 429;
 
-/// The meaning of a 429 for a provider without statuses of its own. A second is the shortest `Retry-After`.
+/// The meaning of a 429 for a provider without statuses of its own. A second is the shortest
+/// `Retry-After`.
 static THROTTLED_BY_STATUS: Throttle = Throttle {
     codes: Vec::new(),
     statuses: Vec::new(),

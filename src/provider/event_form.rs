@@ -1,7 +1,7 @@
 //! The forms of a provider's events: where an event names the business's number and the person.
 //!
-//! The two name a conversation, and the events of a conversation are delivered in order. Events in Meta's form need
-//! no entry here: the spool reads them by itself.
+//! The two name a conversation, and the events of a conversation are delivered in order. Events in
+//! Meta's form need no entry here: the spool reads them by itself.
 
 /// A form of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub struct EventForm {
     pub kind: EventKind,
     /// The mark of these events; `None` if every event has the form.
     pub mark: Option<EventMark>,
-    /// JSON pointers to the business's number, where `*` is each element of a list; the first place that an event has
-    /// counts. Empty where the events do not name the number.
+    /// JSON pointers to the business's number, where `*` is each element of a list; the first place
+    /// that an event has counts. Empty where the events do not name the number.
     pub sender: Vec<Vec<String>>,
     /// JSON pointers to the person, as for `sender`; at least one.
     pub user: Vec<Vec<String>>,

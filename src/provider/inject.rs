@@ -90,7 +90,8 @@ impl Strip {
 
     /// Adds the places that `injects` write to.
     ///
-    /// An application's own value beside the injected one would let the provider choose between the two.
+    /// An application's own value beside the injected one would let the provider choose between the
+    /// two.
     pub(super) fn add_injected(&mut self, injects: &[Inject]) {
         for inject in injects {
             match inject {
@@ -104,7 +105,8 @@ impl Strip {
     }
 }
 
-/// The parameters of Meta's credentials: <https://developers.facebook.com/docs/graph-api/guides/secure-requests>.
+/// The parameters of Meta's credentials:
+/// <https://developers.facebook.com/docs/graph-api/guides/secure-requests>.
 const COMMON: [&str; 3] = ["access_token", "appsecret_proof", "appsecret_time"];
 
 fn add<T: PartialEq + Clone>(list: &mut Vec<T>, item: &T) {

@@ -13,10 +13,11 @@ use crate::units::{Quota, Rate};
 pub struct Rates {
     /// Messages of one sender.
     pub per_sender: Option<Rate>,
-    /// True if Keyside reads the rate of each sender from the provider. `per_sender` then holds for a sender until
-    /// its own rate is known.
+    /// True if Keyside reads the rate of each sender from the provider. `per_sender` then holds for
+    /// a sender until its own rate is known.
     pub auto: bool,
-    /// Messages of one sender that the provider counts apart from the others; without a rate, such messages have none.
+    /// Messages of one sender that the provider counts apart from the others; without a rate, such
+    /// messages have none.
     pub apart: Option<Rate>,
     /// Messages of one sender to one recipient.
     pub per_recipient: Option<Quota>,
@@ -49,19 +50,21 @@ pub struct ProviderLimits {
     pub rates: Rates,
     /// JSON pointers to the sender in the body of a message. Every sender that the body has counts.
     pub sender: Vec<Vec<String>>,
-    /// JSON pointers to the recipients in the body of a message. The first place that the body has counts, with every
-    /// recipient there.
+    /// JSON pointers to the recipients in the body of a message. The first place that the body has
+    /// counts, with every recipient there.
     pub recipient: Vec<Vec<String>>,
     /// The characters between several senders or recipients in one text, such as Plivo's `<`.
     pub separators: String,
-    /// The character between the sender and the recipient in a text with both, such as WATI's `CHANNEL:NUMBER`.
+    /// The character between the sender and the recipient in a text with both, such as WATI's
+    /// `CHANNEL:NUMBER`.
     pub sender_before: Option<char>,
-    /// JSON pointers to a value that only a receipt has, such as "mark as read" and the sign of typing. A receipt names
-    /// no recipient, goes to the path of messages, and is no message.
+    /// JSON pointers to a value that only a receipt has, such as "mark as read" and the sign of
+    /// typing. A receipt names no recipient, goes to the path of messages, and is no message.
     pub receipt: Vec<Vec<String>>,
     /// The forms of recipients to whom messages have no rate of their own, such as groups.
     pub unpaired: Vec<SegmentForm>,
-    /// The requests of administration that count against the rate of administration; `None` for all of them.
+    /// The requests of administration that count against the rate of administration; `None` for all
+    /// of them.
     pub management_requests: Option<Vec<ManagedRequest>>,
     /// True if received messages count as well, in the events of the Cloud API.
     pub counts_received: bool,
@@ -77,8 +80,8 @@ pub struct ManagedRequest {
 }
 
 impl ProviderLimits {
-    /// Returns true for a request that counts against the rate of administration, if the request is one of
-    /// administration.
+    /// Returns true for a request that counts against the rate of administration, if the request is
+    /// one of administration.
     #[must_use]
     pub fn counts_as_management(&self, method: &Method, path: &str) -> bool {
         let is_same = |request: &ManagedRequest| {
@@ -105,8 +108,8 @@ impl ProviderLimits {
         self.parts(text).map(bare)
     }
 
-    /// Returns the senders before the recipients of one text. Where the text could be cut at several places, every reading
-    /// counts.
+    /// Returns the senders before the recipients of one text. Where the text could be cut at
+    /// several places, every reading counts.
     pub fn senders_before<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
         let end = self.sender_before;
         let readings = move |part: &'t str| {
@@ -158,7 +161,8 @@ pub enum Scope {
     Recipient,
     /// An account.
     Account,
-    /// The requests of one kind for one object, such as the question for call permissions of a number.
+    /// The requests of one kind for one object, such as the question for call permissions of a
+    /// number.
     Operation,
 }
 

@@ -5,15 +5,16 @@ use super::path::{PathPattern, Segment, SegmentForm};
 /// A path that matched a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathMatch<'p> {
-    /// The sender in the path, if the pattern has a segment for the sender; a number without the plus sign.
+    /// The sender in the path, if the pattern has a segment for the sender; a number without the
+    /// plus sign.
     pub sender: Option<&'p str>,
 }
 
 impl PathPattern {
     /// Returns the match of a path, or `None` if the path does not fit.
     ///
-    /// Segments are compared byte for byte. The guard of requests has already refused every path that a provider could
-    /// read as another path, such as one with `..` or `%2f`.
+    /// Segments are compared byte for byte. The guard of requests has already refused every path
+    /// that a provider could read as another path, such as one with `..` or `%2f`.
     #[must_use]
     pub fn matches<'p>(&self, path: &'p str) -> Option<PathMatch<'p>> {
         let mut sender = None;
@@ -59,7 +60,8 @@ impl PathPattern {
         object.filter(|_| found)
     }
 
-    /// Visits each segment with its text. Returns false if the path does not fit, perhaps after some visits.
+    /// Visits each segment with its text. Returns false if the path does not fit, perhaps after
+    /// some visits.
     fn walk<'p>(&self, path: &'p str, mut visit: impl FnMut(&Segment, &'p str)) -> bool {
         if !self.may_end(path) {
             return false;
@@ -86,8 +88,8 @@ impl PathPattern {
 }
 
 impl PathPattern {
-    /// Returns false for a path that ends in another text than the pattern: of a hundred patterns, the last segment tells
-    /// most from a path without a walk.
+    /// Returns false for a path that ends in another text than the pattern: of a hundred patterns,
+    /// the last segment tells most from a path without a walk.
     fn may_end(&self, path: &str) -> bool {
         let Some(Segment::Literal(last)) = self.segments.last() else {
             return true;
@@ -97,8 +99,8 @@ impl PathPattern {
     }
 }
 
-/// Returns the texts between the slashes of a path. A path is short: looking at one byte after the other is cheaper than
-/// `str::split`, which searches for a character anew behind each slash.
+/// Returns the texts between the slashes of a path. A path is short: looking at one byte after the
+/// other is cheaper than `str::split`, which searches for a character anew behind each slash.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path);
     std::iter::from_fn(move || {
@@ -119,7 +121,8 @@ impl Segment {
             Self::Id => is_id(part),
             Self::Sender => is_id(without_plus(part)) || is_uuid(part),
             Self::Formed(form) => form.fits(part),
-            // `.json` is no name but the form of the answer: without a name, the path is that of the whole collection.
+            // `.json` is no name but the form of the answer: without a name, the path is that of
+            // the whole collection.
             Self::Any(_) => !part.is_empty() && !part.starts_with('.'),
             Self::Prefix(text) => part.len() > text.len() && part.starts_with(text.as_str()),
             Self::Version | Self::Rest => false,
@@ -139,13 +142,15 @@ fn without_plus(part: &str) -> &str {
         .unwrap_or(part)
 }
 
-/// Returns true for a UUID, the name of a channel at Bird. No object of Meta's has a UUID as its name.
+/// Returns true for a UUID, the name of a channel at Bird. No object of Meta's has a UUID as its
+/// name.
 fn is_uuid(part: &str) -> bool {
     let is_hex = |group: &str| group.bytes().all(|b| b.is_ascii_hexdigit());
     part.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && part.split('-').all(is_hex)
 }
 
-/// The longest id, in digits. Meta's ids are numbers of 64 bits, with 20 digits at most; the rest is reserve.
+/// The longest id, in digits. Meta's ids are numbers of 64 bits, with 20 digits at most; the rest
+/// is reserve.
 const MAX_ID: usize = 32;
 
 /// Returns true for a version such as `v23.0`.

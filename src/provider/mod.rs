@@ -2,8 +2,10 @@
 //!
 //! Three layers. No layer imports from the layer above:
 //!
-//! 1. The checked types: [`Provider`] and its parts, one file per noun. No value of a checked type can be invalid.
-//! 2. `schema`, which reads TOML into checked types and reports every fault. One file per table of the TOML.
+//! 1. The checked types: [`Provider`] and its parts, one file per noun. No value of a checked type
+//!    can be invalid.
+//! 2. `schema`, which reads TOML into checked types and reports every fault. One file per table of
+//!    the TOML.
 //! 3. [`presets`], the providers that ship with Keyside.
 
 pub mod access;

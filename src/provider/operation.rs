@@ -58,14 +58,16 @@ pub struct RequestPattern {
     pub limited: bool,
     /// The rates that a message counts against.
     pub metering: Metering,
-    /// True if the body is the bytes of a file whatever its `Content-Type` says, as in a resumable upload.
+    /// True if the body is the bytes of a file whatever its `Content-Type` says, as in a resumable
+    /// upload.
     ///
     /// The header cannot be trusted, because curl labels the bytes as a form.
     pub raw: bool,
-    /// The media types that a body may have, unless it is `raw`. A body of any other type is refused.
+    /// The media types that a body may have, unless it is `raw`. A body of any other type is
+    /// refused.
     pub content_types: Vec<ContentType>,
-    /// The query parameter that names the sender of a request without a sender in the path, such as the reading of
-    /// media. A route with `senders` needs the parameter.
+    /// The query parameter that names the sender of a request without a sender in the path, such as
+    /// the reading of media. A route with `senders` needs the parameter.
     pub sender: Option<String>,
     /// The places of injection instead of the provider's own.
     pub inject: Option<Vec<Inject>>,
@@ -77,7 +79,8 @@ pub enum Metering {
     /// The rates of the sender and of the account.
     #[default]
     Common,
-    /// A rate of its own for each sender, or none: the provider counts the message apart from the others.
+    /// A rate of its own for each sender, or none: the provider counts the message apart from the
+    /// others.
     Apart,
 }
 
@@ -88,21 +91,24 @@ impl RequestPattern {
         method == Method::GET || method == Method::HEAD
     }
 
-    /// Returns true for the methods of requests without a body, to whose query Keyside may add the sender.
+    /// Returns true for the methods of requests without a body, to whose query Keyside may add the
+    /// sender.
     #[must_use]
     pub fn may_get_sender(method: &Method) -> bool {
         method.is_safe() || method == Method::DELETE
     }
 
-    /// Returns true for a request bound by `senders` of a route: the path or the query names the sender, or the request is a
-    /// message. The bytes of media have a link, given by a request with a sender.
+    /// Returns true for a request bound by `senders` of a route: the path or the query names the
+    /// sender, or the request is a message. The bytes of media have a link, given by a request with
+    /// a sender.
     #[must_use]
     pub fn is_bound_by_senders(&self) -> bool {
         let in_path = self.path.segments.iter().any(Segment::is_sender);
         in_path || self.sender.is_some() || self.limited || self.media
     }
 
-    /// Returns true for a request with this method. An application that may GET may also ask with HEAD.
+    /// Returns true for a request with this method. An application that may GET may also ask with
+    /// HEAD.
     #[must_use]
     pub fn has_method(&self, method: &Method) -> bool {
         self.methods.contains(method)
@@ -127,7 +133,8 @@ impl QueryWords {
         parts.all(|part| self.words.iter().any(|word| word == part.trim()))
     }
 
-    /// Returns true for a value with one of the words in any place, such as inside of `a{b,c.limit(1)}`.
+    /// Returns true for a value with one of the words in any place, such as inside of
+    /// `a{b,c.limit(1)}`.
     #[must_use]
     pub fn are_in(&self, value: &str) -> bool {
         let mut parts = value.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -149,7 +156,8 @@ pub struct PathMap {
     pub from: PathPattern,
     /// The query parameter whose value moves into the path, under the name of the parameter.
     pub query: Option<String>,
-    /// The path in the request to the provider: text, variables of `from`, the value of `query`, secrets.
+    /// The path in the request to the provider: text, variables of `from`, the value of `query`,
+    /// secrets.
     pub to: Template,
 }
 

@@ -7,7 +7,8 @@ use http::Method;
 
 use super::operation::{Operation, RequestPattern};
 
-/// A set of operations of one provider, by name, each with the allowed requests. Clones share the names.
+/// A set of operations of one provider, by name, each with the allowed requests. Clones share the
+/// names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OperationSet(Arc<BTreeMap<String, Extent>>);
 

@@ -21,7 +21,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Returns the authority in the form of a `Host` header, without the port that the scheme implies.
+    /// Returns the authority in the form of a `Host` header, without the port that the scheme
+    /// implies.
     #[must_use]
     pub fn authority(&self) -> String {
         if self.port == self.implied_port() {
@@ -72,7 +73,8 @@ impl FromStr for Origin {
         }
         let host = authority.host().to_ascii_lowercase();
         let port = authority.port_u16();
-        // `host:` and `host:99999` are authorities for the parser, although neither has a port number.
+        // `host:` and `host:99999` are authorities for the parser, although neither has a port
+        // number.
         let is_whole = port.is_some() || host.len() == authority.as_str().len();
         if host.is_empty() || port == Some(0) || !is_whole {
             return Err(NOT_AN_ORIGIN);

@@ -53,8 +53,9 @@ impl Outline {
         }
     }
 
-    /// Returns the outline with its further hosts at `upstream`, but for the hosts in `named`. A preset with an `upstream`
-    /// of the user's own (a region, a gateway, an emulator) sends no credential to a host that the user has left.
+    /// Returns the outline with its further hosts at `upstream`, but for the hosts in `named`. A
+    /// preset with an `upstream` of the user's own (a region, a gateway, an emulator) sends no
+    /// credential to a host that the user has left.
     #[must_use]
     pub fn with_further_hosts_at_upstream(mut self, named: &[&str]) -> Self {
         let Some(upstream) = self.origins.upstream.clone() else {
@@ -90,14 +91,16 @@ impl Outline {
         &self.provider.title
     }
 
-    /// Returns the provider for an account with these values, and the names of parameters without a value.
+    /// Returns the provider for an account with these values, and the names of parameters without a
+    /// value.
     ///
-    /// While a parameter lacks its value, the provider has no upstream: no request can be sent, but events can be
-    /// checked.
+    /// While a parameter lacks its value, the provider has no upstream: no request can be sent, but
+    /// events can be checked.
     #[must_use]
     pub fn fill(&self, values: &BTreeMap<String, String>) -> (Arc<Provider>, Vec<String>) {
         if self.parameters.is_empty() {
-            // A provider without parameters is equal for each of its credentials, so that they share a copy.
+            // A provider without parameters is equal for each of its credentials, so that they
+            // share a copy.
             return (Arc::clone(&self.provider), Vec::new());
         }
         let mut all = values.clone();
@@ -126,7 +129,8 @@ impl Outline {
 impl OriginTemplates {
     /// Sets the origins of a provider.
     ///
-    /// A filled template always parses: the forms of its parameters, label or host, were checked before.
+    /// A filled template always parses: the forms of its parameters, label or host, were checked
+    /// before.
     fn resolve(&self, provider: &mut Provider, values: &BTreeMap<String, String>) {
         let origin = |template: &Template| -> Option<Origin> {
             let mut filled = template.clone();

@@ -2,12 +2,14 @@
 
 use crate::document::Malformed;
 
-/// A value of an account that is not secret, such as an account id or a region. The configuration holds the literal value.
+/// A value of an account that is not secret, such as an account id or a region. The configuration
+/// holds the literal value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// The key in `[credential.NAME]`.
     pub name: String,
-    /// The value for a credential without a value. A route cannot use a credential without either value.
+    /// The value for a credential without a value. A route cannot use a credential without either
+    /// value.
     pub default: Option<String>,
     /// The required form of a value.
     pub form: ParameterForm,
@@ -76,7 +78,8 @@ fn is_label(text: &str) -> bool {
 const MAX_SEGMENT_LENGTH: usize = 128;
 /// The longest label, in bytes: RFC 1035, section 2.3.4.
 const MAX_LABEL_LENGTH: usize = 63;
-/// The longest host name in text form, in bytes: RFC 1035, section 2.3.4, less the length bytes of the wire form.
+/// The longest host name in text form, in bytes: RFC 1035, section 2.3.4, less the length bytes of
+/// the wire form.
 const MAX_HOST_LENGTH: usize = 253;
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 /// Returns a sender or recipient in the form for comparison in limits and routes.
 ///
-/// A phone number is reduced to digits, without punctuation and without the name of a channel in front
-/// (Twilio's `whatsapp:`). Any other name stays as it is written.
+/// A phone number is reduced to digits, without punctuation and without the name of a channel in
+/// front (Twilio's `whatsapp:`). Any other name stays as it is written.
 #[must_use]
 pub fn party(written: &str) -> Cow<'_, str> {
     let bare = match written.split_at_checked(CHANNEL.len()) {

@@ -10,7 +10,8 @@ use crate::document::Malformed;
 pub struct SegmentForm {
     /// The name in braces.
     pub name: String,
-    /// The beginning of every text of this form. More must follow: letters, digits, `_`, `-` and `=`.
+    /// The beginning of every text of this form. More must follow: letters, digits, `_`, `-` and
+    /// `=`.
     pub prefix: String,
     /// The party named by a text of this form.
     pub party: FormParty,
@@ -134,7 +135,8 @@ impl fmt::Display for PathPattern {
 }
 
 impl SegmentForm {
-    /// Reads the form with this name: the text at the beginning, then `{...}`, or `{sender}` for the sender.
+    /// Reads the form with this name: the text at the beginning, then `{...}`, or `{sender}` for
+    /// the sender.
     ///
     /// # Errors
     /// A form without a beginning, but for the sender.
@@ -207,7 +209,8 @@ impl Segment {
     }
 }
 
-/// Checks literal text of a segment. Text that the guard of requests refuses in a path could never match.
+/// Checks literal text of a segment. Text that the guard of requests refuses in a path could never
+/// match.
 fn literal(text: &str) -> Result<String, Malformed> {
     let is_plain = |c: char| c.is_ascii_graphic() && !"{}%?#\\\"<>".contains(c);
     if text.is_empty() || text == "." || text == ".." {

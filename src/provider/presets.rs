@@ -44,8 +44,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|preset| preset.name)
 }
 
-/// Returns the preset that a name stands for which is no preset's own: the product's name, a former name, another way to
-/// write the name.
+/// Returns the preset that a name stands for which is no preset's own: the product's name, a former
+/// name, another way to write the name.
 pub fn meant_by(name: &str) -> Option<&'static str> {
     let letters = |name: &str| -> String {
         name.chars()
@@ -93,8 +93,8 @@ const PRODUCTS: [(&str, &str); 7] = [
 
 /// Returns every header in which a preset carries a credential, in order.
 ///
-/// No such header may pass from an application to any provider. The headers of a provider of the configuration are
-/// in the provider's own `strip`.
+/// No such header may pass from an application to any provider. The headers of a provider of the
+/// configuration are in the provider's own `strip`.
 pub fn credential_headers() -> Vec<HeaderName> {
     let mut headers: Vec<HeaderName> = names()
         .filter_map(provider)
@@ -113,7 +113,8 @@ fn find(name: &str) -> Option<&'static Preset> {
 struct Preset {
     name: &'static str,
     text: &'static str,
-    /// The checked form. The text never changes, so a single reading serves every load of a configuration.
+    /// The checked form. The text never changes, so a single reading serves every load of a
+    /// configuration.
     outline: OnceLock<Option<Arc<Outline>>>,
 }
 

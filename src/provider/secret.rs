@@ -34,7 +34,8 @@ pub struct TextForm {
     pub min: usize,
     /// The greatest number of letters, with the begin.
     pub max: usize,
-    /// The names before a value, such as `app_secret`, in small letters; of a value with a telling begin: none.
+    /// The names before a value, such as `app_secret`, in small letters; of a value with a telling
+    /// begin: none.
     pub near: Vec<String>,
 }
 
@@ -45,8 +46,8 @@ impl TextForm {
         (self.min..=self.max).contains(&value.len()) && self.has_letters_of(value)
     }
 
-    /// True for a value of foreign letters, or of a wrong length under a fixed length. The bounds of a varying length are of use
-    /// for a search alone.
+    /// True for a value of foreign letters, or of a wrong length under a fixed length. The bounds
+    /// of a varying length are of use for a search alone.
     #[must_use]
     pub fn is_unlike(&self, value: &[u8]) -> bool {
         let has_length = self.min != self.max || value.len() == self.min;

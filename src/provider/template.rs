@@ -8,8 +8,8 @@ use crate::document::Malformed;
 
 /// Text with names in braces, such as `Bearer {token}`.
 ///
-/// A [`Provider`](super::Provider) has no parameters left in its templates: [`Outline::fill`](super::Outline::fill)
-/// turned each parameter into text.
+/// A [`Provider`](super::Provider) has no parameters left in its templates:
+/// [`Outline::fill`](super::Outline::fill) turned each parameter into text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// The pieces, in order.
@@ -21,7 +21,8 @@ pub struct Template {
 pub enum TemplatePart {
     /// Literal text.
     Text(String),
-    /// The name of a secret or of the access token; in a path also a variable of the pattern that matched.
+    /// The name of a secret or of the access token; in a path also a variable of the pattern that
+    /// matched.
     Name(String),
     /// Base64 of the inner parts, for user and password of HTTP Basic: RFC 7617.
     Basic(Vec<Self>),

@@ -11,7 +11,8 @@ pub(super) fn is_variable(name: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// The longest name in braces, in bytes. Longer than any name of a preset, and short enough for error messages.
+/// The longest name in braces, in bytes. Longer than any name of a preset, and short enough for
+/// error messages.
 const MAX_NAME_LENGTH: usize = 40;
 
 /// The error for braces with anything else between them.

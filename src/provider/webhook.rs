@@ -16,16 +16,18 @@ pub struct WebhookSpec {
     pub challenge: Option<String>,
     /// The answer to an event without any signature.
     ///
-    /// 401, or a 5xx for a provider (Vonage) that may send unsigned events by mistake and repeats events after a 5xx.
+    /// 401, or a 5xx for a provider (Vonage) that may send unsigned events by mistake and repeats
+    /// events after a 5xx.
     pub unsigned: StatusCode,
     /// True if the provider may send events as GET requests, with all parameters in the query.
     pub get: bool,
     /// Further headers of an event that the application gets, besides the signature's.
     pub forward: Vec<HeaderName>,
-    /// The signature schemes. A scheme counts if the credential has its secret; an event is genuine if one scheme
-    /// proves it.
+    /// The signature schemes. A scheme counts if the credential has its secret; an event is genuine
+    /// if one scheme proves it.
     pub schemes: Vec<Scheme>,
-    /// The forms of events, in the order of trial; an event of no form stands in a lane with all such events.
+    /// The forms of events, in the order of trial; an event of no form stands in a lane with all
+    /// such events.
     pub forms: Vec<EventForm>,
 }
 
@@ -36,7 +38,8 @@ pub struct Scheme {
     pub secret: String,
     /// The mechanism.
     pub kind: SchemeKind,
-    /// Further headers of the provider beside the signature, read by no check, and written by `keyside sign`.
+    /// Further headers of the provider beside the signature, read by no check, and written by
+    /// `keyside sign`.
     pub with: Vec<(HeaderName, String)>,
 }
 
@@ -74,8 +77,8 @@ pub struct Signature {
     pub nonce: Option<HeaderName>,
     /// The header with the event's id.
     pub id: Option<HeaderName>,
-    /// The largest accepted distance from Keyside's clock; `None` without a signed time, or if the provider sends an
-    /// event again with the old time.
+    /// The largest accepted distance from Keyside's clock; `None` without a signed time, or if the
+    /// provider sends an event again with the old time.
     pub tolerance: Option<Duration>,
     /// True if a nonce, or without one an id, counts only once within the tolerance.
     pub replay: bool,
@@ -173,11 +176,13 @@ pub struct UrlParams {
 /// The vendor's form of a [`UrlParams`] signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlForm {
-    /// An HMAC in Base64 over the URL and the sorted parameters; a JSON body counts by `bodySHA256` in the URL.
+    /// An HMAC in Base64 over the URL and the sorted parameters; a JSON body counts by `bodySHA256`
+    /// in the URL.
     Twilio,
     /// HMAC-SHA256 in Base64 over scheme, host and path, and the nonce. The body is not signed.
     PlivoV2,
-    /// HMAC-SHA256 in Base64 over URL, sorted parameters and nonce; several signatures with commas between them.
+    /// HMAC-SHA256 in Base64 over URL, sorted parameters and nonce; several signatures with commas
+    /// between them.
     PlivoV3,
 }
 
@@ -245,8 +250,8 @@ impl WebhookSpec {
         })
     }
 
-    /// Returns the headers of an event for the application: the headers for a second check, without headers that carry
-    /// a secret, and the headers in `forward`.
+    /// Returns the headers of an event for the application: the headers for a second check, without
+    /// headers that carry a secret, and the headers in `forward`.
     #[must_use]
     pub fn headers_for_application(&self) -> Vec<HeaderName> {
         let mut headers = self.forward.clone();

@@ -1,4 +1,5 @@
-//! The parts of a draft read again without a new configuration: the surroundings of the credentials, and the values of webhooks.
+//! The parts of a draft read again without a new configuration: the surroundings of the
+//! credentials, and the values of webhooks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,8 +21,9 @@ use crate::config::{Config, Reference, WebhookConfig};
 use crate::credential::source::{Findings, SourceError};
 
 impl Draft {
-    /// Takes the surroundings of the credentials as read now: files of certificates and authorities, the way out, the shared server, the
-    /// key of the state, and the values of webhooks.
+    /// Takes the surroundings of the credentials as read now: files of certificates and
+    /// authorities, the way out, the shared server, the key of the state, and the values of
+    /// webhooks.
     ///
     /// # Errors
     /// If a file cannot be used, and nothing was there before.
@@ -86,7 +88,8 @@ impl Draft {
         Ok(())
     }
 
-    /// True if the surroundings of the credentials differ from the live load, or the unusable inputs do.
+    /// True if the surroundings of the credentials differ from the live load, or the unusable
+    /// inputs do.
     pub(super) fn has_other_values(&self) -> bool {
         self.before().is_some_and(|before| {
             differ(before, &self.authorities, &self.kept_inputs)
@@ -106,7 +109,8 @@ fn are_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
     one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
-/// Returns the certificates of the listeners. The contents of unusable authorities become those `before`.
+/// Returns the certificates of the listeners. The contents of unusable authorities become those
+/// `before`.
 ///
 /// # Errors
 /// If the file of a listener cannot be used, and nothing was there before.
@@ -124,8 +128,8 @@ pub(super) fn files_of(
     Ok(certificates)
 }
 
-/// Returns the values that were found for the webhooks' own references, whether each can be used or not. A reference that
-/// was not read, or not in time, has the value `before`.
+/// Returns the values that were found for the webhooks' own references, whether each can be used or
+/// not. A reference that was not read, or not in time, has the value `before`.
 pub(super) fn webhook_values(
     config: &Config,
     findings: &Findings,

@@ -1,4 +1,5 @@
-//! Alarms about secrets that grow old or near their end, and about certificates near theirs, each raised once.
+//! Alarms about secrets that grow old or near their end, and about certificates near theirs, each
+//! raised once.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -41,7 +42,8 @@ impl Alarms {
         self.raise_certificates(live, SystemTime::now());
     }
 
-    /// Raises the alarm of each certificate of Keyside's own that is near its end, and once more past the end.
+    /// Raises the alarm of each certificate of Keyside's own that is near its end, and once more
+    /// past the end.
     fn raise_certificates(&mut self, live: &Live, now: SystemTime) {
         for (table, tls) in live.server_tls.each() {
             let Some(validity) = &tls.validity else {
@@ -60,7 +62,8 @@ impl Alarms {
         }
     }
 
-    /// Raises the alarms of replaced secrets whose overlap is nearly over, though they are still needed.
+    /// Raises the alarms of replaced secrets whose overlap is nearly over, though they are still
+    /// needed.
     pub(super) fn raise_overlaps(&mut self, live: &Live) {
         let credentials = live.credentials.iter();
         for (name, credential) in
@@ -87,7 +90,8 @@ impl Alarms {
     }
 }
 
-/// Returns the uses of the previous secrets of a credential near the end of their overlap, each with what to do.
+/// Returns the uses of the previous secrets of a credential near the end of their overlap, each
+/// with what to do.
 #[must_use]
 pub fn overlap_concerns(live: &Live, credential: &Credential) -> Vec<&'static str> {
     let Some(config) = live.config.credentials.get(&credential.name) else {
@@ -113,7 +117,8 @@ struct PreviousUse {
     last_match: Option<Duration>,
 }
 
-/// Returns the uses of the sets that are `near` their end, each with what to do. Each set has an end of its own.
+/// Returns the uses of the sets that are `near` their end, each with what to do. Each set has an
+/// end of its own.
 fn concerns_of(uses: impl Iterator<Item = PreviousUse>, near: Duration) -> Vec<&'static str> {
     let mut is_sent = false;
     let mut is_matched = false;
@@ -210,7 +215,8 @@ fn record_expiry(audit: &Audit, credential: &str, left: Duration) {
 
 /// The share of `max_age` after which a secret is warned about: a fifth is left, 18 of 90 days.
 pub const AGE_WARNING_SHARE: f64 = 0.8;
-/// The uses of previous secrets near the end of their overlap, each with what to do: requests, and signatures of events.
+/// The uses of previous secrets near the end of their overlap, each with what to do: requests, and
+/// signatures of events.
 const OVERLAP_CONCERNS: [&str; 2] = [
     "the overlap of the previous secret is nearly over, and requests are still sent with it, because the provider refuses \
      the newer secret: it stays in use until a good secret is in its place",
@@ -220,8 +226,8 @@ const OVERLAP_CONCERNS: [&str; 2] = [
 /// The share of `overlap` before its end at which a secret that is still needed is an alarm: six of
 /// 24 hours.
 const OVERLAP_WARNING_SHARE: f64 = 0.25;
-/// The numbers of days before the end of a token at which an alarm is raised. A System User token is renewed by
-/// hand, which takes a working week.
+/// The numbers of days before the end of a token at which an alarm is raised. A System User token
+/// is renewed by hand, which takes a working week.
 const EXPIRY_DAYS: [u64; 3] = [14, 7, 2];
 /// A day in seconds.
 pub(super) const DAY: u64 = 86_400;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Live, LoadError};
 
-/// Works on a thread of its own: with thousands of routes, a load takes longer than a request may be held up.
+/// Works on a thread of its own: with thousands of routes, a load takes longer than a request may
+/// be held up.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
@@ -28,8 +29,9 @@ impl LoadTime {
         before.map_or(Self::Start, |_| Self::Serving)
     }
 
-    /// Works on a blocking thread; at the start on the calling thread. At the start no request waits, and the next step
-    /// reuses the memory of the last, since the allocator keeps freed memory for the thread that freed it.
+    /// Works on a blocking thread; at the start on the calling thread. At the start no request
+    /// waits, and the next step reuses the memory of the last, since the allocator keeps freed
+    /// memory for the thread that freed it.
     pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,

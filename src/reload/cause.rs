@@ -17,9 +17,11 @@ pub enum ReloadCause {
     Manager,
     /// A good value in the place of a secret that was kept back.
     Retry,
-    /// A load that was refused, and is tried again: a file that no other load has read may be right by now.
+    /// A load that was refused, and is tried again: a file that no other load has read may be right
+    /// by now.
     AnotherTry,
-    /// A load whose configuration was refused: the secrets of the configuration in use are read again.
+    /// A load whose configuration was refused: the secrets of the configuration in use are read
+    /// again.
     RefusedConfiguration,
     /// A token that is to be renewed.
     BeforeRenewal,
@@ -68,8 +70,8 @@ impl Causes {
         self.0 == [ReloadCause::AnotherTry]
     }
 
-    /// True if late answers decide the result of a reload that has made these changes: somebody asked for the reload, and
-    /// nothing has changed so far.
+    /// True if late answers decide the result of a reload that has made these changes: somebody
+    /// asked for the reload, and nothing has changed so far.
     pub(super) fn wait_for(&self, changes: &[Change]) -> bool {
         !self.peers().is_empty() && changes.is_empty()
     }

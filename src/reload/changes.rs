@@ -90,8 +90,8 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares two loads on a thread of its own, which also frees the load before: with thousands of routes, both take
-    /// longer than a request may be held up.
+    /// Compares two loads on a thread of its own, which also frees the load before: with thousands
+    /// of routes, both take longer than a request may be held up.
     pub(super) async fn aside(before: Arc<Live>, live: Arc<Live>) -> Self {
         let compare = move || Self {
             replaced: replaced_secrets(&before, &live),
@@ -193,7 +193,8 @@ fn changes_of<T: PartialEq>(
     all
 }
 
-/// True if the file belongs to a credential whose newer secrets are kept back: its content has no effect.
+/// True if the file belongs to a credential whose newer secrets are kept back: its content has no
+/// effect.
 fn has_unused_secret(live: &Live, path: &Path) -> bool {
     live.credentials
         .values()

@@ -33,11 +33,12 @@ use crate::egress::Egress;
 use crate::inbound;
 use crate::state::State;
 
-/// The values that a generation is built from. Nothing in a draft is visible to requests, so a draft that turns
-/// out to be faulty is simply dropped.
+/// The values that a generation is built from. Nothing in a draft is visible to requests, so a
+/// draft that turns out to be faulty is simply dropped.
 ///
-/// [`Self::routes`] and [`Self::webhooks`] build the two halves, [`Self::keep_back_refused`] asks the providers about
-/// new secrets in between, and [`Self::into_live`] makes the draft ready to be published.
+/// [`Self::routes`] and [`Self::webhooks`] build the two halves, [`Self::keep_back_refused`] asks
+/// the providers about new secrets in between, and [`Self::into_live`] makes the draft ready to be
+/// published.
 pub(super) struct Draft {
     pub(super) config: Arc<Config>,
     pub(super) credentials: BTreeMap<String, Arc<Credential>>,
@@ -158,8 +159,8 @@ impl Draft {
         })
     }
 
-    /// Begins a draft that equals `before`, but for previous secrets whose overlap has ended. No file is read: a secret
-    /// ends in time, in any state of the files.
+    /// Begins a draft that equals `before`, but for previous secrets whose overlap has ended. No
+    /// file is read: a secret ends in time, in any state of the files.
     pub(super) fn without_expired(before: Arc<Live>, metrics: ReloadMetrics) -> Self {
         let renewed = |credential: &Arc<Credential>| {
             credential
@@ -210,7 +211,8 @@ impl Draft {
         draft
     }
 
-    /// Begins a draft that equals `before`, but for the credentials with these names, which are assembled from `findings`.
+    /// Begins a draft that equals `before`, but for the credentials with these names, which are
+    /// assembled from `findings`.
     pub(super) fn reassembled(
         before: &Arc<Live>,
         names: &BTreeSet<String>,
@@ -240,8 +242,9 @@ impl Draft {
         webhooks::build(self, &outbound.generation.policy)
     }
 
-    /// Asks the providers about every credential that nothing is known of yet, and keeps back the secrets that
-    /// a provider refuses. A credential without earlier secrets has nothing else to send with.
+    /// Asks the providers about every credential that nothing is known of yet, and keeps back the
+    /// secrets that a provider refuses. A credential without earlier secrets has nothing else to
+    /// send with.
     ///
     /// After secrets are kept back, [`Self::routes`] must be built again.
     pub(super) async fn keep_back_refused(&mut self, outbound: &OutboundDraft) -> HasKept {
@@ -285,7 +288,8 @@ impl Draft {
         has_kept
     }
 
-    /// Returns the credential of the load before, if it has secrets for the provider of the draft's credential.
+    /// Returns the credential of the load before, if it has secrets for the provider of the draft's
+    /// credential.
     fn usable_before(&self, name: &str) -> Option<Arc<Credential>> {
         let now = self.credentials.get(name)?;
         let before = self.earlier.get(name)?;
@@ -349,8 +353,8 @@ fn assemble_all(
     credentials.collect()
 }
 
-/// Assembles a credential. Secrets that cannot be used keep the secrets `before` in use, and stop no other
-/// credential.
+/// Assembles a credential. Secrets that cannot be used keep the secrets `before` in use, and stop
+/// no other credential.
 fn assemble(
     name: &str,
     config: &CredentialConfig,

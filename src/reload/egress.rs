@@ -22,8 +22,8 @@ pub(super) struct LoadedEgress {
 impl LoadedEgress {
     /// Reads the way out. The secret managers take it at once: a load asks them next.
     ///
-    /// A reference without a usable URL is an ordinary outage: the way of the load before stays, or there is no way out.
-    /// A start that went past the proxy would break the rules of the site.
+    /// A reference without a usable URL is an ordinary outage: the way of the load before stays, or
+    /// there is no way out. A start that went past the proxy would break the rules of the site.
     ///
     /// # Errors
     /// A variable of the environment with another value than the URL of a proxy.

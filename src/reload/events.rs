@@ -29,8 +29,8 @@ impl Reloader {
         self.metrics.deliveries.clone()
     }
 
-    /// Takes the destinations of a load: the last step that can fail. The spool knows the destinations of each webhook
-    /// before an event arrives for them.
+    /// Takes the destinations of a load: the last step that can fail. The spool knows the
+    /// destinations of each webhook before an event arrives for them.
     ///
     /// # Errors
     /// If the spool cannot take the destinations.

@@ -23,7 +23,8 @@ pub(super) struct Inputs {
     /// The files and folders of the configuration.
     pub(super) config_files: Arc<[PathBuf]>,
     pub(super) findings: Findings,
-    /// The credentials whose secrets cannot have changed since the load before: none of theirs is among `findings`.
+    /// The credentials whose secrets cannot have changed since the load before: none of theirs is
+    /// among `findings`.
     pub(super) unchanged: BTreeSet<String>,
     /// The oddities of secrets, by reference.
     pub(super) oddities: Oddities,
@@ -41,7 +42,8 @@ pub(super) struct Inputs {
 /// The oddities of secrets, by reference.
 pub(super) type Oddities = BTreeMap<Reference, Vec<&'static str>>;
 
-/// The configuration of a first load, read before the log begins: the log has its settings from there.
+/// The configuration of a first load, read before the log begins: the log has its settings from
+/// there.
 pub struct FirstConfig {
     pub(super) file: ConfigFile,
     read: ReadConfig,
@@ -80,8 +82,8 @@ struct ReadConfig {
 pub(super) enum Waits {
     /// A command: the load waits for every answer.
     ForAll,
-    /// The start: answers for the shared server and the state, and of all others those that come within
-    /// [`START_PATIENCE`].
+    /// The start: answers for the shared server and the state, and of all others those that come
+    /// within [`START_PATIENCE`].
     AtStart,
     /// A reload: answers that come within [`RELOAD_PATIENCE`].
     AtReload,
@@ -213,7 +215,8 @@ async fn read_secrets(
 ) -> (ReadSecrets, LateReads) {
     let (awaited, patience) = match waits {
         Waits::ForAll => return (read_all(references, managers).await, LateReads::default()),
-        // Without the key of the state or the shared server of limits, a start would lose what outlives a restart.
+        // Without the key of the state or the shared server of limits, a start would lose what
+        // outlives a restart.
         Waits::AtStart => (references_of_sidecar(config), START_PATIENCE),
         // A late key or shared server stays unchanged.
         Waits::AtReload => return read_in_time(references, managers, RELOAD_PATIENCE).await,
@@ -239,7 +242,8 @@ pub(super) fn asked_references(config: &Config) -> BTreeSet<Reference> {
         .collect()
 }
 
-/// Returns every reference to a secret in a configuration, but for those of the `unchanged` credentials.
+/// Returns every reference to a secret in a configuration, but for those of the `unchanged`
+/// credentials.
 fn references_besides(config: &Config, unchanged: &BTreeSet<String>) -> BTreeSet<Reference> {
     let credentials = config.credentials.iter();
     let changed = credentials.filter(|(name, _)| !unchanged.contains(*name));
@@ -258,7 +262,8 @@ pub(super) fn references_besides_credentials(config: &Config) -> BTreeSet<Refere
     all
 }
 
-/// Returns the references to the secrets of the sidecar as a whole: the shared server of limits, and the keys of the state.
+/// Returns the references to the secrets of the sidecar as a whole: the shared server of limits,
+/// and the keys of the state.
 fn references_of_sidecar(config: &Config) -> BTreeSet<Reference> {
     let redis = config.limits.iter().map(|limits| limits.redis.clone());
     let keys = config.state.iter().flat_map(|state| state.key.clone());
@@ -319,8 +324,9 @@ fn tls_addresses(config: &Config) -> Option<&[ListenAddress]> {
     config.outbound.tls.as_ref().map(|tls| &*tls.listen)
 }
 
-/// Reads and parses the configuration, for a reload on a thread of its own: parsing a large file takes longer than a request
-/// may be held up. A configuration whose files are untouched since `before` is not read again.
+/// Reads and parses the configuration, for a reload on a thread of its own: parsing a large file
+/// takes longer than a request may be held up. A configuration whose files are untouched since
+/// `before` is not read again.
 async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<ReadConfig, LoadError> {
     let time = LoadTime::after(before.as_ref());
     let read = move || {
@@ -364,9 +370,9 @@ fn same_config(before: &Live) -> ReadConfig {
     }
 }
 
-/// The wait of a start for the secrets of credentials and webhooks. A hanging manager keeps its own credentials from
-/// sending, and the events of its own webhooks waiting, and no others.
+/// The wait of a start for the secrets of credentials and webhooks. A hanging manager keeps its own
+/// credentials from sending, and the events of its own webhooks waiting, and no others.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// The time that a reload, and each retry, waits for programs and secret managers: managers in reach answer within some ten
-/// milliseconds.
+/// The time that a reload, and each retry, waits for programs and secret managers: managers in
+/// reach answer within some ten milliseconds.
 pub(super) const RELOAD_PATIENCE: Duration = Duration::from_millis(500);

@@ -8,8 +8,8 @@ use crate::credential::{Credential, CredentialFault, KeptBackReason};
 use crate::log::without_numbers;
 
 impl Live {
-    /// Returns a line for each secret or file that is kept back, could not be read again, or was never there, with the
-    /// reason.
+    /// Returns a line for each secret or file that is kept back, could not be read again, or was
+    /// never there, with the reason.
     #[must_use]
     pub fn kept_back(&self) -> Vec<String> {
         let credentials = self.credentials.values();
@@ -30,8 +30,8 @@ impl Live {
         secrets.chain(files).collect()
     }
 
-    /// Returns the refusal of a reload for a person that made none of `changes` while secrets could not be read: new values may
-    /// be there. A load for another cause is repeated without a person.
+    /// Returns the refusal of a reload for a person that made none of `changes` while secrets could
+    /// not be read: new values may be there. A load for another cause is repeated without a person.
     pub(super) fn unread_for(&self, causes: &Causes, changes: &[Change]) -> Option<ReloadError> {
         if !causes.wait_for(changes) {
             return None;
@@ -54,8 +54,8 @@ impl Live {
 }
 
 impl Reloader {
-    /// Reports the secrets that `live` keeps back and `before` did not, in log, audit file and metrics. Returns
-    /// true if there are any.
+    /// Reports the secrets that `live` keeps back and `before` did not, in log, audit file and
+    /// metrics. Returns true if there are any.
     pub(super) fn report_kept_back(&self, before: &Live, live: &Live) -> bool {
         let mut has_reported = false;
         for (name, credential) in &live.credentials {
@@ -115,7 +115,8 @@ fn log_missing(before: Option<&Credential>, credential: &Credential) {
     }
 }
 
-/// Returns a line for each reference without a secret, for a credential that has none from before either.
+/// Returns a line for each reference without a secret, for a credential that has none from before
+/// either.
 fn missing_lines(credential: &Credential) -> Vec<String> {
     let faults = credential.faults().iter();
     faults.map(ToString::to_string).collect()

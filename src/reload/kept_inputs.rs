@@ -1,5 +1,6 @@
-//! Unusable inputs of the sidecar: files of certificates and authorities, and values of references outside of credentials. The
-//! contents read before stay in use, or nothing is, where none were read before; no other change waits.
+//! Unusable inputs of the sidecar: files of certificates and authorities, and values of references
+//! outside of credentials. The contents read before stay in use, or nothing is, where none were
+//! read before; no other change waits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -198,7 +199,8 @@ impl Live {
 }
 
 impl Reloader {
-    /// Reports the inputs that `live` cannot use and `before` could, in log and audit file. Returns true if there are any.
+    /// Reports the inputs that `live` cannot use and `before` could, in log and audit file. Returns
+    /// true if there are any.
     pub(super) fn report_kept_inputs(&self, before: Option<&Live>, live: &Live) -> bool {
         live.log_state_key(before);
         let earlier = before.map_or(&[][..], |before| &before.kept_inputs);
@@ -328,7 +330,8 @@ pub(super) fn problem(contents: &Authorities, path: &Path) -> Option<String> {
     Some(format!("{shown}: {fault}"))
 }
 
-/// Returns the files of authorities for upstreams, the shared server and the servers of streams, each with its first use.
+/// Returns the files of authorities for upstreams, the shared server and the servers of streams,
+/// each with its first use.
 fn uses(config: &Config) -> BTreeMap<PathBuf, InputUse> {
     let mut all = BTreeMap::new();
     for credential in config.credentials.values() {

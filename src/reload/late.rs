@@ -1,4 +1,5 @@
-//! Late answers of programs and secret managers: a load does not wait for them, and they are put in use when they come.
+//! Late answers of programs and secret managers: a load does not wait for them, and they are put in
+//! use when they come.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ impl Reloader {
         }
     }
 
-    /// Puts late answers in use as they come, and tells `waiting` the result of the load together with what the answers
-    /// have changed.
+    /// Puts late answers in use as they come, and tells `waiting` the result of the load together
+    /// with what the answers have changed.
     pub(super) async fn follow_up(
         self: Arc<Self>,
         mut late: LateReads,
@@ -101,7 +102,8 @@ impl Reloader {
     }
 }
 
-/// Returns the credentials whose programs and secret managers have all answered, none of them anew since.
+/// Returns the credentials whose programs and secret managers have all answered, none of them anew
+/// since.
 fn answered(live: &Live, answers: &LateAnswers) -> BTreeSet<String> {
     let credentials = live.config.credentials.iter();
     credentials
@@ -110,7 +112,8 @@ fn answered(live: &Live, answers: &LateAnswers) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns the webhooks whose programs and secret managers have all answered, none of them anew since.
+/// Returns the webhooks whose programs and secret managers have all answered, none of them anew
+/// since.
 fn answered_webhooks(live: &Live, answers: &LateAnswers) -> BTreeSet<String> {
     let webhooks = live.config.webhooks.iter();
     webhooks

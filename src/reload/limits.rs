@@ -230,7 +230,8 @@ impl<'a> LimiterBuilder<'a> {
         Some(pairs)
     }
 
-    /// True if another route goes on with the buckets of the pairs, at the old terms or at new terms.
+    /// True if another route goes on with the buckets of the pairs, at the old terms or at new
+    /// terms.
     fn pairs_go_to_others(
         &self,
         pairs: &Arc<Pairs>,
@@ -278,7 +279,8 @@ fn limits_of(limiter: &Limiter, kind: LimitKind) -> Option<&Arc<KeyedLimits>> {
     }
 }
 
-/// True if pairs already have the terms of a route of their credential. Without a quota nothing is shared.
+/// True if pairs already have the terms of a route of their credential. Without a quota nothing is
+/// shared.
 fn have_terms(pairs: &Pairs, quota: Option<Quota>, sharing: Option<&Sharing>) -> bool {
     pairs.quota() == quota && pairs.sharing() == sharing.filter(|_| quota.is_some())
 }

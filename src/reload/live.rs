@@ -99,8 +99,8 @@ impl ChangedLimits {
 }
 
 impl Live {
-    /// Logs the oddities and the missing secrets that were not there `before`: with hundreds of tenants, a reload would
-    /// otherwise repeat hundreds of lines.
+    /// Logs the oddities and the missing secrets that were not there `before`: with hundreds of
+    /// tenants, a reload would otherwise repeat hundreds of lines.
     pub(super) fn log_warnings(&self, before: Option<&Self>) {
         let warned: HashSet<_> = before
             .into_iter()
@@ -177,8 +177,9 @@ impl Live {
         unusable.filter(|_| !is_out).map(KeptInput::line)
     }
 
-    /// Returns the time at which the secret managers and programs last gave all secrets of a credential: the earliest of
-    /// the last usable answers; `None` for a credential with files and variables alone.
+    /// Returns the time at which the secret managers and programs last gave all secrets of a
+    /// credential: the earliest of the last usable answers; `None` for a credential with files and
+    /// variables alone.
     #[must_use]
     pub fn confirmed(&self, credential: &Credential) -> Option<SystemTime> {
         let slots = credential.slots().values();
@@ -187,8 +188,8 @@ impl Live {
             .min()
     }
 
-    /// Returns the fault of each provider whose name leads back to Keyside, as in alias mode with hosts entries for the
-    /// whole machine. Looks the names up.
+    /// Returns the fault of each provider whose name leads back to Keyside, as in alias mode with
+    /// hosts entries for the whole machine. Looks the names up.
     pub async fn loops(&self) -> Vec<String> {
         if self.config.outbound.tls.is_none() {
             return Vec::new();
@@ -203,7 +204,8 @@ impl Live {
         faults
     }
 
-    /// Keeps connections to the providers ready, as many as `[egress] warm` says, each for as long as `max_age` says.
+    /// Keeps connections to the providers ready, as many as `[egress] warm` says, each for as long
+    /// as `max_age` says.
     pub(super) fn keep_warm(&self) {
         let egress = &self.config.egress;
         for upstream in self.upstreams.values() {
@@ -212,7 +214,8 @@ impl Live {
         }
     }
 
-    /// Closes the idle connections to providers, and opens none ahead of use any more: the process stops.
+    /// Closes the idle connections to providers, and opens none ahead of use any more: the process
+    /// stops.
     pub fn cool_down(&self) {
         self.upstreams
             .values()

@@ -20,10 +20,11 @@ pub async fn load(file: &ConfigFile, metrics: &ReloadMetrics) -> Result<Live, Lo
     load_inputs(inputs, None, metrics).await
 }
 
-/// Reads all inputs and builds a whole generation aside, for a sidecar. If anything fails, the live state stays live.
+/// Reads all inputs and builds a whole generation aside, for a sidecar. If anything fails, the live
+/// state stays live.
 ///
-/// Programs and secret managers that do not answer soon hold up nothing: their credentials stay as they were, and the
-/// reads go on.
+/// Programs and secret managers that do not answer soon hold up nothing: their credentials stay as
+/// they were, and the reads go on.
 ///
 /// # Errors
 /// All faults of the first faulty step, each with the key, file or credential.
@@ -50,7 +51,8 @@ pub(super) async fn load_first(
     Ok((load_inputs(inputs, None, metrics).await?, late))
 }
 
-/// Builds a live state of a configuration that a command has read and changed. No file is watched for it.
+/// Builds a live state of a configuration that a command has read and changed. No file is watched
+/// for it.
 ///
 /// # Errors
 /// All faults of the first faulty step.

@@ -66,8 +66,8 @@ impl ReloadMetrics {
         metrics
     }
 
-    /// Makes the series of rotations of the credentials with `renew`. Other credentials begin with the first event: hundreds of
-    /// tenants would have a zero each.
+    /// Makes the series of rotations of the credentials with `renew`. Other credentials begin with
+    /// the first event: hundreds of tenants would have a zero each.
     pub(super) fn begin_rotations(&self, config: &Config) {
         let renewed = config
             .credentials

@@ -1,11 +1,12 @@
-//! Loads and reloads: from a configuration file to a generation. A faulty configuration is refused as a whole;
-//! faulty secrets keep the secrets before them in use, and stop no other credential. So do files of certificates and
-//! authorities.
+//! Loads and reloads: from a configuration file to a generation. A faulty configuration is refused
+//! as a whole; faulty secrets keep the secrets before them in use, and stop no other credential. So
+//! do files of certificates and authorities.
 //!
-//! A load reads its `inputs`, begins a `draft`, builds both halves of the draft, asks the providers about new
-//! secrets, and becomes [`Live`]. The [`Reloader`] publishes the result. A signal, a request, a changed file or a
-//! new value in a secret manager starts the next load. Programs and secret managers that do not answer soon hold up no
-//! load: `late` puts their answers in use when they come.
+//! A load reads its `inputs`, begins a `draft`, builds both halves of the draft, asks the providers
+//! about new secrets, and becomes [`Live`]. The [`Reloader`] publishes the result. A signal, a
+//! request, a changed file or a new value in a secret manager starts the next load. Programs and
+//! secret managers that do not answer soon hold up no load: `late` puts their answers in use when
+//! they come.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -238,13 +239,15 @@ impl Reloader {
         Arc::clone(&self.inbound)
     }
 
-    /// Returns the cell with the certificate for new handshakes of the inbound listener; `None` without TLS.
+    /// Returns the cell with the certificate for new handshakes of the inbound listener; `None`
+    /// without TLS.
     #[must_use]
     pub fn server_tls(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
         self.server_tls.inbound.clone()
     }
 
-    /// Returns the cell with the certificate for new handshakes of the outbound listener; `None` without TLS.
+    /// Returns the cell with the certificate for new handshakes of the outbound listener; `None`
+    /// without TLS.
     #[must_use]
     pub fn outbound_tls(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
         self.server_tls.outbound.clone()
@@ -286,7 +289,8 @@ impl Reloader {
         self.tracer.clone()
     }
 
-    /// Returns a receiver that changes after each piece of work: a load, a retry, answers that came late.
+    /// Returns a receiver that changes after each piece of work: a load, a retry, answers that came
+    /// late.
     #[must_use]
     pub fn finished(&self) -> watch::Receiver<()> {
         self.finished.subscribe()
@@ -351,8 +355,8 @@ impl Reloader {
         live.changed_limits.take_effect();
     }
 
-    /// Loads, and takes the last steps that can fail: follows the audit file of the configuration, and tells the spool
-    /// the destinations.
+    /// Loads, and takes the last steps that can fail: follows the audit file of the configuration,
+    /// and tells the spool the destinations.
     async fn load(&self, before: &Arc<Live>) -> Result<(Live, LateReads), LoadError> {
         let loading = load_in_time(&self.file, Arc::clone(before), &self.metrics);
         let (live, late) = loading.await?;
@@ -372,7 +376,8 @@ impl Reloader {
                 (reported.await, late)
             }
             Err(error) => {
-                // Managers may have been asked for secrets of the refused configuration alone, and on its way out.
+                // Managers may have been asked for secrets of the refused configuration alone, and
+                // on its way out.
                 before.managers.take_way_out(&before.egress);
                 before
                     .managers

@@ -1,5 +1,5 @@
-//! Notices of the kernel (inotify) about the folders of files: files are checked after a change in the folder, and not
-//! before.
+//! Notices of the kernel (inotify) about the folders of files: files are checked after a change in
+//! the folder, and not before.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::pending;
@@ -69,8 +69,8 @@ impl Notices {
             .count()
     }
 
-    /// Follows the folders of these files, and the folders among the files of the configuration, in place of what was followed
-    /// before. Waits for the disk.
+    /// Follows the folders of these files, and the folders among the files of the configuration, in
+    /// place of what was followed before. Waits for the disk.
     pub(super) fn follow(
         &self,
         files: &[PathBuf],
@@ -134,8 +134,8 @@ fn asynchronous(queue: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(queue)
 }
 
-/// Returns the places in which the content of any path may change: the parent folders, the folders of all links on the
-/// way, folders among the paths, and files with a mount of their own.
+/// Returns the places in which the content of any path may change: the parent folders, the folders
+/// of all links on the way, folders among the paths, and files with a mount of their own.
 fn places_of(paths: &[PathBuf], view: &FileSystemView<'_>) -> BTreeSet<PathBuf> {
     let mut places = BTreeSet::new();
     let mut links = HashMap::new();

@@ -1,4 +1,5 @@
-//! Replaced secrets over a restart: sealed while their overlap lasts, restored at the next start, wiped at the end.
+//! Replaced secrets over a restart: sealed while their overlap lasts, restored at the next start,
+//! wiped at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +60,8 @@ struct Entry {
 }
 
 impl Reloader {
-    /// Seals the replaced secrets of now, wipes those whose overlap is over, and restores those from before a restart.
+    /// Seals the replaced secrets of now, wipes those whose overlap is over, and restores those
+    /// from before a restart.
     pub(super) async fn sync_overlaps(&self) {
         let live = self.live();
         let Some(state) = live.state.clone().filter(|state| state.sealed().is_some()) else {
@@ -137,7 +139,8 @@ impl Live {
 }
 
 impl KeptOverlaps {
-    /// True if the replaced secrets of a credential are sealed. A sync that still waits for the disk has sealed nothing.
+    /// True if the replaced secrets of a credential are sealed. A sync that still waits for the
+    /// disk has sealed nothing.
     fn has(&self, credential: &str) -> bool {
         let known = self.0.try_lock();
         matches!(
@@ -149,8 +152,8 @@ impl KeptOverlaps {
         )
     }
 
-    /// Notes the entries whose sets were restored, by owner and credential: from now on the process keeps them, and removes
-    /// them at the end.
+    /// Notes the entries whose sets were restored, by owner and credential: from now on the process
+    /// keeps them, and removes them at the end.
     fn note_restored(&self, owners: Vec<(String, String)>) {
         let mut known = self.0.lock();
         for (owner, credential) in owners {
@@ -166,7 +169,8 @@ impl KeptOverlaps {
         }
     }
 
-    /// Brings the entries up to the live state, and returns the sets to restore. Waits for the disk.
+    /// Brings the entries up to the live state, and returns the sets to restore. Waits for the
+    /// disk.
     pub(super) fn sync(&self, state: &State, live: &Live) -> Restored {
         let Some(sealed) = state.sealed() else {
             return Restored::default();
@@ -216,7 +220,8 @@ fn wipe_ended(
     });
 }
 
-/// Returns the sets in entries of an earlier process, and removes such entries of whose overlaps nothing is left.
+/// Returns the sets in entries of an earlier process, and removes such entries of whose overlaps
+/// nothing is left.
 fn find_others(
     known: &mut BTreeMap<String, Known>,
     state: &State,
@@ -260,8 +265,8 @@ fn find_others(
     restored
 }
 
-/// True if nothing of an entry that moved to the credential `to` is left to seal: the sets are sealed under the new name, or
-/// their time is over.
+/// True if nothing of an entry that moved to the credential `to` is left to seal: the sets are
+/// sealed under the new name, or their time is over.
 fn is_taken_over(to: &str, known: &BTreeMap<String, Known>, live: &Live) -> bool {
     let is_sealed = matches!(
         known.get(to),
@@ -313,8 +318,8 @@ fn found_entry(
     Ok(sets_of(entry, owner, age))
 }
 
-/// Returns the credential of an entry: the one with its name, or the only one that has the same references. Under a different
-/// provider a name stands for a different account.
+/// Returns the credential of an entry: the one with its name, or the only one that has the same
+/// references. Under a different provider a name stands for a different account.
 fn owner_of<'l>(
     entry: &Entry,
     name: &str,
@@ -397,7 +402,8 @@ fn ends(credential: &Credential) -> Vec<Instant> {
     kept_sets(credential).map(Previous::until).collect()
 }
 
-/// True if an entry with these ends of overlaps must be written: the entry differs, or the noted time is old.
+/// True if an entry with these ends of overlaps must be written: the entry differs, or the noted
+/// time is old.
 fn is_due(known: Option<&Known>, ends: &[Instant], now: Instant) -> bool {
     match known {
         _ if ends.is_empty() => false,
@@ -437,7 +443,8 @@ async fn restore(
     }
 }
 
-/// Restores the replaced secrets from before a start, so that the first request and the first event find them.
+/// Restores the replaced secrets from before a start, so that the first request and the first event
+/// find them.
 pub(super) async fn restored(
     live: Live,
     kept: &Arc<KeptOverlaps>,
@@ -481,11 +488,11 @@ fn subject(credential: &str) -> String {
 
 /// The kind of the entries with replaced secrets.
 const KIND: &str = "previous";
-/// The time after which an entry is written anew with the rest of an overlap: after a crash an overlap is prolonged by
-/// no more than this time, even if no clock is right.
+/// The time after which an entry is written anew with the rest of an overlap: after a crash an
+/// overlap is prolonged by no more than this time, even if no clock is right.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(60);
-/// The time to keep a set in use over a restart after the end of the overlap: after a day without the process, no traffic
-/// misses the set.
+/// The time to keep a set in use over a restart after the end of the overlap: after a day without
+/// the process, no traffic misses the set.
 const IN_USE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// The bound on the length of what stands before the sets of an entry: a few short keys and
 /// numbers.

@@ -82,7 +82,8 @@ impl Reloader {
         self.audit.record("reload", fields);
     }
 
-    /// Records that a token cannot be renewed, or the renewed one not be revoked: in status, metrics, audit file and log.
+    /// Records that a token cannot be renewed, or the renewed one not be revoked: in status,
+    /// metrics, audit file and log.
     pub fn record_renewal_failure(&self, credential: &str, step: RenewalStep, reason: &str) {
         let reason = without_numbers(reason);
         match step {
@@ -147,7 +148,8 @@ impl Reloader {
     }
 }
 
-/// Writes to the audit file of a configuration from now on. A file that was moved away is opened anew.
+/// Writes to the audit file of a configuration from now on. A file that was moved away is opened
+/// anew.
 ///
 /// # Errors
 /// If the configuration names a new file that cannot be written.

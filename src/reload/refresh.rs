@@ -13,8 +13,8 @@ use crate::credential::source::{Findings, read_all};
 use crate::secret::Fingerprint;
 
 impl Reloader {
-    /// Asks all managers every `[reload] refresh`, sooner after a failure, and reloads when a value is new. Runs
-    /// for as long as the process lives.
+    /// Asks all managers every `[reload] refresh`, sooner after a failure, and reloads when a value
+    /// is new. Runs for as long as the process lives.
     pub(super) async fn refresh_managers(self: Arc<Self>) {
         let mut failures = 0;
         let mut refused = None;
@@ -48,7 +48,8 @@ impl Reloader {
         }
     }
 
-    /// Asks all managers, and reloads if a value is new. Values `refused` by a load are not tried again.
+    /// Asks all managers, and reloads if a value is new. Values `refused` by a load are not tried
+    /// again.
     pub(super) async fn reload_new_values(&self, refused: &mut Option<Vec<NewValue>>) {
         let live = self.live();
         let managers = Arc::clone(&live.managers);
@@ -118,10 +119,11 @@ fn is_state_key(live: &Live, reference: &Reference, fingerprint: Fingerprint) ->
     is_named && live.state.iter().any(|state| state.has_key(fingerprint))
 }
 
-/// Returns the time from one refresh to the next; `None` while the refresh is "off" and nothing failed.
+/// Returns the time from one refresh to the next; `None` while the refresh is "off" and nothing
+/// failed.
 ///
-/// After failures in a row the time begins at [`MIN_RETRY_INTERVAL`] and doubles. The `jitter`, from 0 to 1, spreads
-/// the time: sidecars that lost a manager together must not return together.
+/// After failures in a row the time begins at [`MIN_RETRY_INTERVAL`] and doubles. The `jitter`,
+/// from 0 to 1, spreads the time: sidecars that lost a manager together must not return together.
 fn interval(configured: Option<Duration>, failures: u32, jitter: f64) -> Option<Duration> {
     if failures == 0 {
         return configured;

@@ -20,7 +20,8 @@ pub(super) struct Remarks {
 }
 
 impl Remarks {
-    /// Notes an unusable value of a reference in whose place the value of the load before stays, with the reason.
+    /// Notes an unusable value of a reference in whose place the value of the load before stays,
+    /// with the reason.
     pub(super) fn keep(
         &mut self,
         serves: InputUse,
@@ -33,8 +34,8 @@ impl Remarks {
         self.kept.push(kept);
     }
 
-    /// Notes a reference whose value is unusable and has no predecessor, with the reason and the parts that wait for a
-    /// value.
+    /// Notes a reference whose value is unusable and has no predecessor, with the reason and the
+    /// parts that wait for a value.
     pub(super) fn miss(
         &mut self,
         serves: InputUse,
@@ -48,8 +49,9 @@ impl Remarks {
         self.kept.push(kept);
     }
 
-    /// Notes an unusable value, and returns its substitute: what the load before has in use (`kept`), or nothing. A late answer
-    /// beside an earlier value is not noted: the answer is used later.
+    /// Notes an unusable value, and returns its substitute: what the load before has in use
+    /// (`kept`), or nothing. A late answer beside an earlier value is not noted: the answer is used
+    /// later.
     pub(super) fn substitute<T>(
         &mut self,
         value: UnusableValue<'_>,
@@ -76,7 +78,8 @@ impl Remarks {
         kept
     }
 
-    /// Notes files that cannot be used, and returns their substitute: what the load before has in use (`kept`), or nothing.
+    /// Notes files that cannot be used, and returns their substitute: what the load before has in
+    /// use (`kept`), or nothing.
     pub(super) fn substitute_files<T>(
         &mut self,
         serves: InputUse,

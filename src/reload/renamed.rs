@@ -1,5 +1,5 @@
-//! Credentials under a new name in a configuration: a new name makes no new account, so all knowledge of the secrets
-//! goes along.
+//! Credentials under a new name in a configuration: a new name makes no new account, so all
+//! knowledge of the secrets goes along.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub(super) fn earlier_of(config: &Config, before: Option<&Live>) -> EarlierCrede
     earlier
 }
 
-/// Returns the old and the new name of each credential that a new credential with equal provider and references has
-/// replaced.
+/// Returns the old and the new name of each credential that a new credential with equal provider
+/// and references has replaced.
 fn renames<'c>(
     before: &'c BTreeMap<String, CredentialConfig>,
     now: &'c BTreeMap<String, CredentialConfig>,

@@ -41,8 +41,8 @@ impl ReloadRequest {
         }
     }
 
-    /// True if whoever asks waits for late answers as well: a person, or a renewal whose new token may be in a manager. The
-    /// checks of files and managers go on without them.
+    /// True if whoever asks waits for late answers as well: a person, or a renewal whose new token
+    /// may be in a manager. The checks of files and managers go on without them.
     fn waits_for_late(&self) -> bool {
         match &self.work {
             Work::Reload(cause) => match cause {
@@ -84,8 +84,8 @@ impl Reloader {
     /// Requests a reload and waits for the changes.
     ///
     /// # Errors
-    /// If the reload is refused, or the process ends. For a person also if nothing changed while a program or a secret
-    /// manager could not be read: a new value may be there.
+    /// If the reload is refused, or the process ends. For a person also if nothing changed while a
+    /// program or a secret manager could not be read: a new value may be there.
     pub async fn request_and_wait(&self, cause: ReloadCause) -> ReloadResult {
         self.work_and_wait(Work::Reload(cause)).await
     }
@@ -103,8 +103,8 @@ impl Reloader {
         result.await.map_err(|_| ReloadError::Stopping)?
     }
 
-    /// Serves requests for reloads, one reload at a time, and drops previous secrets at the end of the overlap.
-    /// All requests waiting at the start of a reload share the result.
+    /// Serves requests for reloads, one reload at a time, and drops previous secrets at the end of
+    /// the overlap. All requests waiting at the start of a reload share the result.
     pub(super) async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<ReloadRequest>) {
         let mut waiting = Vec::new();
         let mut sent = HashSet::new();
@@ -121,7 +121,8 @@ impl Reloader {
             let has_work = !waiting.is_empty();
             if has_work {
                 let (result, late) = self.work(&waiting).await;
-                // The reader of the reply may end the process at once: the replaced secrets are on disk by then.
+                // The reader of the reply may end the process at once: the replaced secrets are on
+                // disk by then.
                 self.sync_overlaps().await;
                 self.reply(&mut waiting, result, late);
             } else {
@@ -133,13 +134,14 @@ impl Reloader {
             if has_work || self.live.load().generation.number != number {
                 self.finished.send_replace(());
             }
-            // A storm of signals costs a bounded share of the processor, and the last signal counts.
+            // A storm of signals costs a bounded share of the processor, and the last signal
+            // counts.
             tokio::time::sleep(MIN_INTERVAL).await;
         }
     }
 
-    /// Does the work of all waiting requests at once: a reload tries incomplete credentials again as well. Returns the
-    /// result with the reads that the work did not wait for.
+    /// Does the work of all waiting requests at once: a reload tries incomplete credentials again
+    /// as well. Returns the result with the reads that the work did not wait for.
     async fn work(&self, waiting: &[ReloadRequest]) -> (ReloadResult, LateReads) {
         let mut changes = Vec::new();
         for request in waiting {
@@ -210,7 +212,8 @@ impl Reloader {
     }
 }
 
-/// The number of requests in the queue. All waiting requests share one reload: more would gain no reload.
+/// The number of requests in the queue. All waiting requests share one reload: more would gain no
+/// reload.
 pub(super) const MAX_REQUESTS: usize = 16;
 /// The time between two syncs with the folder of the state, without a reload in between: what a
 /// crash loses is a minute old.

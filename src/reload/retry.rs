@@ -1,5 +1,5 @@
-//! The retry of incomplete credentials and of unusable inputs: whatever a source did not give, or the provider refused,
-//! may be good by now.
+//! The retry of incomplete credentials and of unusable inputs: whatever a source did not give, or
+//! the provider refused, may be good by now.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,9 +20,10 @@ use crate::credential::Credential;
 use crate::credential::source::{LateReads, ReadSecrets, SeenFiles, read_in_time};
 
 impl Reloader {
-    /// Reads the secrets of incomplete credentials again, and the surroundings if an input is unusable, and publishes
-    /// what is good by now. Every other credential stays untouched, and nothing is published or logged without a
-    /// difference. Returns the reads that the retry did not wait for.
+    /// Reads the secrets of incomplete credentials again, and the surroundings if an input is
+    /// unusable, and publishes what is good by now. Every other credential stays untouched, and
+    /// nothing is published or logged without a difference. Returns the reads that the retry did
+    /// not wait for.
     pub(super) async fn retry_incomplete(&self) -> LateReads {
         let before = self.live();
         let names: BTreeSet<_> = before
@@ -44,8 +45,9 @@ impl Reloader {
         late
     }
 
-    /// Reads the secrets and files of the configuration in use again, after the refusal of a newer configuration: a faulty
-    /// configuration keeps neither a leaked secret nor an ending certificate in use. Returns the changes, and the late reads.
+    /// Reads the secrets and files of the configuration in use again, after the refusal of a newer
+    /// configuration: a faulty configuration keeps neither a leaked secret nor an ending
+    /// certificate in use. Returns the changes, and the late reads.
     pub(super) async fn reload_secrets(&self, before: Arc<Live>) -> (Vec<Change>, LateReads) {
         let names: BTreeSet<_> = before.credentials.keys().cloned().collect();
         let (read, late) = again(&before, names, Others::ReadAgain).await;
@@ -74,7 +76,8 @@ impl Reloader {
                 self.report_kept_back(&before, &live);
                 self.report_kept_inputs(Some(&before), &live);
                 let comparison = Comparison::aside(before, Arc::clone(&live)).await;
-                // A failure that came late is no success: whoever asked for the reload hears of a refusal.
+                // A failure that came late is no success: whoever asked for the reload hears of a
+                // refusal.
                 let is_failure = cause == ReloadCause::Manager
                     && comparison.changes.is_empty()
                     && !live.failed_reads().is_empty();
@@ -155,8 +158,8 @@ enum Others {
     ReadAgain,
 }
 
-/// Reads the secrets of these credentials again, and the surroundings if wanted. Returns the reads still under way
-/// as well.
+/// Reads the secrets of these credentials again, and the surroundings if wanted. Returns the reads
+/// still under way as well.
 async fn again(live: &Live, names: BTreeSet<String>, others: Others) -> (ReadAgain, LateReads) {
     let mut references = references_of(live, &names);
     let others = match others {

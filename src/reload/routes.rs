@@ -28,7 +28,8 @@ pub(super) struct OutboundDraft {
 }
 
 impl Draft {
-    /// Builds the outbound half: routes, upstreams and limits. Connections and used limits are carried over.
+    /// Builds the outbound half: routes, upstreams and limits. Connections and used limits are
+    /// carried over.
     ///
     /// # Errors
     /// If an upstream or its authorities cannot be used.
@@ -66,7 +67,8 @@ impl Draft {
         })
     }
 
-    /// Returns the load before, if nothing but secrets can differ between its routes and those of the draft.
+    /// Returns the load before, if nothing but secrets can differ between its routes and those of
+    /// the draft.
     fn alike_before(&self) -> Option<&Live> {
         let before = self.before()?;
         let is_same_server = match (&self.shared, &before.shared) {
@@ -86,8 +88,8 @@ impl Draft {
         is_alike.then_some(before)
     }
 
-    /// Builds the outbound half out of the one of the load before: a new route for each credential that has changed, and
-    /// all other routes as they are.
+    /// Builds the outbound half out of the one of the load before: a new route for each credential
+    /// that has changed, and all other routes as they are.
     fn routes_like(&self, before: &Live) -> Result<OutboundDraft, LoadError> {
         let mut limits = self.limits();
         let mut upstreams = self.upstreams().carrying_over(before);
@@ -183,8 +185,8 @@ impl Draft {
         }))
     }
 
-    /// Returns the routes before, by name, for the parts that outlive a reload: counters, otherwise a third of a
-    /// reload's time, and the health shown by traffic.
+    /// Returns the routes before, by name, for the parts that outlive a reload: counters, otherwise
+    /// a third of a reload's time, and the health shown by traffic.
     fn routes_before(&self) -> HashMap<&str, &Route> {
         self.before()
             .into_iter()
@@ -193,7 +195,8 @@ impl Draft {
             .collect()
     }
 
-    /// Returns the counters of a route: the counters `before` if their operations are those of the provider.
+    /// Returns the counters of a route: the counters `before` if their operations are those of the
+    /// provider.
     fn route_metrics(
         &self,
         config: &RouteConfig,
@@ -209,7 +212,8 @@ impl Draft {
         }
     }
 
-    /// Returns the host names of all upstreams in use, and those that the configuration allows besides.
+    /// Returns the host names of all upstreams in use, and those that the configuration allows
+    /// besides.
     fn hosts(&self) -> Hosts {
         let upstreams = self
             .credentials

@@ -20,8 +20,8 @@ pub struct ServerCertificates {
 }
 
 impl ServerCertificates {
-    /// Reads the certificates of a configuration from the contents of the files. For an unusable file, the certificate
-    /// `before` stays in use.
+    /// Reads the certificates of a configuration from the contents of the files. For an unusable
+    /// file, the certificate `before` stays in use.
     ///
     /// # Errors
     /// If a file cannot be used, and no certificate was in use before.
@@ -95,7 +95,8 @@ impl ServerTlsCells {
         }
     }
 
-    /// Puts the certificates of a later load in use. Whether a listener has TLS never changes in a running process.
+    /// Puts the certificates of a later load in use. Whether a listener has TLS never changes in a
+    /// running process.
     pub(super) fn store(&self, certificates: &ServerCertificates) {
         for (cell, tls) in [
             (&self.inbound, &certificates.inbound),

@@ -15,8 +15,9 @@ use crate::shared::{ServerAddress, ServerUrlError, SharedServer, exposes_passwor
 
 /// Returns the server of `[limits] redis`; `None` without the table.
 ///
-/// The server of the load before is carried over while URL and authorities are equal. A source without a usable URL is an
-/// ordinary outage: the server of the load before stays, or counts as lost, and `on_failure` decides.
+/// The server of the load before is carried over while URL and authorities are equal. A source
+/// without a usable URL is an ordinary outage: the server of the load before stays, or counts as
+/// lost, and `on_failure` decides.
 ///
 /// # Errors
 /// If the process ends.
@@ -124,6 +125,6 @@ fn exposure(limits: &SharedLimits, url: &Secret) -> Option<String> {
 
 /// The effect of a server without a URL or without readable authorities.
 const NO_SERVER: &str = "on_failure decides without a server";
-/// The digest beside a server with an unknown URL. The server has no fingerprint either, and is replaced by the first
-/// load with a URL.
+/// The digest beside a server with an unknown URL. The server has no fingerprint either, and is
+/// replaced by the first load with a URL.
 const NO_AUTHORITIES: [u8; 32] = [0; 32];

@@ -73,7 +73,8 @@ impl Signings {
 
 /// The effect of a missing key on events that are on disk.
 const WAITS: &str = "its events wait for the key";
-/// The effect of a missing key on events that go straight to the application: the provider sends them again.
+/// The effect of a missing key on events that go straight to the application: the provider sends
+/// them again.
 const REFUSED: &str = "its events are answered 503 until the key is there";
 
 /// The key for which a webhook has no signer.

@@ -17,7 +17,8 @@ use crate::secret::Fingerprint;
 use crate::state::{SightKind, State};
 
 impl Reloader {
-    /// Keeps the first sights of the secrets in use, in the shared server and in the folder of the state.
+    /// Keeps the first sights of the secrets in use, in the shared server and in the folder of the
+    /// state.
     pub(super) async fn keep_sights(&self, sent: &mut HashSet<Fingerprint>) {
         let live = self.live();
         live.share_sights(sent).await;
@@ -62,8 +63,8 @@ impl Live {
         .await;
     }
 
-    /// Tells the shared server the first sights of secrets that providers made, and learns of earlier ones. Secrets among
-    /// `sent` are not sent again.
+    /// Tells the shared server the first sights of secrets that providers made, and learns of
+    /// earlier ones. Secrets among `sent` are not sent again.
     async fn share_sights(&self, sent: &mut HashSet<Fingerprint>) {
         let Some(shared) = self.shared() else {
             return;
@@ -97,8 +98,8 @@ impl Live {
         }
     }
 
-    /// Logs problems with the key of the state that are new since `before`. Problems with the folder are logged on
-    /// discovery.
+    /// Logs problems with the key of the state that are new since `before`. Problems with the
+    /// folder are logged on discovery.
     pub(super) fn log_state_key(&self, before: Option<&Self>) {
         let problem = |live: &Self| live.state.as_ref().and_then(|state| state.key_problem());
         if let Some(now) = problem(self)
@@ -109,8 +110,8 @@ impl Live {
     }
 }
 
-/// Does work with the folder of the state on a thread of its own. A disk that hangs holds up no reload and no stop: after
-/// [`DISK_TIMEOUT`] nobody waits any more, and there is no result.
+/// Does work with the folder of the state on a thread of its own. A disk that hangs holds up no
+/// reload and no stop: after [`DISK_TIMEOUT`] nobody waits any more, and there is no result.
 pub(super) async fn on_disk<T: Default + Send + 'static>(
     state: Arc<State>,
     work: impl FnOnce(&State) -> T + Send + 'static,
@@ -162,7 +163,8 @@ fn versions<'c>(
 
 /// Returns the state of a configuration; `None` without `[state]`.
 ///
-/// The state of the load before is carried over while folder and keys are equal, and while no usable key is there.
+/// The state of the load before is carried over while folder and keys are equal, and while no
+/// usable key is there.
 pub(super) fn state_of(
     config: &Config,
     findings: &Findings,
@@ -190,7 +192,8 @@ pub(super) fn state_of(
                 }
                 secrets.push(&*found.secret);
             }
-            // The first key must be present, because the first key seals. The other keys are on the way out.
+            // The first key must be present, because the first key seals. The other keys are on the
+            // way out.
             (Some(Err(SourceError::Late)), Some((live, before))) if first => {
                 remarks.keep_noted(&serves, live);
                 return Some(Arc::clone(before));

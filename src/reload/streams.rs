@@ -69,8 +69,9 @@ impl Publishers {
     }
 }
 
-/// Returns the publisher of a stream. Without a usable URL, or a readable file of authorities, the publisher of the load before stays
-/// in use; without one, there is none, and the events of the destination wait.
+/// Returns the publisher of a stream. Without a usable URL, or a readable file of authorities, the
+/// publisher of the load before stays in use; without one, there is none, and the events of the
+/// destination wait.
 ///
 /// # Errors
 /// If the build cannot publish to the stream.
@@ -169,7 +170,8 @@ fn exposure(place: &str, target: &PublishTarget, url: &Secret) -> Option<String>
     })
 }
 
-/// Returns the publisher of a stream: the one of the load before until a change of stream, URL, authorities or time limit.
+/// Returns the publisher of a stream: the one of the load before until a change of stream, URL,
+/// authorities or time limit.
 fn publisher(
     server: &StreamServer<'_>,
     url: &Secret,

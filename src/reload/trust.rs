@@ -1,4 +1,5 @@
-//! The authorities of providers whose file cannot be used: only the routes of these providers are concerned.
+//! The authorities of providers whose file cannot be used: only the routes of these providers are
+//! concerned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -89,8 +90,8 @@ fn stand_in(provider: &Provider, problem: &str, before: Option<&Live>) -> StandI
     })
 }
 
-/// Returns the authorities with which a load reached the provider of the same name at the same hosts. Other hosts are no
-/// matter of earlier authorities.
+/// Returns the authorities with which a load reached the provider of the same name at the same
+/// hosts. Other hosts are no matter of earlier authorities.
 fn earlier_authorities(provider: &Provider, live: &Live) -> Option<StandIn> {
     let mut providers = live.config.credentials.values().map(|it| &it.provider);
     let earlier = providers.find(|earlier| earlier.name == provider.name)?;

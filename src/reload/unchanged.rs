@@ -14,8 +14,8 @@ pub(super) fn is_same_text(before: &Live) -> bool {
     !before.config_files.is_empty() && files.all(|path| seen.is_unchanged(path))
 }
 
-/// Returns the credentials whose secrets cannot have changed since a load: all secrets come from untouched files and
-/// from the environment, which never changes.
+/// Returns the credentials whose secrets cannot have changed since a load: all secrets come from
+/// untouched files and from the environment, which never changes.
 pub(super) fn unchanged_credentials(before: &Live) -> BTreeSet<String> {
     let seen = before.files.load();
     let whole = before

@@ -19,7 +19,8 @@ use crate::log::without_numbers;
 use crate::outbound::policy::Route;
 
 impl Reloader {
-    /// Asks about due credentials and sender rates, and raises alarms, for as long as the process lives.
+    /// Asks about due credentials and sender rates, and raises alarms, for as long as the process
+    /// lives.
     pub(super) async fn look_after_credentials(self: Arc<Self>) {
         let mut alarms = Alarms::default();
         let mut forgeries = ForgeryQuestions::default();
@@ -60,8 +61,8 @@ impl Reloader {
         }
     }
 
-    /// Asks the providers why they refuse the secrets in use, and logs the reason with the secret at fault. What a
-    /// provider says to the question changes nothing: requests are what counts.
+    /// Asks the providers why they refuse the secrets in use, and logs the reason with the secret
+    /// at fault. What a provider says to the question changes nothing: requests are what counts.
     pub(super) async fn ask_about_refused_credentials(&self) {
         let live = self.live();
         let refused = checks(&live.config, &live.generation)
@@ -161,11 +162,13 @@ enum DueReason {
     Forgery,
 }
 
-/// Decides whether a question about a credential is due: after a day, as Meta advises, and sooner after an answer
-/// without a verdict: <https://developers.facebook.com/docs/facebook-login/security>.
+/// Decides whether a question about a credential is due: after a day, as Meta advises, and sooner
+/// after an answer without a verdict:
+/// <https://developers.facebook.com/docs/facebook-login/security>.
 ///
-/// Events that look forged since the last answer may be genuine ones, signed with an app secret that is not here yet:
-/// the proof of the question tells. A forger must not cause a question to the provider with each event.
+/// Events that look forged since the last answer may be genuine ones, signed with an app secret
+/// that is not here yet: the proof of the question tells. A forger must not cause a question to the
+/// provider with each event.
 fn due_reason(
     verdict: &Verdict,
     since_answer: Duration,
@@ -198,8 +201,8 @@ const UNPROVED_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two questions for which forged events are the reason: a sender of forgeries
 /// must not use up the account's requests.
 const FORGERY_INTERVAL: Duration = Duration::from_secs(600);
-/// The number of senders per route and round. A route with more senders is complete after a few rounds, and the
-/// account's own API limit is spared.
+/// The number of senders per route and round. A route with more senders is complete after a few
+/// rounds, and the account's own API limit is spared.
 const MAX_RATES_PER_LOOK: usize = 100;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The upstreams of a load: an upstream per origin and authorities, carried over from the load before.
+//! The upstreams of a load: an upstream per origin and authorities, carried over from the load
+//! before.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,13 +16,15 @@ use crate::provider::{Ca, Origin, Provider};
 use crate::tls;
 use crate::upstream::{OwnAddresses, Upstream, UpstreamKind};
 
-/// The identity of an upstream: origin, authorities, the digest of the file with the authorities, and the way to it.
+/// The identity of an upstream: origin, authorities, the digest of the file with the authorities,
+/// and the way to it.
 pub(super) type UpstreamKey = (Origin, Ca, [u8; 32], WayOut);
 
 /// The upstreams of one load.
 pub(super) type UpstreamMap = HashMap<UpstreamKey, Arc<Upstream>>;
 
-/// Collects the upstreams of a draft. An upstream with an unchanged key keeps the connections over a reload.
+/// Collects the upstreams of a draft. An upstream with an unchanged key keeps the connections over
+/// a reload.
 pub(super) struct Upstreams<'a> {
     authorities: &'a Authorities,
     stand_ins: &'a StandIns,
@@ -31,12 +34,13 @@ pub(super) struct Upstreams<'a> {
     /// A TLS configuration for all upstreams with equal authorities.
     tls: HashMap<(Ca, [u8; 32]), Arc<rustls::ClientConfig>>,
     all: UpstreamMap,
-    /// `ProviderUpstreams` per provider, keyed by the pointer of its `Arc`. The `Arc` is stored too, so that the pointer is not
-    /// reused.
+    /// `ProviderUpstreams` per provider, keyed by the pointer of its `Arc`. The `Arc` is stored
+    /// too, so that the pointer is not reused.
     of_providers: HashMap<usize, (Arc<Provider>, Option<ProviderUpstreams>)>,
 }
 
-/// The shared parts of a provider's routes: the upstreams with their hosts, and the names of the operations.
+/// The shared parts of a provider's routes: the upstreams with their hosts, and the names of the
+/// operations.
 #[derive(Clone)]
 pub(super) struct ProviderUpstreams {
     pub(super) upstream: Arc<Upstream>,
@@ -77,7 +81,8 @@ impl<'a> Upstreams<'a> {
         self
     }
 
-    /// Returns the upstreams of a provider, for all of its routes; `None` if the provider takes no requests.
+    /// Returns the upstreams of a provider, for all of its routes; `None` if the provider takes no
+    /// requests.
     ///
     /// # Errors
     /// If an upstream or its authorities cannot be used.

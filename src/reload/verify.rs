@@ -30,7 +30,8 @@ pub(super) struct CredentialCheck {
     issuer_host: Arc<str>,
     senders: BTreeSet<String>,
     needs: TokenNeeds,
-    /// The credential in use so far, with which a question that refuses the new secrets is asked again.
+    /// The credential in use so far, with which a question that refuses the new secrets is asked
+    /// again.
     in_use: Option<Arc<Credential>>,
 }
 
@@ -39,7 +40,8 @@ pub async fn verify_all(live: &Live) -> Vec<(Arc<Credential>, Verification)> {
     run_checks(checks(&live.config, &live.generation)).await
 }
 
-/// Asks the provider about one credential; `None` for a credential about which no provider is asked.
+/// Asks the provider about one credential; `None` for a credential about which no provider is
+/// asked.
 pub async fn verify_one(live: &Live, credential: &str) -> Option<Verification> {
     let mut checks = checks(&live.config, &live.generation);
     let check = checks.find(|check| check.credential.name == credential)?;
@@ -124,8 +126,8 @@ impl CredentialCheck {
         };
         let ask = |secrets| health::verify(secrets, endpoints, uses);
         let mut verdict = ask(self.credential.newest()).await;
-        // A secret with few rights may be refused a question that it need not ask: a question that the secrets in use
-        // may not ask either proves nothing about the new secrets.
+        // A secret with few rights may be refused a question that it need not ask: a question that
+        // the secrets in use may not ask either proves nothing about the new secrets.
         if let (Verdict::Refused(_), Some(in_use)) = (&verdict, &self.in_use)
             && matches!(self.credential.provider.health, Some(HealthCheck::Get(_)))
             && let Verdict::Refused(refusal) = ask(in_use.in_use()).await
@@ -164,7 +166,8 @@ pub(super) struct CredentialAtVerdict {
     pub(super) has_alternative: bool,
 }
 
-/// Decides the effect of a verdict: the verdict stands for the provider's answer to a request, until the first request.
+/// Decides the effect of a verdict: the verdict stands for the provider's answer to a request,
+/// until the first request.
 pub(super) fn effect_of(verdict: &Verdict, credential: CredentialAtVerdict) -> VerdictEffect {
     match verdict {
         // Requests of other senders may be good.
@@ -221,8 +224,8 @@ pub(super) fn log_verdict(credential: &Credential, generation: &Generation, verd
     }
 }
 
-/// Returns what to do besides for a secret whose source never changes while the process runs. Without a name, any secret
-/// counts.
+/// Returns what to do besides for a secret whose source never changes while the process runs.
+/// Without a name, any secret counts.
 fn and_restart(credential: &Credential, secret: Option<&str>) -> &'static str {
     let mut slots = credential.slots().iter();
     let is_fixed = slots.any(|(name, slot)| {
@@ -245,7 +248,8 @@ fn and_events(credential: &Credential) -> &'static str {
     }
 }
 
-/// Returns the fingerprint of the secret that a refusal blames, or else of the first required secret.
+/// Returns the fingerprint of the secret that a refusal blames, or else of the first required
+/// secret.
 pub(super) fn guilty(credential: &Credential, refusal: &SecretRefusal) -> Option<Fingerprint> {
     let blamed = refusal
         .secret

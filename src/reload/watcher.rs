@@ -17,13 +17,15 @@ use crate::credential::source::{Care, SeenFiles};
 impl Reloader {
     /// Checks all files every `[reload] watch` with a notice, for as long as the process lives.
     ///
-    /// Where the kernel gives notice of every change, the files are checked after a notice, and every [`POLL_INTERVAL`]
-    /// for changes without a notice. Elsewhere the files are checked every `[reload] watch`.
+    /// Where the kernel gives notice of every change, the files are checked after a notice, and
+    /// every [`POLL_INTERVAL`] for changes without a notice. Elsewhere the files are checked every
+    /// `[reload] watch`.
     pub(super) async fn watch_files(self: Arc<Self>) {
         let mut watch = FileWatch::default();
         let mut finished = self.finished();
         loop {
-            // Only the interval is taken along: a `Live` held while sleeping would keep replaced secrets in memory.
+            // Only the interval is taken along: a `Live` held while sleeping would keep replaced
+            // secrets in memory.
             let interval = self.live.load().config.reload.watch;
             match interval {
                 Some(interval) => {
@@ -52,8 +54,8 @@ impl Reloader {
         }
     }
 
-    /// Loads a refused configuration again: only the refused load knows all of its files, and one of them may be mended
-    /// by now. A refusal for the same reasons is not logged again.
+    /// Loads a refused configuration again: only the refused load knows all of its files, and one
+    /// of them may be mended by now. A refusal for the same reasons is not logged again.
     async fn try_refused_again(&self) {
         if !self.refused_load.lock().is_empty() {
             self.request_and_wait(ReloadCause::AnotherTry).await.ok();
@@ -83,13 +85,14 @@ impl Reloader {
         }
     }
 
-    /// Looks for new secrets after the provider refused a request for the secret. A look-up is answered once new
-    /// secrets are in use.
+    /// Looks for new secrets after the provider refused a request for the secret. A look-up is
+    /// answered once new secrets are in use.
     ///
-    /// Files are checked a few times a second at most. Secret managers, which may charge for each request, are asked
-    /// every second in the first minute of refusals, and then every [`MAX_ASK_INTERVAL`] at most. Files and values of a
-    /// refused load are then tried again: the provider may accept the values by now. Then the provider is asked why it
-    /// refuses what is in use.
+    /// Files are checked a few times a second at most. Secret managers, which may charge for each
+    /// request, are asked every second in the first minute of refusals, and then every
+    /// [`MAX_ASK_INTERVAL`] at most. Files and values of a refused load are then tried again: the
+    /// provider may accept the values by now. Then the provider is asked why it refuses what is in
+    /// use.
     pub(super) async fn look_up_secrets(
         self: Arc<Self>,
         mut lookups: mpsc::Receiver<oneshot::Sender<()>>,
@@ -129,7 +132,8 @@ impl Reloader {
         self.finished.send_replace(());
     }
 
-    /// Reloads if the content of any file has changed, and returns true then. Content `refused` by a load is not tried again.
+    /// Reloads if the content of any file has changed, and returns true then. Content `refused` by
+    /// a load is not tried again.
     async fn reload_changed_files(&self, care: Care, refused: &mut Option<SeenFiles>) -> bool {
         let live = self.live();
         let files = live.files.load_full();
@@ -142,7 +146,8 @@ impl Reloader {
             return false;
         };
         if !is_changed {
-            // An equal content may have new metadata, noted here so that the next check need not read the file.
+            // An equal content may have new metadata, noted here so that the next check need not
+            // read the file.
             live.files.store(Arc::new(now));
             return false;
         }
@@ -192,7 +197,8 @@ impl Default for FileWatch {
 }
 
 impl FileWatch {
-    /// Waits for the next check of files: after a notice or a reload, or after `poll_interval` without a notice.
+    /// Waits for the next check of files: after a notice or a reload, or after `poll_interval`
+    /// without a notice.
     async fn wait(
         &mut self,
         interval: Duration,
@@ -264,15 +270,17 @@ impl Refusals {
 
 /// The time between two checks of metadata without a notice: a folder may be mounted over another.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
-/// The time between two tries of a refused configuration, without a notice of a change: reading a thousand files takes
-/// a tenth of a second of another thread.
+/// The time between two tries of a refused configuration, without a notice of a change: reading a
+/// thousand files takes a tenth of a second of another thread.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 /// The time between two reads of all files, whatever their metadata: for file systems that keep the
 /// time of a changed file.
 const READ_INTERVAL: Duration = Duration::from_secs(600);
-/// The time between two look-ups after refused requests: reading a few files five times a second costs little.
+/// The time between two look-ups after refused requests: reading a few files five times a second
+/// costs little.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
-/// The time between two requests to secret managers just after a secret was refused: a new secret is on its way.
+/// The time between two requests to secret managers just after a secret was refused: a new secret
+/// is on its way.
 const MIN_ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time between two requests to secret managers while refusals go on: managers bill requests,
 /// and an outage of the provider may last hours.

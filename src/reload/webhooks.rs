@@ -103,8 +103,8 @@ fn webhook(
     }))
 }
 
-/// Returns the limits of senders that received messages count against, without duplicates; empty if the provider
-/// counts sends only.
+/// Returns the limits of senders that received messages count against, without duplicates; empty if
+/// the provider counts sends only.
 fn sender_limits(credential: &Credential, policy: &Policy) -> Vec<Arc<KeyedLimits>> {
     let mut all: Vec<Arc<KeyedLimits>> = Vec::new();
     if !credential.provider.limits.counts_received {
@@ -168,7 +168,8 @@ fn application(
     ))
 }
 
-/// Returns the connections to an application: from an earlier webhook, from the load before, or new.
+/// Returns the connections to an application: from an earlier webhook, from the load before, or
+/// new.
 fn connections(
     draft: &Draft,
     config: &WebhookConfig,
@@ -185,7 +186,8 @@ fn connections(
         (Some(before), _) => Arc::clone(before),
         (None, ApplicationAddress::Unix(path)) => Arc::new(Upstream::at_socket(path.clone())),
         (None, ApplicationAddress::Origin(origin)) => {
-            // An application inside a network has a certificate of the operator's own authority, if any.
+            // An application inside a network has a certificate of the operator's own authority, if
+            // any.
             let ca = if origin.tls { Ca::System } else { Ca::Bundled };
             let tls = tls::client_config(&ca, None).map_err(|error| fault(config, &error))?;
             let upstream = Upstream::new(UpstreamKind::Application, origin.clone(), tls)

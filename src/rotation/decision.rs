@@ -1,4 +1,5 @@
-//! The way on from a rotation that was cut off: decided by what is in the place, and by which secrets are alive.
+//! The way on from a rotation that was cut off: decided by what is in the place, and by which
+//! secrets are alive.
 
 use super::record::RotationStep;
 
@@ -68,7 +69,8 @@ pub(super) enum Decision {
 pub enum Stop {
     /// The provider does not tell which secrets are alive.
     NoAnswer,
-    /// The place holds a dead secret, and a living one is in the journal: the rotation has to be finished.
+    /// The place holds a dead secret, and a living one is in the journal: the rotation has to be
+    /// finished.
     DeadInPlace,
     /// The place holds a dead secret that somebody else wrote.
     OtherDead,
@@ -135,8 +137,8 @@ fn with_nothing_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> De
     }
 }
 
-/// The place can only be written, and a write was under way: writing once more makes the place known. Sidecars that read the
-/// old secret have no need of the new one.
+/// The place can only be written, and a write was under way: writing once more makes the place
+/// known. Sidecars that read the old secret have no need of the new one.
 fn with_either_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
     match (evidence.new, evidence.old, intent) {
         (_, _, RotationIntent::Revoke) if evidence.source == Held::Old => {

@@ -1,7 +1,9 @@
-//! A new app secret before the provider changes over: it goes beside the secret in use, not in its place.
+//! A new app secret before the provider changes over: it goes beside the secret in use, not in its
+//! place.
 //!
-//! The provider signs events with the new secret at a moment of its own, and takes it in the proof of requests from then
-//! on. Until then requests need the old secret, after a restart too, so the old one stays first in the list.
+//! The provider signs events with the new secret at a moment of its own, and takes it in the proof
+//! of requests from then on. Until then requests need the old secret, after a restart too, so the
+//! old one stays first in the list.
 
 use std::sync::Arc;
 
@@ -20,12 +22,13 @@ enum Beside {
 }
 
 impl Rotation<'_> {
-    /// Writes the new secret to a further reference of the secret that holds nothing yet. Sidecars accept events that are
-    /// signed with a secret of any reference. The target is that place from then on.
+    /// Writes the new secret to a further reference of the secret that holds nothing yet. Sidecars
+    /// accept events that are signed with a secret of any reference. The target is that place from
+    /// then on.
     ///
     /// # Errors
-    /// `early`, the refusal by the provider, if every further reference holds another secret, or there is none. Else if a
-    /// place cannot be read or written.
+    /// `early`, the refusal by the provider, if every further reference holds another secret, or
+    /// there is none. Else if a place cannot be read or written.
     pub async fn place_beside(
         &mut self,
         new: &Arc<Secret>,
@@ -49,10 +52,12 @@ impl Rotation<'_> {
         Ok(())
     }
 
-    /// Returns the place beside the secret in use for a secret that the provider accepts only later, and changes nothing.
+    /// Returns the place beside the secret in use for a secret that the provider accepts only
+    /// later, and changes nothing.
     ///
     /// # Errors
-    /// `early`, the refusal by the provider, if there is no such place. Else if a place cannot be read.
+    /// `early`, the refusal by the provider, if there is no such place. Else if a place cannot be
+    /// read.
     pub async fn place_of_early(
         &self,
         new: &Secret,

@@ -34,12 +34,12 @@ pub enum Finished {
 }
 
 impl Rotation<'_> {
-    /// Revokes every secret of the journal but the one in place, and removes the journal. Sidecars must send with the one
-    /// in place. `others` are further credentials of running sidecars.
+    /// Revokes every secret of the journal but the one in place, and removes the journal. Sidecars
+    /// must send with the one in place. `others` are further credentials of running sidecars.
     ///
     /// # Errors
-    /// If the place holds a different secret by now, a further credential sends with a secret to revoke, or a revoked secret
-    /// may be good.
+    /// If the place holds a different secret by now, a further credential sends with a secret to
+    /// revoke, or a revoked secret may be good.
     pub async fn finish(&mut self, others: &[SecretHolder]) -> Result<Finished, RotationError> {
         let (Some(kept), Some(record)) = (self.kept.clone(), self.record()) else {
             return Err(self.unfinished(Obstacle::NotInUse));
@@ -125,8 +125,8 @@ fn by_hand(record: &Record, kept: &Secret, credential: &Credential) -> Finished 
     }
 }
 
-/// Returns the secrets of a journal to revoke once `kept` is in use. A secret that a user gave is revoked only as the old
-/// one: the user may use it elsewhere.
+/// Returns the secrets of a journal to revoke once `kept` is in use. A secret that a user gave is
+/// revoked only as the old one: the user may use it elsewhere.
 fn to_revoke(record: &Record, kept: &Secret) -> Vec<Arc<Secret>> {
     let new = record
         .new

@@ -40,7 +40,8 @@ pub enum RotationError {
     },
     /// The new secret is in use without proof, and the old secret is kept.
     Unproved(Box<UnprovedSecret>),
-    /// The new secret is in use, and other credentials send with the old secret: nothing is revoked.
+    /// The new secret is in use, and other credentials send with the old secret: nothing is
+    /// revoked.
     Held(Box<HeldSecret>),
     /// The new secret is in use, and the old one may be good.
     OldMayBeGood {

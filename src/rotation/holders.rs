@@ -1,4 +1,5 @@
-//! Other credentials with the secret of a rotation: a revocation would end the requests of these credentials.
+//! Other credentials with the secret of a rotation: a revocation would end the requests of these
+//! credentials.
 
 use std::fmt;
 
@@ -13,7 +14,8 @@ use crate::secret::{Fingerprint, Secret};
 pub struct SecretHolder {
     /// The name of the credential.
     pub credential: String,
-    /// The admin listener of the sidecar with the credential; `None` for a credential of the configuration.
+    /// The admin listener of the sidecar with the credential; `None` for a credential of the
+    /// configuration.
     pub sidecar: Option<String>,
     /// The fingerprint of the secret, as in `/status`.
     pub fingerprint: String,
@@ -44,8 +46,8 @@ impl SecretHolder {
             .collect()
     }
 
-    /// Returns the other credentials of a configuration from before the rotation. A credential with the same source
-    /// gets the new secret from there.
+    /// Returns the other credentials of a configuration from before the rotation. A credential with
+    /// the same source gets the new secret from there.
     fn configured(live: &Live, target: &RotationTarget) -> Vec<Self> {
         let others = live.credentials.values();
         others
@@ -69,7 +71,8 @@ impl SecretHolder {
 }
 
 impl Rotation<'_> {
-    /// Returns the holders of a secret: credentials of the configuration, and further ones among `others`.
+    /// Returns the holders of a secret: credentials of the configuration, and further ones among
+    /// `others`.
     pub(super) fn holders_of(&self, secret: &Secret, others: &[SecretHolder]) -> Vec<SecretHolder> {
         let configured = SecretHolder::configured(self.live, &self.target);
         holders_among(&configured, others, &shown(secret).to_string())

@@ -1,5 +1,5 @@
-//! The journal of a rotation: from before the exchange until the old secret is proved dead, the secrets and the step
-//! under way are kept where a later process finds them.
+//! The journal of a rotation: from before the exchange until the old secret is proved dead, the
+//! secrets and the step under way are kept where a later process finds them.
 
 use std::fmt;
 use std::io;
@@ -80,11 +80,13 @@ pub enum JournalError {
 }
 
 impl JournalPlace {
-    /// Returns the place for this process, by its environment: the place of a rotation that was cut off before the credential
-    /// was renamed, if there is one and none of the new name. Waits for the disk.
+    /// Returns the place for this process, by its environment: the place of a rotation that was cut
+    /// off before the credential was renamed, if there is one and none of the new name. Waits for
+    /// the disk.
     ///
     /// # Errors
-    /// If the state folder is to have a key, and the key cannot be used: no secret goes into a file unsealed then.
+    /// If the state folder is to have a key, and the key cannot be used: no secret goes into a file
+    /// unsealed then.
     pub fn of(live: &Live, target: &RotationTarget) -> Result<Self, JournalError> {
         let own = Self::of_name(live, target)?;
         if !matches!(own.peek(), Ok(None)) {
@@ -94,7 +96,8 @@ impl JournalPlace {
         Ok(earlier.into_iter().next().unwrap_or(own))
     }
 
-    /// Returns the places of rotations that were cut off before the credential was renamed. Waits for the disk.
+    /// Returns the places of rotations that were cut off before the credential was renamed. Waits
+    /// for the disk.
     pub(super) fn of_earlier_names(
         &self,
         live: &Live,
@@ -121,8 +124,9 @@ impl JournalPlace {
         Self::choose(live, target, variable)
     }
 
-    /// Chooses the place: sealed in the state folder, where it has a key; else beside the secret's file, else in
-    /// `$STATE_DIRECTORY` of systemd, else in the user's folder for state. `variable` reads the environment.
+    /// Chooses the place: sealed in the state folder, where it has a key; else beside the secret's
+    /// file, else in `$STATE_DIRECTORY` of systemd, else in the user's folder for state. `variable`
+    /// reads the environment.
     fn choose(
         live: &Live,
         target: &RotationTarget,
@@ -167,8 +171,8 @@ impl JournalPlace {
         }
     }
 
-    /// Returns the place beside the secret's file, if this process keeps its own journals elsewhere: a command of another
-    /// user may have left a journal there.
+    /// Returns the place beside the secret's file, if this process keeps its own journals
+    /// elsewhere: a command of another user may have left a journal there.
     pub(super) fn of_other_users(&self, target: &RotationTarget) -> Option<Self> {
         beside_file(&target.source).filter(|beside| beside.path() != self.path())
     }
@@ -375,7 +379,8 @@ fn beside_file(source: &Reference) -> Option<JournalPlace> {
     })
 }
 
-/// Returns the name of a journal in a folder of many: two configurations may use one name for different secrets.
+/// Returns the name of a journal in a folder of many: two configurations may use one name for
+/// different secrets.
 fn file_name(target: &RotationTarget) -> String {
     format!("{}{}", target.credential, ending(target))
 }
@@ -387,7 +392,8 @@ fn ending(target: &RotationTarget) -> String {
     format!(".{}.{distinction}.journal", target.secret)
 }
 
-/// The problem of a journal without a record. A record ends with a secret that may be alive, so the journal stays.
+/// The problem of a journal without a record. A record ends with a secret that may be alive, so the
+/// journal stays.
 pub(super) const NO_RECORD: &str =
     "its last record is none that this version of Keyside knows: take the version that wrote it";
 

@@ -1,5 +1,5 @@
-//! A journal as a private file: each record is a line, and the last whole line counts. A line that a crash has cut lacks its
-//! end.
+//! A journal as a private file: each record is a line, and the last whole line counts. A line that
+//! a crash has cut lacks its end.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,19 +13,20 @@ use zeroize::Zeroizing;
 
 use super::record::Record;
 
-/// An open journal. The lock on the file lasts until the journal is dropped, so that one process at a time works on a
-/// rotation.
+/// An open journal. The lock on the file lasts until the journal is dropped, so that one process at
+/// a time works on a rotation.
 pub(super) struct JournalFile {
     path: PathBuf,
     file: File,
 }
 
 impl JournalFile {
-    /// Opens the journal at a path, or creates an empty one that belongs to the owner of the folder's secret.
+    /// Opens the journal at a path, or creates an empty one that belongs to the owner of the
+    /// folder's secret.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if another process works on the rotation; else if the file cannot be written, or other
-    /// users can.
+    /// [`io::ErrorKind::WouldBlock`] if another process works on the rotation; else if the file
+    /// cannot be written, or other users can.
     pub(super) fn open(path: &Path, beside: Option<&Path>) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             DirBuilder::new()
@@ -43,7 +44,8 @@ impl JournalFile {
                 .open(path)?;
             let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
             let metadata = file.metadata()?;
-            // A peek holds the lock for a moment, and the process before may have just removed the file.
+            // A peek holds the lock for a moment, and the process before may have just removed the
+            // file.
             if locked == Err(Errno::WOULDBLOCK) || metadata.nlink() == 0 {
                 std::thread::sleep(RETRY_INTERVAL);
                 continue;
@@ -63,7 +65,8 @@ impl JournalFile {
     /// Returns the record of the last whole line, if there is one.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] for a line that is no record; else if the file cannot be read.
+    /// [`io::ErrorKind::InvalidData`] for a line that is no record; else if the file cannot be
+    /// read.
     pub(super) fn read(&self) -> io::Result<Option<Record>> {
         last_record(&self.file)
     }
@@ -71,8 +74,9 @@ impl JournalFile {
     /// Reads a journal without opening it for work; `None` if there is none.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if a process works on the rotation now, [`io::ErrorKind::InvalidData`] for a last line that
-    /// is no record; else if the file cannot be read.
+    /// [`io::ErrorKind::WouldBlock`] if a process works on the rotation now,
+    /// [`io::ErrorKind::InvalidData`] for a last line that is no record; else if the file cannot be
+    /// read.
     pub(super) fn peek(path: &Path) -> io::Result<Option<Record>> {
         let opened = OpenOptions::new()
             .read(true)
@@ -117,8 +121,8 @@ impl JournalFile {
     }
 }
 
-/// Returns the record of the last whole line. Such a line was written to its end, so one that is no record was written by
-/// another version or another hand, and a secret in it may be alive.
+/// Returns the record of the last whole line. Such a line was written to its end, so one that is no
+/// record was written by another version or another hand, and a secret in it may be alive.
 fn last_record(file: &File) -> io::Result<Option<Record>> {
     let bytes = read_all(file)?;
     let mut lines = whole_lines(&bytes).rsplit(|byte| *byte == b'\n');
@@ -160,7 +164,8 @@ fn must_be_private(metadata: &Metadata, path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
-/// Gives a new journal to the owner of the secret: the command may run as root, and the sidecar must read the journal.
+/// Gives a new journal to the owner of the secret: the command may run as root, and the sidecar
+/// must read the journal.
 fn give_to_owner(file: &File, metadata: &Metadata, beside: Option<&Path>) -> io::Result<()> {
     let Some(secret) = beside.and_then(|secret| std::fs::metadata(secret).ok()) else {
         return Ok(());

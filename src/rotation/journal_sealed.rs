@@ -14,7 +14,8 @@ use super::journal_file::{MAX_ATTEMPTS, RETRY_INTERVAL};
 use super::record::Record;
 use crate::state::{EntryName, SealedStore, State, open_lock};
 
-/// An open journal. The lock lasts until the journal is dropped, so that one process at a time works on a rotation.
+/// An open journal. The lock lasts until the journal is dropped, so that one process at a time
+/// works on a rotation.
 pub(super) struct SealedJournal {
     state: Arc<State>,
     name: String,

@@ -15,12 +15,14 @@ use crate::secret::Secret;
 pub enum LeftProgram {
     /// The program runs, and is ended after this time.
     Running(Duration, ProgramTrace),
-    /// The program may run where this process cannot look. The time is the rest of what a rotation allows a program.
+    /// The program may run where this process cannot look. The time is the rest of what a rotation
+    /// allows a program.
     Unseen(Duration),
 }
 
 impl LeftProgram {
-    /// Returns the program of a record that was written this time ago; `None` if no write is expected.
+    /// Returns the program of a record that was written this time ago; `None` if no write is
+    /// expected.
     fn of(record: &Record, passed: Duration) -> Option<Self> {
         let is_writing = matches!(
             record.step,
@@ -49,8 +51,9 @@ impl LeftProgram {
 }
 
 impl Rotation<'_> {
-    /// Writes a secret to the place. The journal knows a program before the program gets the secret: a later process
-    /// finds the program again, and ends it before anything else is done with the secret.
+    /// Writes a secret to the place. The journal knows a program before the program gets the
+    /// secret: a later process finds the program again, and ends it before anything else is done
+    /// with the secret.
     ///
     /// # Errors
     /// If the journal cannot be written: the program got no secret then.
@@ -86,7 +89,8 @@ impl Rotation<'_> {
         LeftProgram::of(journal.record()?, passed)
     }
 
-    /// Waits for the end of a program of a killed process, and ends the program after the time that every program has.
+    /// Waits for the end of a program of a killed process, and ends the program after the time that
+    /// every program has.
     ///
     /// # Errors
     /// If the program goes on.

@@ -1,11 +1,12 @@
-//! Rotation of a secret: get a new one, prove it, write it to its place, see that requests go out with it, and only then
-//! revoke the old one.
+//! Rotation of a secret: get a new one, prove it, write it to its place, see that requests go out
+//! with it, and only then revoke the old one.
 //!
-//! - A [`Journal`] has both secrets and the step under way, from before the exchange until the old secret is proved
-//!   dead. A rotation that was cut off anywhere goes on from the journal: [`Rotation::resume`] reads the place and asks
-//!   which secrets are alive, and `decision` decides.
+//! - A [`Journal`] has both secrets and the step under way, from before the exchange until the old
+//!   secret is proved dead. A rotation that was cut off anywhere goes on from the journal:
+//!   [`Rotation::resume`] reads the place and asks which secrets are alive, and `decision` decides.
 //! - A secret is revoked only while the place provably holds another one.
-//! - `keyside rotate` and `keyside revoke` take the steps for a user, and [`renew`] takes the steps unasked.
+//! - `keyside rotate` and `keyside revoke` take the steps for a user, and [`renew`] takes the steps
+//!   unasked.
 
 mod decision;
 mod early;

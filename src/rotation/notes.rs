@@ -1,4 +1,5 @@
-//! The notes of a rotation: in the journal, for the next process, and in the audit file, for people.
+//! The notes of a rotation: in the journal, for the next process, and in the audit file, for
+//! people.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -53,7 +54,8 @@ impl Rotation<'_> {
         self.write_journal(record).await
     }
 
-    /// Removes the journal. One that cannot be removed does no harm: its secrets are dead, or in place.
+    /// Removes the journal. One that cannot be removed does no harm: its secrets are dead, or in
+    /// place.
     pub(super) async fn drop_journal(&self) {
         let journal = Arc::clone(&self.journal);
         let removed = on_file_thread(move || journal.lock().remove()).await;
@@ -62,7 +64,8 @@ impl Rotation<'_> {
         }
     }
 
-    /// Records an exchange without an answer: a token may be alive that no file and no message can name.
+    /// Records an exchange without an answer: a token may be alive that no file and no message can
+    /// name.
     pub(super) fn record_lost_exchange(&self) {
         let old = self.record().and_then(|record| record.old);
         let fields = [
@@ -107,7 +110,8 @@ impl Rotation<'_> {
 }
 
 impl Rotation<'_> {
-    /// Returns the fingerprints of the secrets recorded as revoked in the audit file; none without an audit file.
+    /// Returns the fingerprints of the secrets recorded as revoked in the audit file; none without
+    /// an audit file.
     #[must_use]
     pub fn revoked_before(&self) -> BTreeSet<String> {
         let settings = self.live.config.audit.as_ref();

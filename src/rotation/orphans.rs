@@ -1,4 +1,5 @@
-//! Journals of credentials that the configuration does not have: a credential was renamed or taken out since.
+//! Journals of credentials that the configuration does not have: a credential was renamed or taken
+//! out since.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ pub(super) struct OrphanJournal {
 }
 
 impl OrphanJournals {
-    /// Finds the journals in the state folder. An entry that cannot be opened is a problem of the state. Waits for the disk.
+    /// Finds the journals in the state folder. An entry that cannot be opened is a problem of the
+    /// state. Waits for the disk.
     pub(super) fn find(live: &Live) -> Self {
         let Some(state) = &live.state else {
             return Self::default();
@@ -42,7 +44,8 @@ impl OrphanJournals {
         Self(read.collect())
     }
 
-    /// Returns the journals of a target, matched by the source of the secret, under any name of the credential.
+    /// Returns the journals of a target, matched by the source of the secret, under any name of the
+    /// credential.
     pub(super) fn of<'o>(
         &'o self,
         target: &'o RotationTarget,
@@ -56,8 +59,8 @@ impl OrphanJournals {
     }
 }
 
-/// Returns the journals of a target in a folder of many whose names begin with an unknown credential. `ending` is the
-/// rest of each name, and names secret and source.
+/// Returns the journals of a target in a folder of many whose names begin with an unknown
+/// credential. `ending` is the rest of each name, and names secret and source.
 pub(super) fn orphans_in(
     folder: &Path,
     ending: &str,

@@ -12,8 +12,8 @@ use crate::credential::Verdict;
 use crate::secret::Secret;
 
 impl Rotation<'_> {
-    /// True if questions prove the rights of the secret in place, or the death of the old secret. Otherwise the proof is a
-    /// successful request.
+    /// True if questions prove the rights of the secret in place, or the death of the old secret.
+    /// Otherwise the proof is a successful request.
     ///
     /// # Errors
     /// If a secret has the wrong form.
@@ -57,7 +57,8 @@ impl Rotation<'_> {
         })
     }
 
-    /// True if the end of the rotation is the revocation of the old secret: else a user deletes it at the provider.
+    /// True if the end of the rotation is the revocation of the old secret: else a user deletes it
+    /// at the provider.
     #[must_use]
     pub fn revokes_old(&self) -> bool {
         is_revocable(&self.target, self.routes.credential)

@@ -1,4 +1,5 @@
-//! The record of a rotation under way: all that a later process needs to bring the rotation to its end.
+//! The record of a rotation under way: all that a later process needs to bring the rotation to its
+//! end.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -93,7 +94,8 @@ impl Record {
         secrets.map(|secret| secret.fingerprint().of_random_key())
     }
 
-    /// Returns the record as one line of JSON. Secrets are in base64, so that no byte of one ends the line.
+    /// Returns the record as one line of JSON. Secrets are in base64, so that no byte of one ends
+    /// the line.
     pub(super) fn to_line(&self) -> Zeroizing<Vec<u8>> {
         let old = self.old.as_deref().map(encoded);
         let new = self.new.as_deref().map(encoded);
@@ -113,7 +115,8 @@ impl Record {
         };
         let names = self.credential.len() + self.secret.len() + self.place.len();
         let secrets: usize = old.iter().chain(&new).map(|secret| secret.len()).sum();
-        // Sized once: a growing buffer would leave copies of secrets behind. A name takes at most six bytes a letter.
+        // Sized once: a growing buffer would leave copies of secrets behind. A name takes at most
+        // six bytes a letter.
         let mut line = Zeroizing::new(Vec::with_capacity(MAX_FRAME + 6 * names + secrets));
         serde_json::to_writer(&mut *line, &form).ok();
         line.push(b'\n');

@@ -25,10 +25,12 @@ use crate::reload::{Live, ReloadCause, ReloadError, Reloader};
 use crate::secret::Fingerprint;
 use crate::shared::ServerLost;
 
-/// Exchanges each token within the `renew` of the credential before the end, for as long as the process lives.
+/// Exchanges each token within the `renew` of the credential before the end, for as long as the
+/// process lives.
 ///
-/// The old token is revoked shortly before the end of the overlap. By then, all sidecars have read the new token. The
-/// journal has the old token until then: a sidecar that starts within the overlap goes on from the journal.
+/// The old token is revoked shortly before the end of the overlap. By then, all sidecars have read
+/// the new token. The journal has the old token until then: a sidecar that starts within the
+/// overlap goes on from the journal.
 pub async fn renew(reloader: Arc<Reloader>) {
     let mut renewals = Renewals::default();
     let mut journals = JournalChecks::default();
@@ -60,8 +62,8 @@ struct Renewals {
     open: HashMap<String, Instant>,
     /// The credentials whose journal was checked since the start.
     checked: HashSet<String>,
-    /// The credentials and places of which it was found out if a renewal can succeed, with the time of the next check
-    /// of the failing renewals.
+    /// The credentials and places of which it was found out if a renewal can succeed, with the time
+    /// of the next check of the failing renewals.
     foreseen: HashMap<(String, String), Option<Instant>>,
 }
 
@@ -157,7 +159,8 @@ impl Renewals {
                 continue;
             }
             match claim(&reloader.live(), &credential).await {
-                // The sidecar with the claim will have renewed the token, or failed, by the next try.
+                // The sidecar with the claim will have renewed the token, or failed, by the next
+                // try.
                 Ok(false) => {
                     self.failed.insert(credential, Instant::now());
                 }
@@ -216,8 +219,8 @@ impl Renewals {
     }
 }
 
-/// Finds out if a renewal could succeed, and records what is in its way. Returns the time of the next check; `None` if
-/// the way is free.
+/// Finds out if a renewal could succeed, and records what is in its way. Returns the time of the
+/// next check; `None` if the way is free.
 async fn foresee(reloader: &Reloader, live: &Live, name: &str) -> Option<Instant> {
     let credential = live.credentials.get(name)?;
     let noted = credential
@@ -245,9 +248,9 @@ fn due_credentials(live: &Live) -> Vec<String> {
         .collect()
 }
 
-/// True if the sidecar is to renew a token. Among sidecars with a shared server, the first to find the token due
-/// claims the renewal. Without a shared server, the first to write the new token has renewed it, and the others revoke
-/// theirs.
+/// True if the sidecar is to renew a token. Among sidecars with a shared server, the first to find
+/// the token due claims the renewal. Without a shared server, the first to write the new token has
+/// renewed it, and the others revoke theirs.
 async fn claim(live: &Live, name: &str) -> Result<bool, ServerLost> {
     let Some(shared) = live.shared() else {
         return Ok(true);
@@ -436,7 +439,8 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
 
 /// The time between two checks for due tokens: a check without a due token costs nothing.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two renewals of a token after a failure. Each failure may leave a good token behind.
+/// The time between two renewals of a token after a failure. Each failure may leave a good token
+/// behind.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3600);
 /// The time between two tries to bring a renewal to its end: what stands in the way is mended by
 /// people.

@@ -9,8 +9,8 @@ use super::steps::{Rotation, shown};
 use crate::secret::{Fingerprint, Secret};
 
 impl Record {
-    /// Returns the new secret if `new` may take its part: a secret from a user needs no revocation, and the end of the old
-    /// secret has not begun.
+    /// Returns the new secret if `new` may take its part: a secret from a user needs no revocation,
+    /// and the end of the old secret has not begun.
     #[must_use]
     pub fn replaceable(&self, new: &Secret) -> Option<&Arc<Secret>> {
         let is_open = self.origin == RotationOrigin::Given && self.step != RotationStep::Revoking;
@@ -24,13 +24,15 @@ impl Record {
 pub enum Replacement {
     /// The user's secret is in place.
     Placed,
-    /// The place holds a secret of somebody else, and nothing was changed: the earlier rotation ends with that secret.
+    /// The place holds a secret of somebody else, and nothing was changed: the earlier rotation
+    /// ends with that secret.
     HeldByOther,
 }
 
 impl Rotation<'_> {
-    /// Proves a user's secret, and places the secret instead of the new secret of the journal. The old secret of the journal
-    /// stays the secret to end. A secret of somebody else is written over only if it is `refused`, in a request.
+    /// Proves a user's secret, and places the secret instead of the new secret of the journal. The
+    /// old secret of the journal stays the secret to end. A secret of somebody else is written over
+    /// only if it is `refused`, in a request.
     ///
     /// # Errors
     /// If the provider refuses the secret, or the place does not hold it afterwards.
@@ -73,8 +75,8 @@ impl Rotation<'_> {
         Ok(Replacement::Placed)
     }
 
-    /// Writes a secret over an unproved one. The journal is unchanged until then: a cut-off process leaves a
-    /// living secret in place either way.
+    /// Writes a secret over an unproved one. The journal is unchanged until then: a cut-off process
+    /// leaves a living secret in place either way.
     async fn write_over(&self, other: &Secret, new: &Secret) -> Result<(), RotationError> {
         let place = self.target.place.clone();
         let managers = &self.live.managers;

@@ -17,7 +17,8 @@ pub enum Resumed {
     Placed(Fingerprint),
     /// The rotation that was cut off left no secret to place or to revoke.
     NothingLeft,
-    /// The rotation was cut off in the exchange, and changed nothing: the provider may have made a token that nobody knows.
+    /// The rotation was cut off in the exchange, and changed nothing: the provider may have made a
+    /// token that nobody knows.
     ExchangeLost,
 }
 
@@ -101,7 +102,8 @@ impl Rotation<'_> {
         })
     }
 
-    /// Goes on with the place of the journal, unless the user names a place now: the place of before may be out of order.
+    /// Goes on with the place of the journal, unless the user names a place now: the place of
+    /// before may be out of order.
     pub(super) async fn follow_place(&mut self, record: Record) -> Result<Record, RotationError> {
         if record.secret != self.target.secret {
             return Err(self.unfinished(Obstacle::OtherPlace(record.place.clone())));

@@ -62,7 +62,8 @@ impl<'l> TokenRoutes<'l> {
         self.has_route() && self.credential.provider.can_be_asked()
     }
 
-    /// Asks the provider about a secret set, for the senders of all routes. The secrets of the source are in use.
+    /// Asks the provider about a secret set, for the senders of all routes. The secrets of the
+    /// source are in use.
     pub(super) async fn verify(&self, secrets: SecretSet<'_>) -> Verdict {
         let Some(route) = self.route else {
             return Verdict::Unproved("no route sends with it".to_owned());

@@ -110,8 +110,8 @@ impl<'l> Rotation<'l> {
         }
     }
 
-    /// Checks that the secret can be exchanged, that the place can be written and holds the secret in use, and that the
-    /// provider accepts it.
+    /// Checks that the secret can be exchanged, that the place can be written and holds the secret
+    /// in use, and that the provider accepts it.
     ///
     /// # Errors
     /// If a check fails. Nothing was changed.
@@ -256,7 +256,8 @@ impl<'l> Rotation<'l> {
         let written = self.write(RotationStep::Placing, expected, &new);
         let error = match written.await? {
             Ok(()) => return self.note_placed(&new).await,
-            // The answer to the write is lost, so the place is read: the value shows if the write went through.
+            // The answer to the write is lost, so the place is read: the value shows if the write
+            // went through.
             Err(error @ PlaceError::Unknown(_)) => match self.held(old, Some(&new)).await {
                 Ok((Held::New, _)) => return self.note_placed(&new).await,
                 Ok((Held::Old | Held::Other | Held::Nothing, _)) => error,
@@ -266,7 +267,8 @@ impl<'l> Rotation<'l> {
                     );
                 }
             },
-            // An earlier program may have put the new secret in place, and the place cannot be read.
+            // An earlier program may have put the new secret in place, and the place cannot be
+            // read.
             Err(error) if self.is_taken_up && place.is_hidden() => {
                 return Err(self.unfinished(Obstacle::Write(Box::new(WriteFault { place, error }))));
             }
@@ -298,7 +300,8 @@ impl<'l> Rotation<'l> {
         self.record()?.old.map(|secret| shown(&secret))
     }
 
-    /// Returns the fingerprint of the secret that is to stay alive: the new one, until the rotation is at its end.
+    /// Returns the fingerprint of the secret that is to stay alive: the new one, until the rotation
+    /// is at its end.
     #[must_use]
     pub fn kept(&self) -> Option<Fingerprint> {
         let record = self.record();
@@ -381,7 +384,8 @@ impl<'l> Rotation<'l> {
             .ok_or_else(|| RotationError::Unchanged(Obstacle::Faults(self.target.faults.clone())))
     }
 
-    /// Returns the credential with the given secret. The form of the given secret is no fault of the source.
+    /// Returns the credential with the given secret. The form of the given secret is no fault of
+    /// the source.
     pub(super) fn credential_of(&self, new: &Arc<Secret>) -> Result<Credential, RotationError> {
         self.credential_with(new).map_err(|error| match error {
             RotationError::Unchanged(Obstacle::Faults(faults)) => {
@@ -397,7 +401,8 @@ impl<'l> Rotation<'l> {
         })
     }
 
-    /// True if the provider refuses the new secret as the key of the proof of requests, and for nothing else.
+    /// True if the provider refuses the new secret as the key of the proof of requests, and for
+    /// nothing else.
     fn is_refused_as_key(&self, verdict: &Verdict, credential: &Credential) -> bool {
         let key = credential.proof_key();
         let own = Some(self.target.secret.as_str());

@@ -22,7 +22,8 @@ pub struct RotationTarget {
     pub source: Reference,
     /// The place that a new secret is written to.
     pub place: SecretPlace,
-    /// The text of the place, for the journal: a program with its arguments, which a message leaves out.
+    /// The text of the place, for the journal: a program with its arguments, which a message leaves
+    /// out.
     pub(super) place_text: String,
     /// True if the user names the place now.
     pub(super) is_place_named: bool,
@@ -33,8 +34,9 @@ pub struct RotationTarget {
 }
 
 impl RotationTarget {
-    /// Finds the secret by `NAME` of a credential, or by `NAME.SECRET`. Without a secret's name the first secret that
-    /// requests need is meant. `place` is the text of a place other than the configured one.
+    /// Finds the secret by `NAME` of a credential, or by `NAME.SECRET`. Without a secret's name the
+    /// first secret that requests need is meant. `place` is the text of a place other than the
+    /// configured one.
     ///
     /// # Errors
     /// If there is no such secret in the configuration.
@@ -55,7 +57,8 @@ impl RotationTarget {
                 secret,
             });
         };
-        // The key `place` is for the secret that requests carry, and for no other secret of the credential.
+        // The key `place` is for the secret that requests carry, and for no other secret of the
+        // credential.
         let is_of_requests = requests_secret(credential).is_some_and(|kind| kind.name == secret);
         let configured = live
             .config
@@ -88,8 +91,8 @@ impl RotationTarget {
         current.map(|current| current.fingerprint().of_random_key())
     }
 
-    /// Returns the name that `keyside rotate` takes for the secret: that of the credential, for the secret that requests
-    /// carry.
+    /// Returns the name that `keyside rotate` takes for the secret: that of the credential, for the
+    /// secret that requests carry.
     pub(super) fn shortest_name(&self, live: &Live) -> String {
         let named = live.credentials.get(&self.credential);
         if named.is_some_and(|credential| self.is_carried(credential)) {
@@ -166,7 +169,8 @@ fn named<'l>(live: &'l Live, name: &str) -> Result<(&'l Credential, String), Obs
         None => requests_secret(credential),
     }
     .ok_or_else(unknown)?;
-    // A fingerprint of a chosen secret differs in each process, so nothing proves which of them a sidecar uses.
+    // A fingerprint of a chosen secret differs in each process, so nothing proves which of them a
+    // sidecar uses.
     if kind.origin == SecretOrigin::Chosen {
         return Err(Obstacle::Chosen {
             credential: credential.name.clone(),

@@ -1,4 +1,5 @@
-//! Questions to the provider about the secrets of a rotation, and revocation, each tried as often as it takes.
+//! Questions to the provider about the secrets of a rotation, and revocation, each tried as often
+//! as it takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +96,8 @@ pub(super) async fn life(
     }
 }
 
-/// Revokes a token with the token of the query, of the same app, until the provider says that the token is dead.
+/// Revokes a token with the token of the query, of the same app, until the provider says that the
+/// token is dead.
 ///
 /// # Errors
 /// If the token may be good after the last try.
@@ -127,8 +129,8 @@ const QUESTION_DELAYS: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
 ];
-/// The waits between tries of a revocation: longer than a fault of one server of the provider. For a longer outage there is
-/// `keyside revoke`.
+/// The waits between tries of a revocation: longer than a fault of one server of the provider. For
+/// a longer outage there is `keyside revoke`.
 const REVOCATION_DELAYS: [Duration; 4] = [
     Duration::from_millis(500),
     Duration::from_secs(1),

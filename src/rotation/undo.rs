@@ -7,8 +7,8 @@ use super::steps::{Rotation, shown};
 use super::tokens::revoke;
 
 impl Rotation<'_> {
-    /// Writes the old secret back, because the new one did not come into use. Sidecars should read the source again before
-    /// [`Self::take_back`] ends the new one.
+    /// Writes the old secret back, because the new one did not come into use. Sidecars should read
+    /// the source again before [`Self::take_back`] ends the new one.
     ///
     /// # Errors
     /// If the place does not hold the old secret afterwards.
@@ -30,7 +30,8 @@ impl Rotation<'_> {
         let Err(error) = written.await? else {
             return Ok(obstacle);
         };
-        // Somebody else may have written the old secret or another one meanwhile: the new one is not in place either way.
+        // Somebody else may have written the old secret or another one meanwhile: the new one is
+        // not in place either way.
         match self.held(Some(&old), Some(&new)).await {
             Ok((Held::Old | Held::Other | Held::Nothing, _)) => Ok(obstacle),
             Ok((Held::New | Held::Hidden, _)) | Err(_) => {

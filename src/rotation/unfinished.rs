@@ -1,4 +1,5 @@
-//! The search for rotations that were cut off, and for renewals that cannot succeed, before the token ends.
+//! The search for rotations that were cut off, and for renewals that cannot succeed, before the
+//! token ends.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::provider::SecretOrigin;
 use crate::reload::{Live, Reloader};
 use crate::state::StrayEntry;
 
-/// Notes at each credential the rotations that were cut off, and the renewal that could not succeed if it were due.
+/// Notes at each credential the rotations that were cut off, and the renewal that could not succeed
+/// if it were due.
 pub async fn check_ahead(live: &Arc<Live>) {
     note_unfinished(live).await;
     for name in renewed_credentials(live) {
@@ -35,8 +37,8 @@ pub async fn check_ahead(live: &Arc<Live>) {
     }
 }
 
-/// Returns what stands in the way of a renewal that is not due yet; `None` if nothing does, as far as can be found out
-/// without a change.
+/// Returns what stands in the way of a renewal that is not due yet; `None` if nothing does, as far
+/// as can be found out without a change.
 pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option<Obstacle> {
     // An unreadable secret has an alarm of its own.
     let target = RotationTarget::find(live, credential, None).ok()?;
@@ -65,7 +67,8 @@ pub(super) struct JournalChecks {
 }
 
 impl JournalChecks {
-    /// Checks if the time has come, and logs changes. While a rotation is unfinished, its end is noticed at once.
+    /// Checks if the time has come, and logs changes. While a rotation is unfinished, its end is
+    /// noticed at once.
     pub(super) async fn check_if_due(&mut self, reloader: &Reloader) {
         let live = reloader.live();
         let is_due = self
@@ -83,7 +86,8 @@ impl JournalChecks {
     }
 }
 
-/// Notes at each credential the rotations that were cut off, and logs the changes. Returns true if there are any.
+/// Notes at each credential the rotations that were cut off, and logs the changes. Returns true if
+/// there are any.
 async fn note_unfinished(live: &Arc<Live>) -> bool {
     let held = Arc::clone(live);
     let search = move || {
@@ -106,8 +110,8 @@ async fn note_unfinished(live: &Arc<Live>) -> bool {
         .unwrap_or_default()
 }
 
-/// Returns the rotations of a credential that were cut off, and adds the names of journals that an earlier name of the
-/// credential left to `adopted`. Waits for the disk.
+/// Returns the rotations of a credential that were cut off, and adds the names of journals that an
+/// earlier name of the credential left to `adopted`. Waits for the disk.
 fn unfinished_of(
     live: &Live,
     credential: &Credential,
@@ -136,7 +140,8 @@ fn unfinished_of(
     rotations
 }
 
-/// Returns the rotation whose journal is at a place, if the rotation was cut off. Waits for the disk.
+/// Returns the rotation whose journal is at a place, if the rotation was cut off. Waits for the
+/// disk.
 fn unfinished_at(
     place: &JournalPlace,
     target: &str,
@@ -195,8 +200,8 @@ fn unread(
     }
 }
 
-/// Notes the rotations that were cut off and belong to no configured credential, and logs the changes. Returns true if there
-/// are any. Waits for the disk.
+/// Notes the rotations that were cut off and belong to no configured credential, and logs the
+/// changes. Returns true if there are any. Waits for the disk.
 fn note_strays(
     live: &Live,
     orphans: &OrphanJournals,

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::find::Find;
 
-/// The fingerprints of credentials that may stand in the scanned files, such as published test vectors.
+/// The fingerprints of credentials that may stand in the scanned files, such as published test
+/// vectors.
 ///
-/// A `.keysideignore` is a gitignore file: its other lines leave files out. A line `fingerprint:` with 12 hex digits
-/// accepts a credential wherever it stands. For git such a line is the pattern of a file that does not exist.
+/// A `.keysideignore` is a gitignore file: its other lines leave files out. A line `fingerprint:`
+/// with 12 hex digits accepts a credential wherever it stands. For git such a line is the pattern
+/// of a file that does not exist.
 #[derive(Debug, Default)]
 pub struct Accepted {
     fingerprints: BTreeSet<String>,
@@ -17,7 +19,8 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// Reads the files that hold for these paths: in each path that is a folder, and in the folders above.
+    /// Reads the files that hold for these paths: in each path that is a folder, and in the folders
+    /// above.
     #[must_use]
     pub fn for_paths<'p>(paths: impl Iterator<Item = &'p Path>) -> Self {
         let folders: BTreeSet<PathBuf> = paths

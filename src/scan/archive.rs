@@ -49,8 +49,9 @@ fn is_tar(beginning: &[u8]) -> bool {
     beginning.get(257..262) == Some(b"ustar")
 }
 
-/// Reads the headers of a tar file: <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html>. A text that is no
-/// tar file has no members.
+/// Reads the headers of a tar file:
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html>. A text that is no tar
+/// file has no members.
 fn tar_names(tar: &mut impl Read) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut long_name = None;
@@ -127,7 +128,8 @@ fn pax_path(records: &[u8]) -> Option<String> {
     None
 }
 
-/// Reads the central directory of a zip file: <https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT>.
+/// Reads the central directory of a zip file:
+/// <https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT>.
 fn zip_names(file: &mut File) -> io::Result<Vec<String>> {
     let length = file.seek(SeekFrom::End(0))?;
     let tail_length = length.min(ZIP_TAIL);
@@ -194,5 +196,6 @@ const MAX_UNPACKED: u64 = 8 << 30;
 /// The largest directory of a zip file, in bytes: the largest number of members with names of 200
 /// bytes.
 const MAX_DIRECTORY: u64 = 256 << 20;
-/// The bytes at the end of a zip file that may hold the end of its directory: a comment has at most 65,535.
+/// The bytes at the end of a zip file that may hold the end of its directory: a comment has at most
+/// 65,535.
 const ZIP_TAIL: u64 = 66 * 1024;

@@ -19,15 +19,15 @@ pub struct ConfiguredSecret {
 }
 
 impl ConfiguredSecret {
-    /// Returns true if the secret is long enough to be looked for: a verify token may well be `whatsapp`, which stands in
-    /// every text.
+    /// Returns true if the secret is long enough to be looked for: a verify token may well be
+    /// `whatsapp`, which stands in every text.
     #[must_use]
     pub fn is_long(&self) -> bool {
         self.bytes().len() >= MIN_LENGTH
     }
 
-    /// Returns the longest run of letters and digits in the value, and the place of the run. No escape changes such
-    /// letters, as encoders write them.
+    /// Returns the longest run of letters and digits in the value, and the place of the run. No
+    /// escape changes such letters, as encoders write them.
     pub(super) fn anchor(&self) -> (usize, &[u8]) {
         let bytes = self.bytes();
         let mut best = (0, bytes);
@@ -48,7 +48,8 @@ impl ConfiguredSecret {
         base64_needles(self.bytes())
     }
 
-    /// Returns the first letters of the value as codes: percent-encoded, escaped for JSON, and in hexadecimal.
+    /// Returns the first letters of the value as codes: percent-encoded, escaped for JSON, and in
+    /// hexadecimal.
     pub(super) fn code_needles(&self) -> Vec<Zeroizing<Vec<u8>>> {
         let bytes = self.bytes();
         let begin = bytes.get(..MIN_LENGTH.min(bytes.len())).unwrap_or_default();

@@ -12,7 +12,8 @@ pub(super) enum TextEncoding {
 }
 
 impl TextEncoding {
-    /// Returns the encoding of a text with this beginning: by its byte order mark, or by its zero bytes.
+    /// Returns the encoding of a text with this beginning: by its byte order mark, or by its zero
+    /// bytes.
     pub(super) fn of(beginning: &[u8]) -> Self {
         match beginning {
             [0xff, 0xfe, ..] => return Self::Utf16Le,
@@ -36,7 +37,8 @@ impl TextEncoding {
         }
     }
 
-    /// Rewrites a piece of text to one byte a letter, and returns its new length. A letter outside of ASCII becomes `?`.
+    /// Rewrites a piece of text to one byte a letter, and returns its new length. A letter outside
+    /// of ASCII becomes `?`.
     ///
     /// Every piece but the last has an even number of bytes.
     pub(super) fn to_ascii(self, piece: &mut [u8]) -> usize {

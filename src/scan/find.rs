@@ -11,11 +11,13 @@ pub struct Find {
     pub file: String,
     /// The bytes of the file's name, without credentials: a URI leads to a name of any bytes.
     pub path: Vec<u8>,
-    /// The member of the archive that the file is, fit to be shown; `None` for a find in the file itself.
+    /// The member of the archive that the file is, fit to be shown; `None` for a find in the file
+    /// itself.
     pub member: Option<String>,
     /// The line, from 1.
     pub line: usize,
-    /// The kind: `PROVIDER.SECRET` for a known form, `credential.NAME.SECRET` for a configured secret.
+    /// The kind: `PROVIDER.SECRET` for a known form, `credential.NAME.SECRET` for a configured
+    /// secret.
     pub kind: String,
     /// The fingerprint of the value; `None` for a find by the name of a file alone.
     pub fingerprint: Option<Fingerprint>,
@@ -62,7 +64,8 @@ pub(super) enum Certainty {
     Configured,
 }
 
-/// Returns the lightest possible list: of several hits that share bytes the most certain one, in order of place.
+/// Returns the lightest possible list: of several hits that share bytes the most certain one, in
+/// order of place.
 pub(super) fn settled(mut hits: Vec<Hit>) -> Vec<Hit> {
     hits.sort_by_key(|hit| (std::cmp::Reverse(hit.certainty), hit.start));
     let mut kept: Vec<Hit> = Vec::new();

@@ -19,7 +19,8 @@ pub(super) struct KnownForm {
     pub(super) form: TextForm,
 }
 
-/// Returns the forms of the secrets of all presets, and of these providers where no preset has the form.
+/// Returns the forms of the secrets of all presets, and of these providers where no preset has the
+/// form.
 pub(super) fn known_forms(own: &[Arc<Provider>]) -> Vec<KnownForm> {
     let presets = presets::names().filter_map(presets::provider);
     let mut known: Vec<KnownForm> = Vec::new();
@@ -82,7 +83,8 @@ impl KnownForm {
         Some(hit)
     }
 
-    /// Returns the end of the value at `start`. The begin may have foreign letters, such as the `_` of `whsec_`.
+    /// Returns the end of the value at `start`. The begin may have foreign letters, such as the `_`
+    /// of `whsec_`.
     fn end_of(&self, text: &[u8], start: usize) -> usize {
         let begins = self.form.begins.as_bytes();
         let has_begin = text
@@ -119,7 +121,8 @@ impl KnownForm {
     }
 }
 
-/// Returns true if no letter of a longer word stands before `start`. The end of an escape is no letter.
+/// Returns true if no letter of a longer word stands before `start`. The end of an escape is no
+/// letter.
 fn is_boundary(text: &[u8], start: usize) -> bool {
     let before = text.get(start.saturating_sub(6)..start).unwrap_or_default();
     match before {
@@ -131,7 +134,8 @@ fn is_boundary(text: &[u8], start: usize) -> bool {
     }
 }
 
-/// Returns true for letters within longer base64, such as a font or an image: chance begins some of them with `EAA`.
+/// Returns true for letters within longer base64, such as a font or an image: chance begins some of
+/// them with `EAA`.
 fn is_inside_base64(text: &[u8], start: usize, end: usize) -> bool {
     let before = start.checked_sub(1).and_then(|at| text.get(at));
     before.is_some_and(|byte| matches!(byte, b'+' | b'/'))
@@ -150,7 +154,8 @@ fn end_of(text: &[u8], start: usize, letters: Letters) -> usize {
     start + length.unwrap_or(rest.len().min(MAX_VALUE))
 }
 
-/// Returns the start of the value behind a name: `NAME_MORE = "value"`, `"name": "value"`, `Name: Bearer value`.
+/// Returns the start of the value behind a name: `NAME_MORE = "value"`, `"name": "value"`, `Name:
+/// Bearer value`.
 fn value_start(text: &[u8], name_end: usize) -> Option<usize> {
     let rest = text.get(name_end..(name_end + MAX_GAP).min(text.len()))?;
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -228,7 +233,8 @@ const GAP: &[u8] = b"\"'`:=>(),[]{}\\";
 const SCHEMES: [&[u8]; 4] = [b"Bearer ", b"Basic ", b"App ", b"AccessKey "];
 /// The fewest letters in one piece of a random value: words of names are shorter.
 const MIN_RANDOM_PART: usize = 16;
-/// The least entropy of a letter, in bits. 32 random hex digits have 3.6, words repeated and sequences less than 3.
+/// The least entropy of a letter, in bits. 32 random hex digits have 3.6, words repeated and
+/// sequences less than 3.
 const MIN_BITS: f64 = 3.0;
 
 #[cfg(test)]

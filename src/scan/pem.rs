@@ -33,7 +33,8 @@ pub(super) fn private_key(text: &[u8], at: usize) -> Option<Hit> {
     })
 }
 
-/// Returns a key in PEM as a file of its own has it: without indentation, with line breaks for `\n`.
+/// Returns a key in PEM as a file of its own has it: without indentation, with line breaks for
+/// `\n`.
 fn unescaped(pem: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut clean = Zeroizing::new(Vec::with_capacity(pem.len()));
     let mut rest = pem;
@@ -55,7 +56,8 @@ fn unescaped(pem: &[u8]) -> Zeroizing<Vec<u8>> {
     clean
 }
 
-/// Returns the private key in base64 at `start`. The `missing` first dashes share letters with the text before the key.
+/// Returns the private key in base64 at `start`. The `missing` first dashes share letters with the
+/// text before the key.
 pub(super) fn private_key_in_base64(text: &[u8], start: usize, missing: usize) -> Option<Hit> {
     let (pem, at) = encoded_pem(text, start, missing)?;
     let key = private_key(&pem, at).filter(|key| key.start == 0)?;
@@ -69,10 +71,11 @@ pub(super) fn private_key_in_base64(text: &[u8], start: usize, missing: usize) -
     })
 }
 
-/// Returns the PEM that base64 at `start` stands for, with the place of [`PRIVATE_KEY`] in the first line.
+/// Returns the PEM that base64 at `start` stands for, with the place of [`PRIVATE_KEY`] in the
+/// first line.
 ///
-/// A text may repeat the begin of a key thousands of times: no more is decoded than the label, and of a key no more than one
-/// piece behind its last line.
+/// A text may repeat the begin of a key thousands of times: no more is decoded than the label, and
+/// of a key no more than one piece behind its last line.
 fn encoded_pem(text: &[u8], start: usize, missing: usize) -> Option<(Zeroizing<Vec<u8>>, usize)> {
     let mut letters = encoded_letters(text, start).map(|(_, letter)| letter);
     let first = PEM_BEGIN.len() + ENCODED_LABEL + ENCODED_PIECE;
@@ -114,8 +117,8 @@ fn has_whole_line(text: &[u8]) -> bool {
     memchr::memmem::find_iter(text, DASHES).nth(1).is_some()
 }
 
-/// Returns the letters of base64 from `start` on, with places. Line breaks may stand anywhere, and letters of later text may
-/// follow.
+/// Returns the letters of base64 from `start` on, with places. Line breaks may stand anywhere, and
+/// letters of later text may follow.
 fn encoded_letters(text: &[u8], start: usize) -> impl Iterator<Item = (usize, u8)> {
     let rest = text.get(start..).unwrap_or_default();
     // ASCII gives `+` or `/` in base64 by `>`, `?`, `~` and DEL alone, and PEM has none of them.
@@ -143,10 +146,12 @@ const MAX_PEM: usize = 14 * 1024;
 pub(super) const MAX_ENCODED_PEM: usize = MAX_PEM / 3 * 4 + MAX_PEM / 4;
 /// The longest label between `BEGIN` and `PRIVATE KEY`, such as `ENCRYPTED`, with the begin itself.
 const MAX_PEM_LABEL: usize = 40;
-/// The fewest letters of a private key: one of Ed25519 has 64, with the words of the first and the last line more.
+/// The fewest letters of a private key: one of Ed25519 has 64, with the words of the first and the
+/// last line more.
 const MIN_PEM_LETTERS: usize = 90;
-/// The begins of `-----BEGIN ` in base64, each with the number of dashes before: for each of the three alignments of a byte. A
-/// key in a Secret of Kubernetes has the first alignment; a key in an encoded file has any.
+/// The begins of `-----BEGIN ` in base64, each with the number of dashes before: for each of the
+/// three alignments of a byte. A key in a Secret of Kubernetes has the first alignment; a key in an
+/// encoded file has any.
 pub(super) const ENCODED_BEGINS: [(&[u8], usize); 3] = [
     (b"LS0tLS1CRUdJ", 0),
     (b"LS0tLUJFR0lO", 1),

@@ -75,7 +75,8 @@ fn uri(path: &[u8]) -> String {
     }
 }
 
-/// The characters to escape in the path of a URI: <https://www.rfc-editor.org/rfc/rfc3986#section-3.3>.
+/// The characters to escape in the path of a URI:
+/// <https://www.rfc-editor.org/rfc/rfc3986#section-3.3>.
 const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')

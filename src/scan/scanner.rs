@@ -42,7 +42,8 @@ pub(super) struct Scanned {
 }
 
 impl Scanner {
-    /// A scanner for the known forms of all presets and of these providers, and for these secrets of a configuration.
+    /// A scanner for the known forms of all presets and of these providers, and for these secrets
+    /// of a configuration.
     ///
     /// # Errors
     /// If there are too many secrets for one automaton.
@@ -66,7 +67,8 @@ impl Scanner {
         })
     }
 
-    /// Returns the name of a file or member, fit to be shown: without credentials and control characters.
+    /// Returns the name of a file or member, fit to be shown: without credentials and control
+    /// characters.
     #[must_use]
     pub fn shown(&self, name: &str) -> String {
         fit_to_show(&self.without_credentials(name.as_bytes()))
@@ -112,7 +114,8 @@ impl Scanner {
                 fingerprint: Some(hit.fingerprint),
             })
             .collect();
-        // A value at the seam of two pieces is found by its name in the one and by itself in the other.
+        // A value at the seam of two pieces is found by its name in the one and by itself in the
+        // other.
         finds.dedup_by(|later, earlier| {
             (later.line, later.fingerprint) == (earlier.line, earlier.fingerprint)
         });
@@ -245,7 +248,8 @@ fn fit_to_show(name: &[u8]) -> String {
         .collect()
 }
 
-/// Reads until the buffer is full or the text ends. Returns the number of bytes read, and true at the end.
+/// Reads until the buffer is full or the text ends. Returns the number of bytes read, and true at
+/// the end.
 fn fill(text: &mut dyn Read, bytes: &mut [u8], filled: usize) -> std::io::Result<(usize, bool)> {
     let mut read = 0;
     loop {
@@ -267,7 +271,8 @@ fn fill(text: &mut dyn Read, bytes: &mut [u8], filled: usize) -> std::io::Result
     }
 }
 
-/// Returns true for the name of a file that holds credentials by habit: `.env`, and files named like a secret.
+/// Returns true for the name of a file that holds credentials by habit: `.env`, and files named
+/// like a secret.
 fn is_credential_file(member: &str, forms: &[KnownForm]) -> bool {
     let name = member
         .trim_end_matches('/')

@@ -66,7 +66,8 @@ impl ScanResult {
 }
 
 impl Tree {
-    /// Scans all files. Symbolic links inside of folders are not followed, and folders named `.git` are left out.
+    /// Scans all files. Symbolic links inside of folders are not followed, and folders named `.git`
+    /// are left out.
     #[must_use]
     pub fn scan(&self, scanner: &Scanner, accepted: &Accepted) -> ScanResult {
         let sum = Mutex::new(ScanResult::default());
@@ -107,8 +108,8 @@ impl Tree {
             walk.add(path);
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        // Files with a dot before their names are the point: `.env`. What a user has set up for other tools, or for git on
-        // this machine alone, must not decide what is found.
+        // Files with a dot before their names are the point: `.env`. What a user has set up for
+        // other tools, or for git on this machine alone, must not decide what is found.
         walk.hidden(false)
             .ignore(false)
             .git_global(false)

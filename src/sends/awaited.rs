@@ -78,7 +78,8 @@ impl Awaited {
 }
 
 impl OfAccount {
-    /// Forgets the oldest messages: all past [`KEPT`] or [`MAX`], and messages at the front with a status.
+    /// Forgets the oldest messages: all past [`KEPT`] or [`MAX`], and messages at the front with a
+    /// status.
     fn forget_old(&mut self, now: Instant) {
         while let Some((at, digest)) = self.order.front().copied() {
             let is_old = now.saturating_duration_since(at) > KEPT || self.order.len() > MAX;
@@ -91,8 +92,8 @@ impl OfAccount {
     }
 }
 
-/// The time after which a message without a status is told. The first status comes within seconds, wherever the
-/// recipient's phone is.
+/// The time after which a message without a status is told. The first status comes within seconds,
+/// wherever the recipient's phone is.
 const LATE: Duration = Duration::from_secs(5 * 60);
 /// The time for which a message without a status is told: a phone that is off for a day has its
 /// status late, and nobody waits.

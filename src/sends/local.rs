@@ -16,14 +16,14 @@ use super::state::{KEPT, MAX_CLOCK_DIFFERENCE, SendState};
 #[derive(Debug, Default)]
 pub(super) struct LocalSends {
     sends: HashMap<Digest16, LocalSend>,
-    /// The keys of messages by callback key; `None` if several messages share the callback key, so an
-    /// event cannot tell the messages apart.
+    /// The keys of messages by callback key; `None` if several messages share the callback key, so
+    /// an event cannot tell the messages apart.
     by_callback_key: HashMap<Digest16, Option<Digest16>>,
     /// The keys by age, the oldest first. An entry is dead after the message was forgotten or began
     /// anew: the message then has a different time.
     by_age: VecDeque<(Instant, Digest16)>,
-    /// Keys older than the keys of `by_age`: of messages without an answer at the time at which they
-    /// were to be forgotten for lack of space. Only age removes these keys.
+    /// Keys older than the keys of `by_age`: of messages without an answer at the time at which
+    /// they were to be forgotten for lack of space. Only age removes these keys.
     unanswered: VecDeque<(Instant, Digest16)>,
     /// The memory of all answers, in bytes.
     bytes: usize,
@@ -67,7 +67,8 @@ impl LocalSends {
         !self.by_callback_key.is_empty()
     }
 
-    /// Returns true if no further message can be recorded, within `room` bytes: all that could be forgotten was.
+    /// Returns true if no further message can be recorded, within `room` bytes: all that could be
+    /// forgotten was.
     pub(super) fn is_full(&self, room: u64) -> bool {
         self.sends.len() >= MAX_SENDS || self.memory() as u64 > room
     }
@@ -178,7 +179,8 @@ impl LocalSends {
         }
     }
 
-    /// Forgets the messages older than [`KEPT`], and the oldest answers above the bound on messages and above `room` bytes.
+    /// Forgets the messages older than [`KEPT`], and the oldest answers above the bound on messages
+    /// and above `room` bytes.
     pub(super) fn forget_old(&mut self, room: u64) {
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let now = Instant::now();
@@ -257,15 +259,15 @@ fn is_old(began: Instant, now: Instant) -> bool {
     now.saturating_duration_since(began) >= KEPT
 }
 
-/// The bytes that a message takes besides its answer, in three tables: an entry of each, at a load of three quarters, which is
-/// the mean of tables that grow by doubling.
+/// The bytes that a message takes besides its answer, in three tables: an entry of each, at a load
+/// of three quarters, which is the mean of tables that grow by doubling.
 const BYTES_OF_MESSAGE: usize = (size_of::<(Digest16, LocalSend)>()
     + size_of::<(Digest16, Option<Digest16>)>()
     + size_of::<(Instant, Digest16)>())
     * 4
     / 3;
-/// The bound on messages in the table. Messages without an answer are never forgotten, so this many of them must find
-/// room in memory.
+/// The bound on messages in the table. Messages without an answer are never forgotten, so this many
+/// of them must find room in memory.
 const MAX_SENDS: usize = 40_000;
 /// The number of dead entries in `by_age`, beyond twice the number of messages, at which they are
 /// swept out: a sweep goes through the whole queue, so it must be rare.

@@ -275,8 +275,9 @@ impl Sends {
 }
 
 impl<'s> PendingSend<'s> {
-    /// Takes note of the id that the provider gave the message, for the status of the message. Where sidecars share a
-    /// server, a different sidecar may get the status, so no status is awaited.
+    /// Takes note of the id that the provider gave the message, for the status of the message.
+    /// Where sidecars share a server, a different sidecar may get the status, so no status is
+    /// awaited.
     pub fn await_status(&self, id: &str) {
         if self.shared.is_none() {
             let mut awaited = self.sends.awaited.lock();
@@ -362,7 +363,7 @@ impl Message<'_> {
     }
 }
 
-/// A bound on the time from the turn of a message to the outcome. No exchange takes as long, not even
-/// with the questions for newer secrets: after this time the sidecar that has the message under way
-/// must be gone.
+/// A bound on the time from the turn of a message to the outcome. No exchange takes as long, not
+/// even with the questions for newer secrets: after this time the sidecar that has the message
+/// under way must be gone.
 const MAX_EXCHANGE: Duration = Duration::from_secs(600);

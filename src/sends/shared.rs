@@ -33,8 +33,8 @@ pub(super) struct SharedSend {
 pub(super) enum BeginIntent {
     /// Begin the message, unless it was sent before.
     Begin,
-    /// Begin the message, even if its outcome is unknown: the application says that the message was not
-    /// sent.
+    /// Begin the message, even if its outcome is unknown: the application says that the message was
+    /// not sent.
     SettleNotSent,
     /// Read the state and change nothing.
     LookUp,
@@ -99,8 +99,8 @@ impl SharedSend {
             "new" => SendState::New,
             "reused" => SendState::KeyReused,
             "unknown" => SendState::Unknown,
-            // An answer that does not open was sealed under a different password, or for a different
-            // message: the message was sent, but the answer cannot be repeated.
+            // An answer that does not open was sealed under a different password, or for a
+            // different message: the message was sent, but the answer cannot be repeated.
             "answered" => self
                 .unsealed(&sealed)
                 .map_or(SendState::Unknown, SendState::Answered),

@@ -22,6 +22,6 @@ pub(super) enum SendState {
 /// The time for which the outcome of a message is kept, counted from its first request: as long
 /// as applications and their queues can be expected to repeat a request.
 pub(super) const KEPT: Duration = Duration::from_secs(86_400);
-/// The number of seconds by which the provider's clock may be behind the own clock. An older status event belongs to an
-/// earlier message with an equal text.
+/// The number of seconds by which the provider's clock may be behind the own clock. An older status
+/// event belongs to an earlier message with an equal text.
 pub(super) const MAX_CLOCK_DIFFERENCE: u64 = 10;

@@ -179,9 +179,10 @@ impl ServerClient {
         Ok(ServerConnection(link))
     }
 
-    /// Makes a connection, and runs a script through it as a decision does: with the commands of the scripts, and once within
-    /// `decision`. Without the probe, a connection to a replica, to a full or slow server, or under a user who may not write or
-    /// run scripts would count as good, and would be lost again with the first request.
+    /// Makes a connection, and runs a script through it as a decision does: with the commands of
+    /// the scripts, and once within `decision`. Without the probe, a connection to a replica, to a
+    /// full or slow server, or under a user who may not write or run scripts would count as good,
+    /// and would be lost again with the first request.
     pub(super) async fn connect(
         &mut self,
         decision: Duration,
@@ -318,9 +319,9 @@ impl ServerUrl {
     }
 }
 
-/// The time for name, TCP, TLS and password of one host of the shared limits. A decision waits much less; a longer time
-/// would let one silent host of several delay the others, and limits could not be shared again
-/// within a second of the server's return.
+/// The time for name, TCP, TLS and password of one host of the shared limits. A decision waits much
+/// less; a longer time would let one silent host of several delay the others, and limits could not
+/// be shared again within a second of the server's return.
 const HOST_TIMEOUT: Duration = Duration::from_millis(300);
 /// The time for the Sentinels and the master together: three Sentinels of which two are silent.
 const SENTINEL_TIMEOUT: Duration = Duration::from_secs(4);

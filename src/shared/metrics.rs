@@ -5,8 +5,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The state of the connection to the shared server. Without a shared server in the configuration there is no `up`.
-/// Clones share the metrics.
+/// The state of the connection to the shared server. Without a shared server in the configuration
+/// there is no `up`. Clones share the metrics.
 #[derive(Clone, Debug)]
 pub struct SharedMetrics {
     up: Family<NoLabels, Gauge>,

@@ -44,8 +44,8 @@ pub struct SharedServer {
 
 struct ConnectionState {
     connection: Option<ServerConnection>,
-    /// The number of connections made so far. A late failure of a command names the used connection, and never ends the
-    /// connection's successor.
+    /// The number of connections made so far. A late failure of a command names the used
+    /// connection, and never ends the connection's successor.
     number: u64,
     since: Instant,
     problem: Option<String>,
@@ -308,8 +308,8 @@ impl EarlyLosses {
         problem.clone_into(&mut self.problem);
     }
 
-    /// Returns the time to leave before the next connection: none after a connection that lasted, and twice as long after
-    /// each that did not.
+    /// Returns the time to leave before the next connection: none after a connection that lasted,
+    /// and twice as long after each that did not.
     fn reconnect_delay(&self) -> Duration {
         match self.count {
             0 => Duration::ZERO,
@@ -319,14 +319,14 @@ impl EarlyLosses {
         }
     }
 
-    /// Returns the reason of the last loss, while a server that has been up for `since` comes and goes: from the
-    /// second early loss on, until the connection lasts.
+    /// Returns the reason of the last loss, while a server that has been up for `since` comes and
+    /// goes: from the second early loss on, until the connection lasts.
     fn shown_while_up(&self, since: Duration) -> Option<String> {
         self.problem_within(since, STEADY)
     }
 
-    /// Returns the reason of the last loss, while a server that has been down for `since` comes and goes: from the
-    /// second early loss on, until the server is down for a while.
+    /// Returns the reason of the last loss, while a server that has been down for `since` comes and
+    /// goes: from the second early loss on, until the server is down for a while.
     fn shown_while_down(&self, since: Duration) -> Option<String> {
         self.problem_within(since, MAX_AWAY)
     }

@@ -52,8 +52,9 @@ impl KeyNames {
         HEXLOWER.encode(hash.first_chunk::<16>().map_or(&[], |first| first))
     }
 
-    /// Encrypts `bytes` for everybody who does not have the server's password. The result opens under the Redis key
-    /// `stored_at` alone: whoever writes to the server cannot pass one message's answer off as another's.
+    /// Encrypts `bytes` for everybody who does not have the server's password. The result opens
+    /// under the Redis key `stored_at` alone: whoever writes to the server cannot pass one
+    /// message's answer off as another's.
     #[must_use]
     pub fn seal(&self, bytes: &[u8], stored_at: &str) -> Option<Vec<u8>> {
         let mut sealed = bytes.to_vec();

@@ -1,4 +1,5 @@
-//! First sights of secrets in the shared server: a pod that starts learns when another one first saw a secret.
+//! First sights of secrets in the shared server: a pod that starts learns when another one first
+//! saw a secret.
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,11 +10,11 @@ use super::{ServerLost, SharedServer};
 use crate::secret::Secret;
 
 impl SharedServer {
-    /// Returns the time of the first sight of a secret that a provider made at random, by this sidecar at `since` or
-    /// earlier by a different sidecar.
+    /// Returns the time of the first sight of a secret that a provider made at random, by this
+    /// sidecar at `since` or earlier by a different sidecar.
     ///
-    /// The server sees a hash under a key derived from the server's password. Values chosen by people are excluded: on
-    /// a server without a password the value would fall to a dictionary.
+    /// The server sees a hash under a key derived from the server's password. Values chosen by
+    /// people are excluded: on a server without a password the value would fall to a dictionary.
     ///
     /// # Errors
     /// If the shared server does not answer.
@@ -38,7 +39,8 @@ impl SharedServer {
 
 /// Keeps the earlier of the time known and the time of the argument, and returns it.
 ///
-/// KEYS\[1\]: the secret; ARGV\[1\]: Unix time in seconds; ARGV\[2\]: the time for which the key is kept, in seconds.
+/// KEYS\[1\]: the secret; ARGV\[1\]: Unix time in seconds; ARGV\[2\]: the time for which the key is
+/// kept, in seconds.
 static FIRST_SIGHT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local first = tonumber(ARGV[1])\n\

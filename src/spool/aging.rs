@@ -1,8 +1,10 @@
-//! The age of what waits: the oldest event of a destination, and the events that have waited too long.
+//! The age of what waits: the oldest event of a destination, and the events that have waited too
+//! long.
 //!
-//! A wait begins with the arrival of an event, or with an order: a replay, or a new destination. Events without an order stand in
-//! the queue in the order of their arrival. Events with an order stand among them at their numbers, perhaps a million ahead of the
-//! first event without: a search remembers the number up to which it found none, and never goes there again. The times of orders
+//! A wait begins with the arrival of an event, or with an order: a replay, or a new destination.
+//! Events without an order stand in the queue in the order of their arrival. Events with an order
+//! stand among them at their numbers, perhaps a million ahead of the first event without: a search
+//! remembers the number up to which it found none, and never goes there again. The times of orders
 //! have a table with few rows.
 
 use std::collections::HashMap;
@@ -15,8 +17,8 @@ use super::items::Class;
 use super::ledger::LedgerPlace;
 use super::tables::{DestinationId, EVENTS, EventRow, ORDERS, QUEUE, Row, Seq, since_ms};
 
-/// For each destination and class, a number before which no event without an order waits. New events get higher numbers, so that
-/// it never has to go back.
+/// For each destination and class, a number before which no event without an order waits. New
+/// events get higher numbers, so that it never has to go back.
 #[derive(Debug, Default)]
 pub(super) struct Passed(Mutex<HashMap<(DestinationId, u8), Seq>>);
 
@@ -101,8 +103,8 @@ pub(super) struct OldEvents {
     pub(super) next: Option<Seq>,
 }
 
-/// Reads a part of the events of a class with a wait since before a time, from a number on: at most `most`, and of
-/// [`MAX_STEPS`] events.
+/// Reads a part of the events of a class with a wait since before a time, from a number on: at most
+/// `most`, and of [`MAX_STEPS`] events.
 pub(super) fn old_events(
     read: &ReadTransaction,
     to: DestinationId,
@@ -148,5 +150,6 @@ pub(super) fn old_events(
 
 /// The cause of a dead letter that no destination has got in time.
 pub(super) const TOO_OLD: &str = "older than `[spool] max_age`";
-/// The bound on rows that a part of a search goes through: a reader keeps the store from using removed pages again.
+/// The bound on rows that a part of a search goes through: a reader keeps the store from using
+/// removed pages again.
 const MAX_STEPS: usize = 4096;

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::lanes::Now;
 use crate::boot::BootTime;
 
-/// The wall clock's time at the start, and the time since then by the monotonic clock. A wall clock that
-/// is set meanwhile neither ends what is kept too early nor keeps it for ever.
+/// The wall clock's time at the start, and the time since then by the monotonic clock. A wall clock
+/// that is set meanwhile neither ends what is kept too early nor keeps it for ever.
 #[derive(Clone, Debug)]
 pub struct SpoolClock {
     start: Instant,

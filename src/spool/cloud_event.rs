@@ -11,8 +11,9 @@ pub(super) fn parsed_strictly(body: &[u8]) -> Option<StrictEvent<'_>> {
     serde_json::from_str(str::from_utf8(text).ok()?).ok()
 }
 
-/// Parses an event. A body in another form has no entries. Returns `None` for an unreadable body, and for a body with
-/// more objects than a provider sends: a parsed object takes many times the length.
+/// Parses an event. A body in another form has no entries. Returns `None` for an unreadable body,
+/// and for a body with more objects than a provider sends: a parsed object takes many times the
+/// length.
 pub(super) fn parsed(body: &[u8]) -> Option<ItemEvent<'_>> {
     let Some(text) = object_text(body) else {
         return Some(ItemEvent::default());
@@ -136,8 +137,8 @@ pub(super) struct Update<'a> {
 }
 
 impl Update<'_> {
-    /// The names of the person at the other end, the phone number first. A message that the business
-    /// sent has the person in `to`.
+    /// The names of the person at the other end, the phone number first. A message that the
+    /// business sent has the person in `to`.
     pub(super) fn person(&self) -> Vec<&str> {
         let names: [&str; 6] =
             if !self.recipient_id.is_empty() || !self.recipient_user_id.is_empty() {
@@ -158,6 +159,6 @@ impl Update<'_> {
     }
 }
 
-/// The bound on objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
-/// objects.
+/// The bound on objects of an event that is parsed. A batch has at most a thousand updates, each
+/// with some ten objects.
 pub(super) const MAX_OBJECTS: usize = 32 * 1024;

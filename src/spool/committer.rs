@@ -1,4 +1,5 @@
-//! The writer: takes the waiting orders, commits all in a single transaction, then answers each order.
+//! The writer: takes the waiting orders, commits all in a single transaction, then answers each
+//! order.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,7 +48,8 @@ struct Orders {
     /// True while the store is closed after a failure.
     is_broken: bool,
     is_closed: bool,
-    /// The orders for which the writer waits, while it lets orders gather: fewer are no reason to wake it.
+    /// The orders for which the writer waits, while it lets orders gather: fewer are no reason to
+    /// wake it.
     gathering: Option<usize>,
 }
 
@@ -60,7 +62,8 @@ struct Last {
 }
 
 impl Last {
-    /// Returns the times until which the next transaction waits, each with the orders with which it begins at once.
+    /// Returns the times until which the next transaction waits, each with the orders with which it
+    /// begins at once.
     fn waits(self) -> [(Instant, usize); 2] {
         let took = self.ended.saturating_duration_since(self.began);
         let returning = self.ended + (took / 4).min(MAX_RETURN);
@@ -96,8 +99,9 @@ impl Orders {
 }
 
 impl Store {
-    /// Opens the store and starts its writer. A damaged file is set aside and a new one begun. While the disk fails, the
-    /// store is closed as after a failure of a commit, and the writer opens the store later.
+    /// Opens the store and starts its writer. A damaged file is set aside and a new one begun.
+    /// While the disk fails, the store is closed as after a failure of a commit, and the writer
+    /// opens the store later.
     pub(super) fn open(
         medium: Medium,
         rules: Rules,
@@ -110,7 +114,8 @@ impl Store {
         let (begun, failure) = match opened {
             Ok(begun) => (Some(begun), None),
             Err(error) if error.is_of_disk() => (None, Some(error)),
-            // The system makes a volume read-only after errors of the disk. An empty volume is a wrong place.
+            // The system makes a volume read-only after errors of the disk. An empty volume is a
+            // wrong place.
             Err(error) if error.is_read_only() && medium.has_store() => (None, Some(error)),
             Err(error) => return Err(SpoolError::of_opening(path, error)),
         };
@@ -156,7 +161,8 @@ impl Store {
         begun.wait_for(|begun| *begun).await.ok();
     }
 
-    /// The refusal of an event without a destination: no destination is known before the first opening.
+    /// The refusal of an event without a destination: no destination is known before the first
+    /// opening.
     pub(super) fn refusal_without_destination(&self) -> SpoolRefusal {
         if *self.is_begun.borrow() {
             SpoolRefusal::NoDestination
@@ -225,8 +231,8 @@ impl Store {
         self.counts.lock().leaps.age(now_ms, since_ms)
     }
 
-    /// Compares the clock with the wall clock. A wall clock that was ahead at the start, and is set right, would let events
-    /// be too old for as long as the process runs.
+    /// Compares the clock with the wall clock. A wall clock that was ahead at the start, and is set
+    /// right, would let events be too old for as long as the process runs.
     pub(super) fn compare_clock(&self, wall_ms: u64) {
         let ahead = self.clock.now().wall_ms.saturating_sub(wall_ms);
         self.ahead_ms.store(ahead, Ordering::Relaxed);
@@ -257,7 +263,8 @@ impl Store {
         self.bell.notify_one();
     }
 
-    /// Orders an empty change if the file has lost its place: the writer finds the loss, and mends the store.
+    /// Orders an empty change if the file has lost its place: the writer finds the loss, and mends
+    /// the store.
     pub(super) fn look_after_place(&self) {
         if self.medium.check_place().is_err() {
             let apply: LedgerChange = Box::new(|_| Ok(Box::new(|| {})));
@@ -274,13 +281,15 @@ impl Store {
         if orders.is_broken {
             return Err(SpoolRefusal::Broken);
         }
-        // Orders without bytes are outcomes of deliveries and the like, which make room: none is refused.
+        // Orders without bytes are outcomes of deliveries and the like, which make room: none is
+        // refused.
         if orders.bytes.saturating_add(order.bytes) > MAX_WAITING && order.bytes > 0 {
             return Err(SpoolRefusal::Busy);
         }
         orders.bytes += order.bytes;
         orders.waiting.push_back(order);
-        // A wake-up of the gathering writer for each order would cost more than the gathering saves.
+        // A wake-up of the gathering writer for each order would cost more than the gathering
+        // saves.
         let is_awaited = orders
             .gathering
             .is_none_or(|enough| orders.has_enough(enough));
@@ -326,10 +335,11 @@ impl Store {
 
     /// Waits for orders; `None` once the store is to be closed and nothing waits.
     ///
-    /// While many orders come, a transaction begins [`GATHER`] after the last transaction at the earliest: the pages above the
-    /// rows are written once for each transaction, and cost more than the rows. Behind a slow sync it also waits for those whom
-    /// the last transaction has answered: a transaction with the first of them alone would let the others wait for two syncs.
-    /// A lone order never waits.
+    /// While many orders come, a transaction begins [`GATHER`] after the last transaction at the
+    /// earliest: the pages above the rows are written once for each transaction, and cost more than
+    /// the rows. Behind a slow sync it also waits for those whom the last transaction has answered:
+    /// a transaction with the first of them alone would let the others wait for two syncs. A lone
+    /// order never waits.
     fn next_batch(&self, last: Option<Last>) -> Option<Vec<Order>> {
         let mut orders = self.orders.lock();
         while orders.waiting.is_empty() {
@@ -419,8 +429,9 @@ impl Store {
         )
     }
 
-    /// Closes the store after a failure and opens the file again, verified as a whole. No event is answered
-    /// meanwhile: a failed sync says little about the content of the disk, and is never tried again.
+    /// Closes the store after a failure and opens the file again, verified as a whole. No event is
+    /// answered meanwhile: a failed sync says little about the content of the disk, and is never
+    /// tried again.
     fn reopen(&self, error: &StoreError) {
         self.note(error, "the spool's store failed: it is opened again and verified, and no event is answered meanwhile");
         let aside = {
@@ -449,7 +460,8 @@ impl Store {
                     mut counts,
                     salt,
                 }) => {
-                    // The number of an event under way is not given again, even if the file is set aside.
+                    // The number of an event under way is not given again, even if the file is set
+                    // aside.
                     counts.next_seq = counts.next_seq.max(self.counts.lock().next_seq);
                     *self.counts.lock() = counts;
                     *self.salt.lock() = salt;
@@ -479,12 +491,13 @@ impl Store {
     }
 }
 
-/// The time between the beginnings of two transactions while many orders come. Half of it is the wait of an event on
-/// average.
+/// The time between the beginnings of two transactions while many orders come. Half of it is the
+/// wait of an event on average.
 const GATHER: Duration = Duration::from_millis(2);
 /// The longest wait for those whom the last transaction has answered.
 const MAX_RETURN: Duration = Duration::from_millis(1);
-/// The orders with which a transaction begins at once: at 64 events at a time, as many are new as are delivered.
+/// The orders with which a transaction begins at once: at 64 events at a time, as many are new as
+/// are delivered.
 const ENOUGH: usize = 96;
 /// The bytes with which a transaction begins at once.
 const ENOUGH_BYTES: usize = 1024 * 1024;
@@ -494,9 +507,11 @@ const MAX_BATCH: usize = 512;
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The bound on bytes that wait for the writer.
 const MAX_WAITING: usize = 32 * 1024 * 1024;
-/// The first wait before a store that cannot be opened is tried again: some faults last for a moment only.
+/// The first wait before a store that cannot be opened is tried again: some faults last for a
+/// moment only.
 const MIN_REOPEN: Duration = Duration::from_millis(100);
-/// The longest wait before a store that cannot be opened is tried again: a mended disk is in use within seconds.
+/// The longest wait before a store that cannot be opened is tried again: a mended disk is in use
+/// within seconds.
 const MAX_REOPEN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use super::record::Request;
 use super::schedule::{AttemptEnd, AttemptVerdict, Attempts, judge};
 use super::tables::LaneId;
 
-/// An event on its way to a destination. A delivery that is dropped without an outcome is given back.
+/// An event on its way to a destination. A delivery that is dropped without an outcome is given
+/// back.
 #[derive(Debug)]
 pub struct Delivery {
     pub(super) to: Arc<Destination>,
@@ -44,8 +45,8 @@ impl Spool {
     /// Notes the outcome of an attempt. The lane of the event goes on when the outcome is on disk.
     ///
     /// # Errors
-    /// If the spool is closed before the outcome is on disk; the event is then delivered once more after
-    /// the next start.
+    /// If the spool is closed before the outcome is on disk; the event is then delivered once more
+    /// after the next start.
     pub async fn settle(
         &self,
         mut delivery: Delivery,
@@ -145,9 +146,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Commits a step of a delivery, however often the store fails meanwhile: the destination has the
-    /// event, and would get it again.
-    /// Returns false if the event does not wait any more.
+    /// Commits a step of a delivery, however often the store fails meanwhile: the destination has
+    /// the event, and would get it again. Returns false if the event does not wait any more.
     async fn step(&self, place: LedgerPlace, step: LedgerStep) -> Result<bool, SpoolRefusal> {
         let now_ms = self.store.clock.now().wall_ms;
         loop {
@@ -179,7 +179,8 @@ impl Delivery {
         self.attempts.counted.saturating_add(1)
     }
 
-    /// The time of the order behind the delivery, in milliseconds since 1970; `None` without an order.
+    /// The time of the order behind the delivery, in milliseconds since 1970; `None` without an
+    /// order.
     #[must_use]
     pub fn ordered_ms(&self) -> Option<u64> {
         self.ordered_ms

@@ -148,7 +148,8 @@ impl Destination {
         self.bell.notify_one();
     }
 
-    /// Forgets what attempts have shown, for a different address: the next attempt goes out at once.
+    /// Forgets what attempts have shown, for a different address: the next attempt goes out at
+    /// once.
     pub fn begin_anew(&self) {
         let mut course = self.course.lock();
         course.health = Health::default();
@@ -180,11 +181,12 @@ impl Destination {
         self.bell.notify_one();
     }
 
-    /// Takes up to `most` events that health, pace and lanes let out, and gives `then` the store as the lanes have seen it.
-    /// Returns the time of the next look, and the result of `then`, if an event was taken.
+    /// Takes up to `most` events that health, pace and lanes let out, and gives `then` the store as
+    /// the lanes have seen it. Returns the time of the next look, and the result of `then`, if an
+    /// event was taken.
     ///
-    /// The look at the store begins under the lock of the lanes: a lane is freed after the commit of an outcome, so a free
-    /// lane never shows an event whose outcome is on disk.
+    /// The look at the store begins under the lock of the lanes: a lane is freed after the commit
+    /// of an outcome, so a free lane never shows an event whose outcome is on disk.
     pub(super) fn next<T>(
         &self,
         store: &Store,
@@ -409,5 +411,6 @@ impl Destinations {
     }
 }
 
-/// The time that a pace may make up for after a pause: timers are late by milliseconds, and a pause must not end in a burst.
+/// The time that a pace may make up for after a pause: timers are late by milliseconds, and a pause
+/// must not end in a burst.
 const PACE_SLACK: Duration = Duration::from_millis(100);

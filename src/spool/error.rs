@@ -53,7 +53,8 @@ impl StoreError {
         matches!(self, Self::Newer(_) | Self::Replaced)
     }
 
-    /// True if the disk failed, which a later attempt may find in order: the disk is full, or gives an error.
+    /// True if the disk failed, which a later attempt may find in order: the disk is full, or gives
+    /// an error.
     pub(super) fn is_of_disk(&self) -> bool {
         match self {
             Self::Engine(error) => match &**error {
@@ -93,8 +94,8 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// True for an error of the system that time does not mend: the configuration names the wrong place, or a place of another
-/// user.
+/// True for an error of the system that time does not mend: the configuration names the wrong
+/// place, or a place of another user.
 pub(super) fn is_lasting(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(

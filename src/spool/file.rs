@@ -1,4 +1,5 @@
-//! The file of the store: opened for its owner alone, verified after a failure, set aside if damaged.
+//! The file of the store: opened for its owner alone, verified after a failure, set aside if
+//! damaged.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -67,8 +68,8 @@ impl Medium {
         }
     }
 
-    /// The bytes of the file on the disk, fewer than the length: the engine makes the file longer in large steps, and
-    /// the system gives a place to written pages alone. 0 if unknown.
+    /// The bytes of the file on the disk, fewer than the length: the engine makes the file longer
+    /// in large steps, and the system gives a place to written pages alone. 0 if unknown.
     pub(super) fn on_disk(&self) -> u64 {
         match self {
             Self::File(place) => {
@@ -176,11 +177,12 @@ impl Medium {
     }
 }
 
-/// Checks that a spool can be opened in a folder, or made there. Makes and changes nothing, and takes no notice of a sidecar
-/// that has the spool open.
+/// Checks that a spool can be opened in a folder, or made there. Makes and changes nothing, and
+/// takes no notice of a sidecar that has the spool open.
 ///
 /// # Errors
-/// If the folder or the file in it is not for this user, or a newer version of Keyside wrote the file.
+/// If the folder or the file in it is not for this user, or a newer version of Keyside wrote the
+/// file.
 pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
     must_keep_files(folder)?;
     let path = folder.join(FILE);
@@ -214,7 +216,8 @@ fn must_keep_files(folder: &Path) -> Result<(), SpoolError> {
     })
 }
 
-/// Checks that a path leads to a regular file, or to nothing. The engine's message for anything else says little.
+/// Checks that a path leads to a regular file, or to nothing. The engine's message for anything
+/// else says little.
 fn must_be_file(path: &Path) -> Result<(), SpoolError> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => Err(SpoolError::NoFile {
@@ -231,8 +234,8 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// Compares the form of a file with the newest form that the engine knows. The engine takes a newer form for damage, and a
-/// damaged file is set aside with all that waits in it.
+/// Compares the form of a file with the newest form that the engine knows. The engine takes a newer
+/// form for damage, and a damaged file is set aside with all that waits in it.
 fn must_not_be_newer(file: &File) -> Result<(), StoreError> {
     let mut head = [0; HEAD];
     // A new file is shorter, and a file that cannot be read fails at the next step.
@@ -254,8 +257,8 @@ fn form_of(head: &[u8; HEAD]) -> Option<u8> {
 /// The part of the store that is verified at its opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreCheck {
-    /// The part that the engine verifies: after a crash the whole file, unless commits have saved the data for a quick
-    /// start.
+    /// The part that the engine verifies: after a crash the whole file, unless commits have saved
+    /// the data for a quick start.
     Usual,
     /// Every page.
     All,

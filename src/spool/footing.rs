@@ -32,7 +32,8 @@ pub struct MadeUp {
     pub point: PathBuf,
 }
 
-/// Returns the file system at a folder, or at the next folder above that exists, if the kernel makes up its files.
+/// Returns the file system at a folder, or at the next folder above that exists, if the kernel
+/// makes up its files.
 pub(super) fn made_up(folder: &Path) -> Option<MadeUp> {
     let there = folder
         .ancestors()
@@ -55,7 +56,8 @@ pub(super) struct DiskSpace {
 pub(super) struct DiskRoom {
     /// The bound on all events in the store.
     pub(super) bound: u64,
-    /// The bound on the new events of a transaction: removed events give no page to the same transaction.
+    /// The bound on the new events of a transaction: removed events give no page to the same
+    /// transaction.
     pub(super) fresh: u64,
 }
 
@@ -69,12 +71,13 @@ pub(super) fn space(folder: &Path) -> Option<DiskSpace> {
 }
 
 impl DiskSpace {
-    /// Returns the room for events, with `bytes` of events and `known` bytes of known items in a file that takes `file` bytes
-    /// of the disk.
+    /// Returns the room for events, with `bytes` of events and `known` bytes of known items in a
+    /// file that takes `file` bytes of the disk.
     ///
-    /// New events leave a reserve to the outcomes of deliveries: a store that cannot note an outcome delivers nothing, and
-    /// makes no room ever again. An event takes up to twice its length, because the engine gives out pages in powers of
-    /// two, and the file keeps the pages of removed events for later events.
+    /// New events leave a reserve to the outcomes of deliveries: a store that cannot note an
+    /// outcome delivers nothing, and makes no room ever again. An event takes up to twice its
+    /// length, because the engine gives out pages in powers of two, and the file keeps the pages of
+    /// removed events for later events.
     pub(super) fn room(self, file: u64, bytes: u64, known: u64) -> DiskRoom {
         let reserve = RESERVE.min(self.size / 8);
         let fresh = self.free.saturating_sub(reserve / 4) / 2;
@@ -99,14 +102,16 @@ impl DiskRoom {
         fresh: u64::MAX,
     };
 
-    /// True if an event of this size finds room beside `held` bytes of events that no removal makes room of.
+    /// True if an event of this size finds room beside `held` bytes of events that no removal makes
+    /// room of.
     pub(super) fn has(self, held: u64, size: u64) -> bool {
         held.saturating_add(size) <= self.bound && size <= self.fresh
     }
 }
 
 fn judge(kind: u64, mounts: &str, folder: &Path) -> Footing {
-    // An `emptyDir` lies on the disk of the node or in memory: either way the folder ends with the pod.
+    // An `emptyDir` lies on the disk of the node or in memory: either way the folder ends with the
+    // pod.
     if mount_above(mounts, folder).is_some_and(|mount| mount.root.contains(EMPTY_DIR)) {
         return Footing::Pod;
     }
@@ -127,7 +132,8 @@ fn judge_kind(mounts: &str, folder: &Path) -> Option<MadeUp> {
     })
 }
 
-/// A mount, from the list of the kernel (proc(5), `mountinfo`): `ID PARENT DEVICE ROOT POINT OPTIONS [TAGS] - KIND ...`.
+/// A mount, from the list of the kernel (proc(5), `mountinfo`): `ID PARENT DEVICE ROOT POINT
+/// OPTIONS [TAGS] - KIND ...`.
 struct MountLine<'m> {
     /// The root of the mount inside the mounted file system.
     root: &'m str,
@@ -163,8 +169,8 @@ fn unescaped(point: &str) -> String {
     point.replace("\\040", " ")
 }
 
-/// The reserve of the disk for outcomes, in bytes: a transaction of 512 outcomes writes some 8 MiB of pages at most. A disk
-/// of less than 128 MiB keeps an eighth.
+/// The reserve of the disk for outcomes, in bytes: a transaction of 512 outcomes writes some 8 MiB
+/// of pages at most. A disk of less than 128 MiB keeps an eighth.
 const RESERVE: u64 = 16 << 20;
 /// The number of tmpfs in statfs(2).
 const TMPFS: u64 = 0x0102_1994;
@@ -172,8 +178,8 @@ const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
 /// The number of overlayfs in statfs(2): the layers of a container.
 const OVERLAY: u64 = 0x794c_7630;
-/// The kinds of file systems whose files the kernel makes up (filesystems(5)). A folder in some of them can even be made, and
-/// a file in none keeps what is written.
+/// The kinds of file systems whose files the kernel makes up (filesystems(5)). A folder in some of
+/// them can even be made, and a file in none keeps what is written.
 const MADE_UP: [&str; 21] = [
     "autofs",
     "binfmt_misc",

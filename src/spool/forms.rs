@@ -1,4 +1,5 @@
-//! The contents of events in other forms than the Cloud API's, by the forms in the provider's definition.
+//! The contents of events in other forms than the Cloud API's, by the forms in the provider's
+//! definition.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,8 +12,8 @@ use crate::provider::party;
 use crate::query;
 
 impl EventContents {
-    /// Reads a request. An event that is not in the Cloud API's form has the conversations that the first fitting form
-    /// names, and else the lane of all events without a form.
+    /// Reads a request. An event that is not in the Cloud API's form has the conversations that the
+    /// first fitting form names, and else the lane of all events without a form.
     #[must_use]
     pub fn of_request(request: &Request, forms: &[EventForm]) -> Self {
         let mut contents = Self::read(&request.body);
@@ -75,7 +76,8 @@ enum NamingPart<'r> {
 type Texts<'r> = Vec<Option<Cow<'r, str>>>;
 
 impl<'r> NamingPart<'r> {
-    /// Returns the part that names the ends; `None` for a body that is no text, or larger than a provider's events are.
+    /// Returns the part that names the ends; `None` for a body that is no text, or larger than a
+    /// provider's events are.
     fn of(request: &'r Request) -> Option<Self> {
         if request.body.len() > MAX_BODY {
             return None;
@@ -147,9 +149,11 @@ fn named(text: Option<&Cow<'_, str>>) -> Option<String> {
     (!name.is_empty()).then(|| name.into_owned())
 }
 
-/// The bound on bodies that are searched for names. An element of a list takes 16 bytes, and may be two bytes of the body.
+/// The bound on bodies that are searched for names. An element of a list takes 16 bytes, and may be
+/// two bytes of the body.
 const MAX_BODY: usize = 256 * 1024;
-/// The lane of events without a form; [`EventContents::read`] gives it to every body of unknown form.
+/// The lane of events without a form; [`EventContents::read`] gives it to every body of unknown
+/// form.
 const SHARED_LANE: &str = "body";
 
 #[cfg(test)]
@@ -171,7 +175,8 @@ mod tests {
         EventContents::of_request(&request, &forms)
     }
 
-    /// Asserts the class and the lanes of an event of a provider; `/` stands between the number and the person.
+    /// Asserts the class and the lanes of an event of a provider; `/` stands between the number and
+    /// the person.
     #[track_caller]
     fn assert_lanes(provider: &str, body: &str, class: Class, lanes: &[&str]) {
         let contents = contents(provider, body, None);

@@ -78,7 +78,8 @@ impl Health {
         self.trouble.clone()
     }
 
-    /// A probe has gone out: the next probe waits for the outcome, or as long as an outcome can take.
+    /// A probe has gone out: the next probe waits for the outcome, or as long as an outcome can
+    /// take.
     pub(super) fn probing(&mut self, now: Instant) {
         if let Some(trouble) = &mut self.trouble {
             trouble.next_probe = now + PROBE_LOST;
@@ -175,11 +176,11 @@ fn is_refusal(outcome: AttemptOutcome) -> bool {
     )
 }
 
-/// The failures in a row, without an event taken between them, from which the destination is at fault
-/// rather than an event.
+/// The failures in a row, without an event taken between them, from which the destination is at
+/// fault rather than an event.
 const MAX_FAILURES: u32 = 8;
-/// The time between two probes of a destination that refuses every event: people mend the cause, and half a minute later the
-/// events go on.
+/// The time between two probes of a destination that refuses every event: people mend the cause,
+/// and half a minute later the events go on.
 const PAUSE: Duration = Duration::from_secs(30);
 /// The time after which a probe without an outcome is taken as lost.
 const PROBE_LOST: Duration = Duration::from_secs(120);

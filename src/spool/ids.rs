@@ -1,4 +1,5 @@
-//! The hashes under which the store knows items, lanes and users: no name of a person stands in an index.
+//! The hashes under which the store knows items, lanes and users: no name of a person stands in an
+//! index.
 
 use sha2::{Digest, Sha256};
 

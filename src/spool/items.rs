@@ -23,7 +23,8 @@ pub struct EventContents {
     pub senders: BTreeSet<String>,
     /// The earliest time of an item, in seconds since 1970, where the provider tells.
     pub time: Option<u64>,
-    /// True if an unreadable part may name further fields or numbers: no filter may leave the event out.
+    /// True if an unreadable part may name further fields or numbers: no filter may leave the event
+    /// out.
     pub is_partial: bool,
 }
 
@@ -80,8 +81,9 @@ impl EventContents {
         Self::read_strictly(body).unwrap_or_else(|| Self::read_tolerantly(body))
     }
 
-    /// Reads an event of which every part has the expected form, and every item an id: nearly every event. Returns `None`
-    /// for any other body. One pass over the body, where the tolerant way has one for each level of the form.
+    /// Reads an event of which every part has the expected form, and every item an id: nearly every
+    /// event. Returns `None` for any other body. One pass over the body, where the tolerant way has
+    /// one for each level of the form.
     fn read_strictly(body: &[u8]) -> Option<Self> {
         let event = parsed_strictly(body)?;
         let mut contents = Self::empty();
@@ -126,7 +128,8 @@ impl EventContents {
         }
     }
 
-    /// True if the body as a whole is the only item, because the body is not in the Cloud API's form.
+    /// True if the body as a whole is the only item, because the body is not in the Cloud API's
+    /// form.
     pub(super) fn is_by_body(&self) -> bool {
         self.fields.is_empty()
     }
@@ -138,7 +141,8 @@ impl EventContents {
         let value = read.unwrap_or_default();
         let sender = value.number().filter(|number| !number.is_empty());
         let is_whole = self.add_value(account, &change.field, value);
-        // An item without an id has the bytes of the change in the place of the id, and the lane of the field.
+        // An item without an id has the bytes of the change in the place of the id, and the lane of
+        // the field.
         if !is_read || !is_whole {
             let text = change.value.map_or("null", RawValue::get);
             let field = change.field.as_bytes();
@@ -148,7 +152,8 @@ impl EventContents {
         }
     }
 
-    /// Adds the items of a change. Returns false for a change without items, or with one that has no id or another form.
+    /// Adds the items of a change. Returns false for a change without items, or with one that has
+    /// no id or another form.
     fn add_value(&mut self, account: &str, field: &str, value: ItemValue<'_>) -> bool {
         let number = value.number();
         let is_unnamed = number.as_deref() == Some("");
@@ -407,7 +412,8 @@ mod tests {
                 &["message", "message"],
                 time,
             ),
-            // An item without an id has the bytes of the change in the place of the id: beside a known item, the event is new.
+            // An item without an id has the bytes of the change in the place of the id: beside a
+            // known item, the event is new.
             (
                 r#""messages":[{"id":"a","from":"1"},5]"#,
                 &["message", "change"],

@@ -62,8 +62,8 @@ impl LaneEvent {
 pub(super) enum Behind {
     /// The walk has passed none: the walk itself will find them.
     Unpassed,
-    /// The walk may have passed some, which are found through the lane alone. Holds the most urgent class that was seen,
-    /// if more urgent than the event that holds the lane.
+    /// The walk may have passed some, which are found through the lane alone. Holds the most urgent
+    /// class that was seen, if more urgent than the event that holds the lane.
     Passed(Option<Class>),
 }
 

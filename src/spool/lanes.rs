@@ -1,8 +1,9 @@
 //! The lanes of a destination: the choice of the next event.
 //!
-//! Events wait in the store. Memory holds the lanes with an event under way or put off, the lanes that became free, and
-//! for each class the number up to which the queue was walked through. A waiting event behind the number is found again
-//! through the event's lane: whenever a lane becomes free, the lane's oldest waiting event is looked up in the store.
+//! Events wait in the store. Memory holds the lanes with an event under way or put off, the lanes
+//! that became free, and for each class the number up to which the queue was walked through. A
+//! waiting event behind the number is found again through the event's lane: whenever a lane becomes
+//! free, the lane's oldest waiting event is looked up in the store.
 //!
 //! An event of several lanes (a batch) goes out as the oldest event of each lane.
 
@@ -34,11 +35,13 @@ pub(super) struct Lanes {
     walked: [Seq; 3],
     /// True if the walk has the next turn, and the ready lanes the turn after.
     walk_next: bool,
-    /// True if the last look ended because as many events are under way, settling or held as may be.
+    /// True if the last look ended because as many events are under way, settling or held as may
+    /// be.
     is_full: bool,
 }
 
-/// Events that an operator is told of: attempts failed again and again, or the next attempt is far off.
+/// Events that an operator is told of: attempts failed again and again, or the next attempt is far
+/// off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setback {
     /// The number of the events.
@@ -81,7 +84,8 @@ impl Lanes {
         }
     }
 
-    /// True if a look may find an event that the last look did not: a lane is free, or there is room again.
+    /// True if a look may find an event that the last look did not: a lane is free, or there is
+    /// room again.
     pub(super) fn has_news(&self) -> bool {
         self.is_full || !self.ready.is_empty()
     }
@@ -154,7 +158,8 @@ impl Lanes {
         Ok(Wait::Again)
     }
 
-    /// Notes that the destination has answered: a further event may go out, but none of these lanes.
+    /// Notes that the destination has answered: a further event may go out, but none of these
+    /// lanes.
     pub(super) fn settle(&mut self, seq: Seq) {
         if let Some(event) = self.events.get_mut(&seq)
             && event.state == LaneEventState::UnderWay
@@ -173,7 +178,8 @@ impl Lanes {
         }
     }
 
-    /// Returns the events whose attempts have failed for long or often; `None` without such an event.
+    /// Returns the events whose attempts have failed for long or often; `None` without such an
+    /// event.
     pub(super) fn setback(&self, now: Instant) -> Option<Setback> {
         let mut setback: Option<Setback> = None;
         for event in self.events.values() {
@@ -224,8 +230,8 @@ impl Lanes {
                     }
                 }
             }
-            // An event that was never taken, such as an erased event, may be the oldest of its lanes: the next event in
-            // each lane is looked up.
+            // An event that was never taken, such as an erased event, may be the oldest of its
+            // lanes: the next event in each lane is looked up.
             None => {
                 for lane in lanes {
                     self.wake(*lane, class);
@@ -299,7 +305,8 @@ impl Lanes {
         }
     }
 
-    /// Begins the oldest waiting event of a lane, or leaves the lane to the turn of a less urgent class.
+    /// Begins the oldest waiting event of a lane, or leaves the lane to the turn of a less urgent
+    /// class.
     fn look_up(
         &mut self,
         waiting: &Waiting,
@@ -318,7 +325,8 @@ impl Lanes {
         };
         let class = Class::of(number);
         let wanted = wanted.map_or(class, |wanted| wanted.min(class));
-        // Nothing as urgent as this turn is left: the lane waits for the turn of the most urgent event in it.
+        // Nothing as urgent as this turn is left: the lane waits for the turn of the most urgent
+        // event in it.
         if wanted > turn {
             self.ready.push_lane(lane, wanted, None);
             return Ok(None);
@@ -362,8 +370,8 @@ impl Lanes {
         }
     }
 
-    /// Begins an event if it is the oldest in each of its lanes, and no lane is held. Otherwise the event
-    /// is found again when the lane in its way becomes free.
+    /// Begins an event if it is the oldest in each of its lanes, and no lane is held. Otherwise the
+    /// event is found again when the lane in its way becomes free.
     fn begin(
         &mut self,
         waiting: &Waiting,
@@ -375,7 +383,8 @@ impl Lanes {
     ) -> Result<Option<Due>, redb::StorageError> {
         let wanted = behind.wanted().map_or(class, |wanted| wanted.min(class));
         let mut blocked = false;
-        // Each lane in the way takes note, not the first alone: any of the lanes may be the last to become free.
+        // Each lane in the way takes note, not the first alone: any of the lanes may be the last to
+        // become free.
         for lane in &row.lanes {
             if let Some(before) = self.held.get_mut(lane) {
                 before.pass(Some(wanted));
@@ -431,8 +440,9 @@ const OFTEN: u32 = 3;
 const LONG: Duration = Duration::from_secs(30);
 /// The bound on rows of the queue that a look goes through: a look stays short.
 const MAX_STEPS: u32 = 2048;
-/// The bound on events whose outcome is on the way to the disk: as many may be delivered twice after a crash.
+/// The bound on events whose outcome is on the way to the disk: as many may be delivered twice
+/// after a crash.
 const MAX_SETTLING: usize = 256;
-/// The bound on events under way or put off. If as many lanes fail, the destination is at fault, and
-/// new lanes would fail as well.
+/// The bound on events under way or put off. If as many lanes fail, the destination is at fault,
+/// and new lanes would fail as well.
 const MAX_HELD: usize = 16 * 1024;

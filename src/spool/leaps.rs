@@ -1,8 +1,9 @@
 //! Leaps of the wall clock between two runs: a leap ages no event.
 //!
-//! Within one run of the machine, the time since its start tells how long a stop was, and the rest of a step of the wall clock
-//! is a leap. Across a start of the machine, a wrong clock and a long stop look alike: a step longer than `max_age` is a leap
-//! for good, and a shorter one for some minutes, in which a clock that was wrong at the start is usually set.
+//! Within one run of the machine, the time since its start tells how long a stop was, and the rest
+//! of a step of the wall clock is a leap. Across a start of the machine, a wrong clock and a long
+//! stop look alike: a step longer than `max_age` is a leap for good, and a shorter one for some
+//! minutes, in which a clock that was wrong at the start is usually set.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub(super) struct ClockStep {
 }
 
 impl ClockLeaps {
-    /// Takes the step of a start. A leap beyond the present time was a wrong clock's, and is forgotten.
+    /// Takes the step of a start. A leap beyond the present time was a wrong clock's, and is
+    /// forgotten.
     pub(super) fn start(&mut self, step: ClockStep, max_age: Duration) {
         let ClockStep {
             last_ms, now_ms, ..
@@ -115,9 +117,11 @@ impl ClockLeaps {
     }
 }
 
-/// The time after a start of the machine in which the clock may still be set: programs that keep time take a minute or two.
+/// The time after a start of the machine in which the clock may still be set: programs that keep
+/// time take a minute or two.
 const DOUBT: Duration = Duration::from_secs(10 * 60);
-/// The difference of two clocks that is no leap: clocks that keep time are set by seconds, at a leap of a day by as much.
+/// The difference of two clocks that is no leap: clocks that keep time are set by seconds, at a
+/// leap of a day by as much.
 const SLEW: Duration = Duration::from_secs(60);
 /// The bound on leaps in the store.
 const MAX_LEAPS: usize = 32;
@@ -163,7 +167,8 @@ mod tests {
             // In doubt, the last step ages nothing; the step before did.
             (&[(94, 100, None)], 100, 87),
             (&[(88, 94, None), (94, 100, None)], 100, 87),
-            // Within one run of the machine a wrong clock is told from a stop, however small the step.
+            // Within one run of the machine a wrong clock is told from a stop, however small the
+            // step.
             (&[(94, 100, Some(0))], 100, 87),
             (&[(94, 100, Some(0))], 101, 88),
             (&[(94, 100, Some(6))], 101, 94),

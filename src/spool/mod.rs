@@ -6,8 +6,8 @@
 //! Spool::settle          the outcome of an attempt: done, again, dead letter, or the destination is down
 //! ```
 //!
-//! Changes go through one writer, which commits the waiting orders in one transaction and answers after
-//! the sync. Readers see the store as it was after the last commit.
+//! Changes go through one writer, which commits the waiting orders in one transaction and answers
+//! after the sync. Readers see the store as it was after the last commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,8 +137,8 @@ impl Spool {
     /// Opens the spool, or begins a new one.
     ///
     /// # Errors
-    /// If the folder cannot be used, or another process has the spool open. A damaged file is no error: it
-    /// is set aside, with an [`Alarm`].
+    /// If the folder cannot be used, or another process has the spool open. A damaged file is no
+    /// error: it is set aside, with an [`Alarm`].
     pub fn open(config: SpoolConfig, seal: Sealing, clock: SpoolClock) -> Result<Self, SpoolError> {
         let medium = Medium::in_folder(&config.dir)?;
         Self::on(medium, config, seal, clock)
@@ -182,8 +182,8 @@ impl Spool {
         }
     }
 
-    /// Stores an event for every destination of its webhook. `Ok` means: the event is on disk, synced, or
-    /// was before.
+    /// Stores an event for every destination of its webhook. `Ok` means: the event is on disk,
+    /// synced, or was before.
     ///
     /// # Errors
     /// If the event is not stored. Nothing of it is kept then.
@@ -192,8 +192,8 @@ impl Spool {
         self.store(ready).await
     }
 
-    /// Makes an event ready for the store: hashed, sealed, with its destinations. A large event takes
-    /// milliseconds here, and belongs on a thread of its own.
+    /// Makes an event ready for the store: hashed, sealed, with its destinations. A large event
+    /// takes milliseconds here, and belongs on a thread of its own.
     ///
     /// # Errors
     /// If the webhook has no destination, or the event cannot be sealed.
@@ -260,7 +260,8 @@ impl Spool {
             .await?
     }
 
-    /// Waits for events that a destination may get now, and takes up to `most` of them, of any size.
+    /// Waits for events that a destination may get now, and takes up to `most` of them, of any
+    /// size.
     ///
     /// # Errors
     /// If the spool is closed.

@@ -62,9 +62,9 @@ impl Alarm {
         is_new
     }
 
-    /// Takes a proof that the store works. Returns true if the failure has ended: an event was committed, or the store was
-    /// open for [`TRIAL`] without a further failure. A load balancer that believes in the failure sends no event, so that
-    /// time has to end it.
+    /// Takes a proof that the store works. Returns true if the failure has ended: an event was
+    /// committed, or the store was open for [`TRIAL`] without a further failure. A load balancer
+    /// that believes in the failure sends no event, so that time has to end it.
     pub(super) fn take(&mut self, proof: StoreProof, now: Instant) -> bool {
         if self.failure.is_none() {
             return false;
@@ -89,7 +89,8 @@ pub(super) struct Begun {
     pub(super) salt: [u8; 16],
 }
 
-/// Opens the store. A damaged file is set aside, and a new file begun with the destinations of the old.
+/// Opens the store. A damaged file is set aside, and a new file begun with the destinations of the
+/// old.
 pub(super) fn open_or_renew(
     medium: &Medium,
     check: StoreCheck,
@@ -242,15 +243,15 @@ fn sum_kept(transaction: &ReadTransaction) -> Result<u64, StoreError> {
     Ok(bytes)
 }
 
-/// The time for which a store that was opened after a failure still counts as failed, unless it accepts an event: longer than
-/// two looks of a monitoring system.
+/// The time for which a store that was opened after a failure still counts as failed, unless it
+/// accepts an event: longer than two looks of a monitoring system.
 const TRIAL: Duration = Duration::from_secs(30);
 /// The key of the salt of hashes.
 const SALT: &str = "salt";
 /// The key of the leaps of the clock.
 const LEAPS: &str = "leaps";
-/// The size of the file from which each commit saves the notes for a start after a crash. The notes take a second sync; without
-/// them a start verifies some 200 MiB a second.
+/// The size of the file from which each commit saves the notes for a start after a crash. The notes
+/// take a second sync; without them a start verifies some 200 MiB a second.
 pub(super) const QUICK_REPAIR: u64 = 512 * 1024 * 1024;
 
 #[cfg(test)]

@@ -59,8 +59,8 @@ impl std::ops::AddAssign for Erased {
 }
 
 impl Spool {
-    /// Replaces all destinations, and returns the new ones. A destination that the store does not know yet
-    /// begins now, or with events from as far back as configured.
+    /// Replaces all destinations, and returns the new ones. A destination that the store does not
+    /// know yet begins now, or with events from as far back as configured.
     ///
     /// # Errors
     /// If the store cannot take them.
@@ -166,8 +166,8 @@ impl Spool {
             .read(|read| query::event(read, &self.records, seq))
     }
 
-    /// Lets a dead or delivered event wait at a destination again, ahead of what waits in its lane. The event has the whole
-    /// of `max_age` once more. Items that are known do not matter here.
+    /// Lets a dead or delivered event wait at a destination again, ahead of what waits in its lane.
+    /// The event has the whole of `max_age` once more. Items that are known do not matter here.
     ///
     /// # Errors
     /// If the store cannot take it.
@@ -218,7 +218,8 @@ impl Spool {
         Ok(u64::try_from(replayed.len()).unwrap_or(u64::MAX))
     }
 
-    /// Erases events with their items, in every queue, in one transaction; returns the number of events.
+    /// Erases events with their items, in every queue, in one transaction; returns the number of
+    /// events.
     ///
     /// # Errors
     /// If the store cannot take it.
@@ -263,7 +264,8 @@ impl Spool {
         Ok(count)
     }
 
-    /// Erases all events that cannot be read as a whole: damaged, or sealed with a lost key. Returns the number of events.
+    /// Erases all events that cannot be read as a whole: damaged, or sealed with a lost key.
+    /// Returns the number of events.
     ///
     /// # Errors
     /// If the store fails, or a configured key is missing now: the key could open the events.
@@ -284,7 +286,8 @@ impl Spool {
         Ok(events)
     }
 
-    /// Erases all events of a person and forgets the items; returns how many there were, and how many events cannot be read.
+    /// Erases all events of a person and forgets the items; returns how many there were, and how
+    /// many events cannot be read.
     ///
     /// # Errors
     /// If the store cannot take it.
@@ -326,14 +329,15 @@ impl Spool {
         Ok(count)
     }
 
-    /// Takes the wall clock's time of now. Events age by it if it was set back since the start: it was wrong at the start.
+    /// Takes the wall clock's time of now. Events age by it if it was set back since the start: it
+    /// was wrong at the start.
     pub fn compare_clock(&self, wall: SystemTime) {
         let since = wall.duration_since(SystemTime::UNIX_EPOCH);
         self.store.compare_clock(millis(since.unwrap_or_default()));
     }
 
-    /// Does what time asks for: old waiting events become dead letters, delivered events, old dead letters
-    /// and old items go. To be called every few seconds.
+    /// Does what time asks for: old waiting events become dead letters, delivered events, old dead
+    /// letters and old items go. To be called every few seconds.
     ///
     /// # Errors
     /// If the store cannot take it.
@@ -368,8 +372,9 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes dead letters of a destination's events with a wait since before `before_ms`. Destinations that are not configured
-    /// any more are no exception. The search reads beside the writer, which gets the events found alone.
+    /// Makes dead letters of a destination's events with a wait since before `before_ms`.
+    /// Destinations that are not configured any more are no exception. The search reads beside the
+    /// writer, which gets the events found alone.
     async fn expire_waiting(&self, id: DestinationId, before_ms: u64) -> Result<(), SpoolRefusal> {
         let destination = self.destinations.get(id);
         for class in Class::ALL {
@@ -406,7 +411,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Returns the number from which a search for old events begins: past events with an order, unless one of these is old.
+    /// Returns the number from which a search for old events begins: past events with an order,
+    /// unless one of these is old.
     fn first_to_expire(
         &self,
         id: DestinationId,
@@ -473,7 +479,8 @@ fn unreadable(error: &StoreError) -> SpoolRefusal {
     SpoolRefusal::Broken
 }
 
-/// The events of a page, or of a transaction: either takes milliseconds, and new events come in between.
+/// The events of a page, or of a transaction: either takes milliseconds, and new events come in
+/// between.
 const PAGE: usize = 256;
 /// The bound on unreadable events that an erasure names.
 const MAX_TOLD: usize = 20;

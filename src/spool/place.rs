@@ -51,7 +51,8 @@ impl StorePlace {
         }
     }
 
-    /// Writes the content of the open file to a new file at the path, if the file was removed or moved.
+    /// Writes the content of the open file to a new file at the path, if the file was removed or
+    /// moved.
     ///
     /// # Errors
     /// If the disk takes no copy, or a different file is at the path. The open file stays open.

@@ -122,8 +122,8 @@ impl Listed {
     }
 }
 
-/// Reads a page of a list, from a number on. A page ends after `most` events, or after many that do not
-/// match.
+/// Reads a page of a list, from a number on. A page ends after `most` events, or after many that do
+/// not match.
 pub(super) fn page(
     read: &ReadTransaction,
     records: &Records,
@@ -255,7 +255,8 @@ impl Rows {
         Ok(body.map_or(0, |body| body.value().len()))
     }
 
-    /// Reads an event as a delivery needs it: without the states at the destinations. `None` for an event that is gone.
+    /// Reads an event as a delivery needs it: without the states at the destinations. `None` for an
+    /// event that is gone.
     pub(super) fn event(
         &self,
         records: &Records,
@@ -366,8 +367,8 @@ fn is_of_user(
     Ok(found.is_some_and(|request| names_person(&request.body, user)))
 }
 
-/// True if a body has the name of a person as a whole JSON string, with or without a plus. The number of the business
-/// itself, which every event of the webhook names, is nobody's.
+/// True if a body has the name of a person as a whole JSON string, with or without a plus. The
+/// number of the business itself, which every event of the webhook names, is nobody's.
 fn names_person(body: &[u8], user: &str) -> bool {
     let mut is_named = false;
     for quoted in [format!("\"{user}\""), format!("\"+{user}\"")] {

@@ -36,8 +36,8 @@ impl ReadyQueues {
         self.push(class, Ready::Event(seq));
     }
 
-    /// Adds a lane whose oldest waiting event is to be looked up, in the turn of `class` or of the more urgent class
-    /// that is `wanted`.
+    /// Adds a lane whose oldest waiting event is to be looked up, in the turn of `class` or of the
+    /// more urgent class that is `wanted`.
     pub(super) fn push_lane(&mut self, lane: LaneId, class: Class, wanted: Option<Class>) {
         if self.lanes.insert(lane) {
             let turn = wanted.map_or(class, |wanted| wanted.min(class));

@@ -158,8 +158,8 @@ impl Records {
         }
     }
 
-    /// Makes a record of the `length` bytes that `write` appends. The record is made in a single buffer: a large event would
-    /// otherwise be in memory several times.
+    /// Makes a record of the `length` bytes that `write` appends. The record is made in a single
+    /// buffer: a large event would otherwise be in memory several times.
     fn close(
         &self,
         kind: &[u8],

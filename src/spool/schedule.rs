@@ -122,8 +122,8 @@ pub(super) fn judge(outcome: AttemptOutcome, before: Attempts, random: f64) -> A
         AttemptOutcome::Unreachable => AttemptVerdict::Down { attempts: before },
         AttemptOutcome::Interrupted => {
             let interruptions = before.interruptions.saturating_add(1);
-            // An event with which each connection ends may crash the application: the event goes by the
-            // schedule, and other lanes go on.
+            // An event with which each connection ends may crash the application: the event goes by
+            // the schedule, and other lanes go on.
             if interruptions < MAX_INTERRUPTIONS {
                 let attempts = Attempts {
                     interruptions,
@@ -213,8 +213,8 @@ pub(super) fn probe_after(failed_probes: u32, random: f64) -> Duration {
         .max(MIN_WAIT)
 }
 
-/// Returns the time until an attempt that was put off before a restart. The wall clock may have jumped
-/// either way meanwhile: the wait is never longer than it was, and never below zero.
+/// Returns the time until an attempt that was put off before a restart. The wall clock may have
+/// jumped either way meanwhile: the wait is never longer than it was, and never below zero.
 pub(super) fn due_in(due_ms: u64, waited: Duration, now_ms: u64) -> Duration {
     Duration::from_millis(due_ms.saturating_sub(now_ms)).min(waited)
 }
@@ -227,19 +227,25 @@ const STEPS: [Duration; 5] = [
     Duration::from_secs(2 * 60),
     Duration::from_secs(10 * 60),
 ];
-/// The longest wait after the steps: a destination that was down for days gets each event within an hour.
+/// The longest wait after the steps: a destination that was down for days gets each event within an
+/// hour.
 const HOURLY: Duration = Duration::from_secs(60 * 60);
 /// The shortest wait: a wait of nothing would be a busy loop.
 const MIN_WAIT: Duration = Duration::from_millis(50);
-/// The longest time between two probes: the events go on as soon as people see the destination again.
+/// The longest time between two probes: the events go on as soon as people see the destination
+/// again.
 const MAX_PROBE: Duration = Duration::from_secs(2);
-/// The shortest `Retry-After`: each attempt is noted on disk, and a zero would be a busy loop of writes.
+/// The shortest `Retry-After`: each attempt is noted on disk, and a zero would be a busy loop of
+/// writes.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The longest `Retry-After` that counts. A longer one would keep a lane past an operator's patience.
+/// The longest `Retry-After` that counts. A longer one would keep a lane past an operator's
+/// patience.
 const MAX_RETRY_AFTER: Duration = HOURLY;
-/// The number of refusals that make a dead letter: an application that is half started may refuse a good event once or twice.
+/// The number of refusals that make a dead letter: an application that is half started may refuse a
+/// good event once or twice.
 const MAX_REFUSALS: u32 = 3;
-/// The number of interrupted attempts from which the event itself is suspected: chance seldom meets one event twice.
+/// The number of interrupted attempts from which the event itself is suspected: chance seldom meets
+/// one event twice.
 const MAX_INTERRUPTIONS: u32 = 3;
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use aws_lc_rs::{hmac, rand};
 
 /// The keys that seal records. The first key seals, every key opens.
 ///
-/// A spool takes thousands of events a second for years, far more than one key may seal under random
-/// nonces (2^32). So each record has its own key, derived from 16 random bytes beside the record.
+/// A spool takes thousands of events a second for years, far more than one key may seal under
+/// random nonces (2^32). So each record has its own key, derived from 16 random bytes beside the
+/// record.
 pub struct Seal {
     keys: Vec<SealKey>,
 }
@@ -116,7 +117,8 @@ fn no_nonce() -> Nonce {
 
 /// The bytes that a seal adds to a text.
 pub(super) const SEAL_LENGTH: usize = ID_LENGTH + SALT_LENGTH + MAX_TAG_LEN;
-/// The length of the name of a key: with 64 bits, no two keys of an operator have one name by chance.
+/// The length of the name of a key: with 64 bits, no two keys of an operator have one name by
+/// chance.
 const ID_LENGTH: usize = 8;
 /// The length of the random bytes from which the key of a record is derived: 128 bits never repeat.
 const SALT_LENGTH: usize = 16;

@@ -152,7 +152,8 @@ impl Spool {
             let counts = StoredState::ALL.map(count).into_iter();
             let first = self.first(id).ok();
             let (pending, unreadable) = first.unwrap_or_default();
-            // While the store is closed no delivery is tried, and an earlier answer of a destination is no sign.
+            // While the store is closed no delivery is tried, and an earlier answer of a
+            // destination is no sign.
             let trouble = live
                 .as_ref()
                 .and_then(|live| live.trouble())
@@ -209,7 +210,8 @@ impl Spool {
         locked.map(|(_, count)| count).sum()
     }
 
-    /// The known destinations, with webhook and name. While the store cannot be read, the configured destinations.
+    /// The known destinations, with webhook and name. While the store cannot be read, the
+    /// configured destinations.
     #[must_use]
     pub fn known(&self) -> Vec<(DestinationId, String, String)> {
         let named = |key: &str, id| {

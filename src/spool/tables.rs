@@ -36,7 +36,8 @@ pub(super) const DONE: TableDefinition<'_, (u64, Seq), ()> = TableDefinition::ne
 /// The destinations by `webhook`, a line feed, and name.
 pub(super) const DESTINATIONS: TableDefinition<'_, &str, DestinationId> =
     TableDefinition::new("destinations");
-/// The numbers of events in each state at each destination, and under [`BYTES`] and [`KEPT_BYTES`] sizes.
+/// The numbers of events in each state at each destination, and under [`BYTES`] and [`KEPT_BYTES`]
+/// sizes.
 pub(super) const COUNTS: TableDefinition<'_, (DestinationId, u8), u64> =
     TableDefinition::new("counts");
 /// The numbers of events whose head is sealed, by the name of the key.
@@ -111,7 +112,8 @@ pub(super) struct Row {
     /// The wait that led to `due_ms`.
     pub(super) waited: Duration,
     pub(super) lanes: Vec<LaneId>,
-    /// The time of the order behind the wait, in milliseconds since 1970; `None` without an order, after the arrival alone.
+    /// The time of the order behind the wait, in milliseconds since 1970; `None` without an order,
+    /// after the arrival alone.
     pub(super) ordered_ms: Option<u64>,
 }
 
@@ -180,8 +182,8 @@ pub(super) fn since_ms(ordered_ms: Option<u64>, received_ms: u64) -> u64 {
     ordered_ms.unwrap_or_default().max(received_ms)
 }
 
-/// The bytes of the time of an order, enough for 8,000 years. A row without the time ends with a whole lane, as rows of
-/// earlier versions do, and earlier versions skip less than a lane.
+/// The bytes of the time of an order, enough for 8,000 years. A row without the time ends with a
+/// whole lane, as rows of earlier versions do, and earlier versions skip less than a lane.
 const ORDERED_SIZE: usize = 6;
 
 /// A dead letter.
@@ -215,7 +217,8 @@ impl DeadRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EventRow {
     pub(super) states: Vec<(DestinationId, StoredState)>,
-    /// The arrival in milliseconds since 1970: an event whose head cannot be read has an age as well.
+    /// The arrival in milliseconds since 1970: an event whose head cannot be read has an age as
+    /// well.
     pub(super) received_ms: u64,
     /// The record of the head.
     pub(super) head: Vec<u8>,

@@ -54,11 +54,11 @@ enum EventContent {
 }
 
 impl Taking {
-    /// Takes as many events as the bounds allow, of [`ENOUGH`] bytes together at most. Events beyond the bounds, or after an
-    /// error, are given back.
+    /// Takes as many events as the bounds allow, of [`ENOUGH`] bytes together at most. Events
+    /// beyond the bounds, or after an error, are given back.
     ///
-    /// No delivery is dropped or put off while the store is being read: both take the lock of the lanes, under which
-    /// others read the store.
+    /// No delivery is dropped or put off while the store is being read: both take the lock of the
+    /// lanes, under which others read the store.
     pub(super) fn take(&self, bounds: LookBounds) -> TakenEvents {
         let now = self.store.clock.now();
         let taken = self.to.next(&self.store, now, bounds.events, |read, due| {
@@ -89,7 +89,8 @@ impl Taking {
         }
     }
 
-    /// Reads the events that were `taken`, until the bounds or an error. The others stay in `taken`.
+    /// Reads the events that were `taken`, until the bounds or an error. The others stay in
+    /// `taken`.
     fn read(
         &self,
         read: &ReadTransaction,

@@ -19,8 +19,8 @@ pub(super) struct Committed {
     pub(super) touched: BTreeSet<DestinationId>,
 }
 
-/// Tells of commits on the thread of requests. A wake-up from the writer's thread is a system call: one for a transaction, and not
-/// one for each of a hundred orders.
+/// Tells of commits on the thread of requests. A wake-up from the writer's thread is a system call:
+/// one for a transaction, and not one for each of a hundred orders.
 pub(super) struct Teller {
     destinations: Arc<Destinations>,
     /// The task that tells; `None` without a runtime.

@@ -27,8 +27,9 @@ impl EntryName {
         &self.owner
     }
 
-    /// Returns the name of the entry's file. Every other byte of an owner than `A-Z a-z 0-9 _ . -` is encoded, so that
-    /// no name leads out of the folder, and different names have different files.
+    /// Returns the name of the entry's file. Every other byte of an owner than `A-Z a-z 0-9 _ . -`
+    /// is encoded, so that no name leads out of the folder, and different names have different
+    /// files.
     #[must_use]
     pub fn file(&self) -> String {
         let owner = percent_encode(self.owner.as_bytes(), &ENCODED);

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// The reason why the state folder, or an entry in it, cannot be used. Nothing is deleted in any of these cases.
+/// The reason why the state folder, or an entry in it, cannot be used. Nothing is deleted in any of
+/// these cases.
 #[derive(Debug)]
 pub enum StateError {
     /// The folder cannot be made, read or written.

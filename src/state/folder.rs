@@ -14,9 +14,9 @@ use super::lock_file::{FILE_MODE, give_to_owner_of, open_lock};
 
 /// A folder that only the user of the process can read.
 ///
-/// Several processes may use one folder: a sidecar, the `rotate` command beside it, and for a moment the sidecar of the
-/// next deployment. A lock makes each change one step, and is held for no longer than a change takes. Between two
-/// changes of an entry the later one counts.
+/// Several processes may use one folder: a sidecar, the `rotate` command beside it, and for a
+/// moment the sidecar of the next deployment. A lock makes each change one step, and is held for no
+/// longer than a change takes. Between two changes of an entry the later one counts.
 #[derive(Clone, Debug)]
 pub(super) struct StateFolder {
     path: PathBuf,
@@ -47,7 +47,8 @@ impl StateFolder {
             .map_err(fault)?;
         let metadata = std::fs::metadata(path).map_err(fault)?;
         let mode = metadata.permissions().mode() & 0o777;
-        // A volume of Kubernetes belongs to root: its mode cannot be changed, and the mode of each file protects.
+        // A volume of Kubernetes belongs to root: its mode cannot be changed, and the mode of each
+        // file protects.
         let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
         if is_own && mode != FOLDER_MODE {
             std::fs::set_permissions(path, PermissionsExt::from_mode(FOLDER_MODE))
@@ -214,7 +215,8 @@ const LOCK: &str = "lock";
 const PROBE: &str = "probe";
 /// The mode of the folder: nothing in it is for other users.
 const FOLDER_MODE: u32 = 0o700;
-/// The bound on a file: the secrets of a credential, a journal, or ten thousand first sights are far smaller.
+/// The bound on a file: the secrets of a credential, a journal, or ten thousand first sights are
+/// far smaller.
 const MAX_SIZE: u64 = 4 << 20;
 /// The longest wait for the lock. A change takes some milliseconds, on a slow disk some hundred.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(2);

@@ -14,8 +14,9 @@ use crate::secret::Secret;
 
 /// The keys derived from a secret. The secret is neither kept nor written.
 ///
-/// A sealed entry is `KSS1`, 8 bytes that name the key, 12 random bytes of nonce, then the text under AES-256-GCM. The
-/// name of the entry is authenticated along with the text: an entry does not open under another name.
+/// A sealed entry is `KSS1`, 8 bytes that name the key, 12 random bytes of nonce, then the text
+/// under AES-256-GCM. The name of the entry is authenticated along with the text: an entry does not
+/// open under another name.
 pub(super) struct StateKey {
     seal: LessSafeKey,
     /// The key for hashes of secrets.
@@ -57,7 +58,8 @@ impl StateKey {
         })
     }
 
-    /// Seals a text under a random nonce. The number of entries is far below the bound for random nonces, 2^32.
+    /// Seals a text under a random nonce. The number of entries is far below the bound for random
+    /// nonces, 2^32.
     pub(super) fn seal(&self, name: &EntryName, text: &[u8]) -> Result<Vec<u8>, StateError> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| StateError::Cipher)?;
@@ -233,13 +235,15 @@ fn authenticated(name: &EntryName) -> String {
 
 /// The first bytes of a sealed entry: the form and its version.
 const MAGIC: &[u8; 4] = b"KSS1";
-/// The length of the name of a key: with 64 bits, no two keys of an operator have one name by chance.
+/// The length of the name of a key: with 64 bits, no two keys of an operator have one name by
+/// chance.
 const ID_LENGTH: usize = 8;
 /// The length of what stands before the text.
 const HEAD_LENGTH: usize = MAGIC.len() + ID_LENGTH + NONCE_LEN;
 /// The shortest secret that a key is derived from: 128 bits as hex digits, 192 bits as base64.
 const MIN_KEY_LENGTH: usize = 32;
-/// The least number of different characters. 32 random hex digits have fewer than eight in one of 10^9 cases.
+/// The least number of different characters. 32 random hex digits have fewer than eight in one of
+/// 10^9 cases.
 const MIN_DISTINCT: usize = 8;
 /// The salt of the derivation: other programs derive different keys from an equal secret.
 const DERIVATION: &[u8] = b"keyside state";

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens the file of a lock, or makes an empty one. The file belongs to the owner of its folder, even if root makes it: a
-/// sidecar of another user must be able to take the lock later.
+/// Opens the file of a lock, or makes an empty one. The file belongs to the owner of its folder,
+/// even if root makes it: a sidecar of another user must be able to take the lock later.
 ///
 /// # Errors
 /// If the file cannot be opened or made, or a link is in its place.
@@ -24,7 +24,8 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Gives a file to the owner of the folder. Without the right to do so, the file stays as it is, and the work goes on.
+/// Gives a file to the owner of the folder. Without the right to do so, the file stays as it is,
+/// and the work goes on.
 pub(super) fn give_to_owner_of(folder: &Path, file: &File) {
     let give = || {
         let owner = std::fs::metadata(folder)?;

@@ -1,10 +1,11 @@
-//! The folder of `[state] dir`, whose contents outlive a restart: sealed entries, and first sights of secrets.
+//! The folder of `[state] dir`, whose contents outlive a restart: sealed entries, and first sights
+//! of secrets.
 //!
 //! - [`SealedStore`] holds entries with secrets. It exists only where `[state] key` leads to a key.
 //! - [`Sights`] keeps the time at which each secret was first seen, by a hash under a key.
 //!
-//! A fault of the folder, of a key or of an entry never stops a sidecar: [`State::problems`] lists the fault, and the
-//! content of the folder stays.
+//! A fault of the folder, of a key or of an entry never stops a sidecar: [`State::problems`] lists
+//! the fault, and the content of the folder stays.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,8 +50,8 @@ pub struct State {
 }
 
 impl State {
-    /// Makes the state of the folder `dir`, with the keys from `secrets`, the current one first. Nothing is read or
-    /// written yet.
+    /// Makes the state of the folder `dir`, with the keys from `secrets`, the current one first.
+    /// Nothing is read or written yet.
     #[must_use]
     pub fn new(dir: &Path, secrets: &[&Secret]) -> Self {
         let mut problems = BTreeMap::new();
@@ -99,8 +100,8 @@ impl State {
         self.key_fingerprints.contains(&fingerprint)
     }
 
-    /// Does work with the folder, after the thread at work; `None` if the thread at work takes too long: on a hanging
-    /// disk, no threads gather.
+    /// Does work with the folder, after the thread at work; `None` if the thread at work takes too
+    /// long: on a hanging disk, no threads gather.
     pub fn exclusively<T>(&self, work: impl FnOnce(&Self) -> T) -> Option<T> {
         let _turn = self.turn.try_lock_for(MAX_TURN_WAIT)?;
         Some(work(self))
@@ -114,7 +115,8 @@ impl State {
         self.note::<()>(FOLDER, Err(silent));
     }
 
-    /// Gets the folder ready for use: sees that it can be written, and seals anew what an older key has sealed.
+    /// Gets the folder ready for use: sees that it can be written, and seals anew what an older key
+    /// has sealed.
     pub fn prepare(&self) {
         self.note(FOLDER, self.folder.probe());
         let Some(sealed) = &self.sealed else {
@@ -125,7 +127,8 @@ impl State {
         }
     }
 
-    /// Checks, without a change to the folder, that the folder can be written and each entry be opened.
+    /// Checks, without a change to the folder, that the folder can be written and each entry be
+    /// opened.
     pub fn check(&self) {
         self.note(FOLDER, self.folder.check());
         let Some(sealed) = &self.sealed else {
@@ -142,8 +145,8 @@ impl State {
         self.sealed.as_ref()
     }
 
-    /// Returns the keys from which the spool derives the keys of its records, the current one first; none without a
-    /// usable key.
+    /// Returns the keys from which the spool derives the keys of its records, the current one
+    /// first; none without a usable key.
     pub fn spool_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
         self.sealed.iter().flat_map(SealedStore::spool_keys)
     }
@@ -202,8 +205,9 @@ impl State {
         &self.dir
     }
 
-    /// Notes a problem with a subject, such as the name of an entry, or the end of the problem. Of an unusable folder,
-    /// the first fault is logged: the faults of the entries follow from the folder's fault.
+    /// Notes a problem with a subject, such as the name of an entry, or the end of the problem. Of
+    /// an unusable folder, the first fault is logged: the faults of the entries follow from the
+    /// folder's fault.
     pub fn note<T>(&self, subject: &str, result: Result<T, StateError>) -> Option<T> {
         let mut problems = self.problems.lock();
         match result {
@@ -232,8 +236,8 @@ impl State {
         self.faults().into_iter().chain(strays).collect()
     }
 
-    /// Returns the problems with folder and key, each as a line for people. Of an unusable folder, the faults of the entries
-    /// are left out: these follow from the folder's fault.
+    /// Returns the problems with folder and key, each as a line for people. Of an unusable folder,
+    /// the faults of the entries are left out: these follow from the folder's fault.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let problems = self.problems.lock();
@@ -244,7 +248,8 @@ impl State {
         shown.map(|(_, problem)| problem.text.clone()).collect()
     }
 
-    /// Replaces the entries that need a person by the newly found entries. Returns the entries before.
+    /// Replaces the entries that need a person by the newly found entries. Returns the entries
+    /// before.
     pub fn replace_strays(&self, found: Vec<StrayEntry>) -> Vec<StrayEntry> {
         std::mem::replace(&mut *self.strays.lock(), found)
     }

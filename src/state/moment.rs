@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::boot::BootTime;
 use crate::units::millis;
 
-/// A moment by two clocks: the wall clock, which may be wrong, and the time since the machine started, which cannot be
-/// set, and compares only within one run of the machine.
+/// A moment by two clocks: the wall clock, which may be wrong, and the time since the machine
+/// started, which cannot be set, and compares only within one run of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// Milliseconds since 1970, by the wall clock.
@@ -22,8 +22,8 @@ pub struct Moment {
 pub enum Left {
     /// The time that is left.
     Time(Duration),
-    /// The wall clock is not within the time, and may be wrong: nothing can be said before it is set, or the whole time
-    /// has passed in this process.
+    /// The wall clock is not within the time, and may be wrong: nothing can be said before it is
+    /// set, or the whole time has passed in this process.
     Unsure,
     /// The time is over.
     Nothing,
@@ -42,10 +42,12 @@ impl Moment {
         }
     }
 
-    /// Returns what is left `now` of the time `left` at this moment. The process has `known` of the time since.
+    /// Returns what is left `now` of the time `left` at this moment. The process has `known` of the
+    /// time since.
     ///
-    /// Within a run of the machine no clock can be wrong. Across runs, a wall clock outside of the time is no proof:
-    /// the time is neither used nor given up until the whole time has passed in this process.
+    /// Within a run of the machine no clock can be wrong. Across runs, a wall clock outside of the
+    /// time is no proof: the time is neither used nor given up until the whole time has passed in
+    /// this process.
     #[must_use]
     pub fn left(&self, left: Duration, now: &Self, known: Duration) -> Left {
         if known >= left {

@@ -8,9 +8,11 @@ use super::folder::StateFolder;
 use super::key::{StateKey, StateKeys, WeakKey};
 use crate::secret::Secret;
 
-/// The entries that hold secrets. The store exists only with a key: no secret can be written without a key.
+/// The entries that hold secrets. The store exists only with a key: no secret can be written
+/// without a key.
 ///
-/// Several processes may use the store at a time. Each change is one step, and the later change counts.
+/// Several processes may use the store at a time. Each change is one step, and the later change
+/// counts.
 pub struct SealedStore {
     folder: StateFolder,
     keys: StateKeys,
@@ -67,8 +69,8 @@ impl SealedStore {
         self.folder.lock()?.remove(&name.file())
     }
 
-    /// Seals the entry under a name anew, if an older key has sealed it. The older key can then be taken out of the
-    /// configuration.
+    /// Seals the entry under a name anew, if an older key has sealed it. The older key can then be
+    /// taken out of the configuration.
     ///
     /// # Errors
     /// If the entry cannot be opened or written.

@@ -18,15 +18,16 @@ use crate::secret::Secret;
 pub enum SightKind {
     /// A key that a provider made at random: no dictionary finds the key from a hash.
     Random,
-    /// A value that a person may have chosen. With hash and key beside each other, the value would fall to a
-    /// dictionary, so the hash is kept only with `[state] key`.
+    /// A value that a person may have chosen. With hash and key beside each other, the value would
+    /// fall to a dictionary, so the hash is kept only with `[state] key`.
     Chosen,
 }
 
 /// The keys under which secrets are hashed, the current one first.
 ///
-/// With `[state] key`, the keys are derived from the configured key, and the folder alone betrays no secret. Without
-/// `[state] key`, the key is a random salt in the folder: the hash of a random key betrays no secret either.
+/// With `[state] key`, the keys are derived from the configured key, and the folder alone betrays
+/// no secret. Without `[state] key`, the key is a random salt in the folder: the hash of a random
+/// key betrays no secret either.
 #[derive(Debug)]
 pub(super) struct SightKeys {
     keyed: Vec<hmac::Key>,
@@ -84,7 +85,8 @@ impl SightKeys {
         })
     }
 
-    /// Adds the first sights of secrets in use, each with the time since which it is known. Times of earlier sights stay.
+    /// Adds the first sights of secrets in use, each with the time since which it is known. Times
+    /// of earlier sights stay.
     pub(super) fn record<'s>(
         &self,
         folder: &StateFolder,
@@ -148,7 +150,8 @@ impl Sights {
             .min_by_key(|sight| sight.since)
     }
 
-    /// Returns the names of a secret under all keys that it may be hashed with, the current one first.
+    /// Returns the names of a secret under all keys that it may be hashed with, the current one
+    /// first.
     fn names(&self, secret: &Secret, value: SightKind) -> Vec<String> {
         let salted = self.salted.iter().filter(|_| value == SightKind::Random);
         self.keyed
@@ -184,7 +187,8 @@ const FILE: &str = "first-sights.json";
 const SALT: &str = "salt";
 /// A day in seconds: the unit of `used`.
 const DAY: u64 = 86_400;
-/// The time after which an unused secret is forgotten: longer than any overlap, and than a year's pause.
+/// The time after which an unused secret is forgotten: longer than any overlap, and than a year's
+/// pause.
 const MAX_UNUSED: u64 = 400 * DAY;
 
 #[cfg(test)]

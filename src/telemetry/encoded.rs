@@ -211,7 +211,8 @@ fn histogram_points(family: &MetricFamily<'_>, period: Period) -> Vec<HistogramD
     points
 }
 
-/// Adds a bucket. The text counts the values below each bound; OTLP counts the values between two bounds.
+/// Adds a bucket. The text counts the values below each bound; OTLP counts the values between two
+/// bounds.
 fn add_bucket(point: &mut HistogramDataPoint, bound: &str, value: &str) {
     let below: u64 = value.parse().unwrap_or_default();
     let before: u64 = point.bucket_counts.iter().sum();

@@ -1,7 +1,8 @@
-//! The metrics of the process, read from their OpenMetrics text: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
+//! The metrics of the process, read from their OpenMetrics text:
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 //!
-//! The registry gives its metrics as text alone. The text has every family of `/metrics`, so that a receiver gets the same
-//! families.
+//! The registry gives its metrics as text alone. The text has every family of `/metrics`, so that a
+//! receiver gets the same families.
 
 /// A family of metrics.
 #[derive(Debug, PartialEq)]

@@ -1,11 +1,11 @@
 //! Traces and metrics to a receiver of OTLP over HTTP: <https://opentelemetry.io/docs/specs/otlp/>.
 //!
-//! The messages come from the crate `opentelemetry-proto`. The SDK of OpenTelemetry is left out: it would bring a
-//! thread, a second client of HTTP and a second registry of metrics. Requests go through this program's own client, and
-//! the metrics are the families of `/metrics`.
+//! The messages come from the crate `opentelemetry-proto`. The SDK of OpenTelemetry is left out: it
+//! would bring a thread, a second client of HTTP and a second registry of metrics. Requests go
+//! through this program's own client, and the metrics are the families of `/metrics`.
 //!
-//! No work waits for the receiver. Refused spans stay in a queue with a bound, and are lost past the bound; refused
-//! metrics are outdated a minute later. Both losses are counted.
+//! No work waits for the receiver. Refused spans stay in a queue with a bound, and are lost past
+//! the bound; refused metrics are outdated a minute later. Both losses are counted.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -67,7 +67,8 @@ impl Exporter {
         }
     }
 
-    /// Sends what there is from time to time, until `stop`; then once more. `read` returns the metrics as OpenMetrics text.
+    /// Sends what there is from time to time, until `stop`; then once more. `read` returns the
+    /// metrics as OpenMetrics text.
     pub async fn run<F>(mut self, read: impl Fn() -> F, mut stop: oneshot::Receiver<()>)
     where
         F: Future<Output = Option<String>>,
@@ -191,5 +192,6 @@ const SPAN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_BATCH: usize = 512;
 /// The interval of metrics: the default of OpenTelemetry's SDKs.
 const METRICS_INTERVAL: Duration = Duration::from_secs(60);
-/// The time after which metrics are sent for the first time, so that a wrong receiver is noticed soon after the start.
+/// The time after which metrics are sent for the first time, so that a wrong receiver is noticed
+/// soon after the start.
 const FIRST_METRICS: Duration = Duration::from_secs(2);

@@ -55,8 +55,8 @@ pub enum TelemetryReceiverError {
 }
 
 impl TelemetryReceiver {
-    /// Returns the receiver of a configuration, on a way out. A receiver with `https` is checked against the system's authorities: most
-    /// receivers stand in the house.
+    /// Returns the receiver of a configuration, on a way out. A receiver with `https` is checked
+    /// against the system's authorities: most receivers stand in the house.
     ///
     /// # Errors
     /// A host that is none, or, with `https`, a system without authorities.
@@ -116,8 +116,8 @@ impl TelemetrySignal {
         }
     }
 
-    /// Reads the number of rejected spans or points in a successful answer. An answer that is none rejects nothing: some
-    /// receivers answer with JSON or with words.
+    /// Reads the number of rejected spans or points in a successful answer. An answer that is none
+    /// rejects nothing: some receivers answer with JSON or with words.
     fn rejected(self, body: &[u8]) -> u64 {
         let count = match self {
             Self::Traces => ExportTraceServiceResponse::decode(body)
@@ -132,7 +132,8 @@ impl TelemetrySignal {
 }
 
 impl NotTaken {
-    /// True if the same message may be taken later: <https://opentelemetry.io/docs/specs/otlp/#failures-1>.
+    /// True if the same message may be taken later:
+    /// <https://opentelemetry.io/docs/specs/otlp/#failures-1>.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Upstream(_) => true,

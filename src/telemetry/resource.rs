@@ -4,7 +4,8 @@
 use data_encoding::HEXLOWER;
 use percent_encoding::percent_decode_str;
 
-/// Returns the facts about this process: its own, and those that the environment names as for every SDK of OpenTelemetry.
+/// Returns the facts about this process: its own, and those that the environment names as for every
+/// SDK of OpenTelemetry.
 pub(super) fn own() -> Vec<(String, String)> {
     let mut id = [0; 16];
     // Without randomness all processes look like one, as without an id.
@@ -29,7 +30,8 @@ fn host_name() -> String {
     name.trim().to_owned()
 }
 
-/// Adds the facts that a user names: `KEY=VALUE,KEY=VALUE` with percent-encoded values, and the name of the service.
+/// Adds the facts that a user names: `KEY=VALUE,KEY=VALUE` with percent-encoded values, and the
+/// name of the service.
 fn merged<const N: usize>(
     own: [(&str, String); N],
     named: &str,

@@ -20,8 +20,8 @@ pub fn client_config(ca: &Ca, pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, T
     config_of(roots(ca, pem)?)
 }
 
-/// Returns the TLS configuration for proxies, made once in a process: their certificates are from an authority of the
-/// operating system, as those of a site's own, or from a public one.
+/// Returns the TLS configuration for proxies, made once in a process: their certificates are from
+/// an authority of the operating system, as those of a site's own, or from a public one.
 ///
 /// # Errors
 /// A cryptography without TLS versions.

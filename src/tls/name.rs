@@ -12,9 +12,9 @@ use x509_parser::prelude::FromDer;
 
 /// A verifier that accepts the clients accepted by `inner` if their certificate has the name.
 ///
-/// The common name counts as well as the alternative names. Meta documents its client certificate by
-/// common name (`CN=client.webhooks.fbclientcerts.com`) and does not mention an alternative name, and
-/// TLS libraries check alternative names only.
+/// The common name counts as well as the alternative names. Meta documents its client certificate
+/// by common name (`CN=client.webhooks.fbclientcerts.com`) and does not mention an alternative
+/// name, and TLS libraries check alternative names only.
 #[derive(Debug)]
 pub(super) struct NamedClientVerifier {
     pub(super) inner: Arc<dyn ClientCertVerifier>,

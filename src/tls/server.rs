@@ -51,7 +51,8 @@ pub struct ServerTls {
     /// The files in whose place the values of the load before stay in use.
     pub unusable: Vec<UnusableFiles>,
     identity: ServerIdentity,
-    /// The verifier of client certificates by the authorities alone, before any name; `None` without `client_ca`.
+    /// The verifier of client certificates by the authorities alone, before any name; `None`
+    /// without `client_ca`.
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
@@ -109,15 +110,16 @@ impl<'c> ServerFiles<'c> {
     }
 }
 
-/// Returns the TLS side of a listener: TLS 1.2 and 1.3, ALPN `http/1.1`, no early data. `contents` has the contents of
-/// the files.
+/// Returns the TLS side of a listener: TLS 1.2 and 1.3, ALPN `http/1.1`, no early data. `contents`
+/// has the contents of the files.
 ///
-/// A certificate that cannot be used with its key, or that has expired or is not valid yet while the one before is, keeps the
-/// certificate `before` in use, and authorities of clients that cannot be used keep the authorities `before`.
-/// [`ServerTls::unusable`] says so.
+/// A certificate that cannot be used with its key, or that has expired or is not valid yet while
+/// the one before is, keeps the certificate `before` in use, and authorities of clients that cannot
+/// be used keep the authorities `before`. [`ServerTls::unusable`] says so.
 ///
 /// # Errors
-/// A file that cannot be read or used, or a key of another certificate, with nothing before to keep in use.
+/// A file that cannot be read or used, or a key of another certificate, with nothing before to keep
+/// in use.
 pub fn server_config(
     files: ServerFiles<'_>,
     contents: &BTreeMap<PathBuf, io::Result<Vec<u8>>>,
@@ -185,7 +187,8 @@ fn in_time(
     }
 }
 
-/// Returns the value before, and notes the files that cannot be used; the error without a value before.
+/// Returns the value before, and notes the files that cannot be used; the error without a value
+/// before.
 fn kept<T>(
     before: Option<T>,
     paths: Vec<PathBuf>,

@@ -32,7 +32,8 @@ pub enum Stage {
 }
 
 impl Validity {
-    /// Returns the validity of the first certificate of a chain; `None` if nobody could parse the certificate.
+    /// Returns the validity of the first certificate of a chain; `None` if nobody could parse the
+    /// certificate.
     pub(super) fn of(path: &Path, chain: &[CertificateDer<'static>]) -> Option<Self> {
         let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
         Some(Self {
@@ -48,8 +49,8 @@ impl Validity {
         u64::try_from(self.not_after.saturating_sub(unix(now))).unwrap_or_default()
     }
 
-    /// Returns the stage at `now`. A certificate is near its end in the last fifth of its life, and in the last two weeks
-    /// at most: a certificate for a day must not warn all day.
+    /// Returns the stage at `now`. A certificate is near its end in the last fifth of its life, and
+    /// in the last two weeks at most: a certificate for a day must not warn all day.
     #[must_use]
     pub fn stage(&self, now: SystemTime) -> Stage {
         let life = self.not_after.saturating_sub(self.not_before);
@@ -62,8 +63,9 @@ impl Validity {
         }
     }
 
-    /// Returns the concern about the certificate, if any. Without a better certificate, an expired certificate is used
-    /// all the same: the clock may be wrong, and a stopped listener would lose the events of providers without checks.
+    /// Returns the concern about the certificate, if any. Without a better certificate, an expired
+    /// certificate is used all the same: the clock may be wrong, and a stopped listener would lose
+    /// the events of providers without checks.
     #[must_use]
     pub fn concern(&self, now: SystemTime) -> Option<String> {
         let file = self.path.display();

@@ -45,8 +45,8 @@ impl Witness {
     }
 }
 
-/// Returns the TLS configuration of [`super::client_config`], with a witness of the server's chain. The witness decides
-/// nothing: a chain is accepted exactly as by the usual configuration.
+/// Returns the TLS configuration of [`super::client_config`], with a witness of the server's chain.
+/// The witness decides nothing: a chain is accepted exactly as by the usual configuration.
 ///
 /// # Errors
 /// An unreadable PEM file, or no usable authority.

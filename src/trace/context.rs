@@ -1,4 +1,5 @@
-//! The place of a span in a trace, as `traceparent` carries it: <https://www.w3.org/TR/trace-context/>.
+//! The place of a span in a trace, as `traceparent` carries it:
+//! <https://www.w3.org/TR/trace-context/>.
 
 use std::fmt;
 
@@ -26,8 +27,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Returns the span that an application names as the parent of its request; `None` without a header, with several,
-    /// and with an invalid header by the specification.
+    /// Returns the span that an application names as the parent of its request; `None` without a
+    /// header, with several, and with an invalid header by the specification.
     #[must_use]
     pub fn of_caller(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
@@ -63,7 +64,8 @@ impl TraceId {
         Self(derived("trace", event))
     }
 
-    /// Returns the number by which a share of all traces is chosen: the last seven bytes, which are random in every trace.
+    /// Returns the number by which a share of all traces is chosen: the last seven bytes, which are
+    /// random in every trace.
     pub(super) fn lot(self) -> u64 {
         let [.., a, b, c, d, e, f, g] = self.0;
         u64::from_be_bytes([0, a, b, c, d, e, f, g])

@@ -1,8 +1,8 @@
 //! Spans: what a request did, when, and how it ended, for a receiver of traces.
 //!
-//! Without `[telemetry]` the [`Tracer`] is off: a [`Span`] is then empty, and its beginning, description and end
-//! allocate no memory. A span that ends goes into a queue with a bound, from which `telemetry` sends: no request waits
-//! for a receiver.
+//! Without `[telemetry]` the [`Tracer`] is off: a [`Span`] is then empty, and its beginning,
+//! description and end allocate no memory. A span that ends goes into a queue with a bound, from
+//! which `telemetry` sends: no request waits for a receiver.
 //!
 //! # Whose trace
 //!
@@ -12,8 +12,9 @@
 //! | a verified event | a trace whose id follows from the id of the event: a provider that repeats an event continues the trace | by `sample` |
 //! | an attempt to deliver an event from the spool | a new trace, with a link to the span in which the event was stored | the event's trace is |
 //!
-//! An attempt has a trace of its own because it may come days after the event. The ids in the link follow from the id
-//! of the event, so the spool stores no data for traces, and an event from before a restart keeps the link.
+//! An attempt has a trace of its own because it may come days after the event. The ids in the link
+//! follow from the id of the event, so the spool stores no data for traces, and an event from
+//! before a restart keeps the link.
 
 mod context;
 pub mod conventions;

@@ -32,7 +32,8 @@ impl SampleRate {
         (0.0..=1.0).contains(&share).then_some(Self { winning })
     }
 
-    /// True for a trace of the share. Every process with the same share, or a larger one, chooses the trace as well.
+    /// True for a trace of the share. Every process with the same share, or a larger one, chooses
+    /// the trace as well.
     pub(super) fn takes(self, trace: TraceId) -> bool {
         trace.lot() < self.winning
     }

@@ -64,7 +64,8 @@ pub struct SpanRecord {
     pub status: SpanStatus,
 }
 
-/// A span under way; empty without a recorder of traces. A span dropped before [`Span::end`] is recorded as cut off.
+/// A span under way; empty without a recorder of traces. A span dropped before [`Span::end`] is
+/// recorded as cut off.
 #[derive(Debug, Default)]
 pub struct Span {
     context: Option<TraceContext>,
@@ -88,7 +89,8 @@ pub(super) struct SpanPlace {
 }
 
 impl Span {
-    /// Begins a span in a trace that is known. A trace that is not recorded still has its ids, for `traceparent`.
+    /// Begins a span in a trace that is known. A trace that is not recorded still has its ids, for
+    /// `traceparent`.
     pub(super) fn begin(
         recorder: &Arc<Recorder>,
         origin: SpanPlace,

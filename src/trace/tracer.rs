@@ -26,7 +26,8 @@ impl Tracer {
         self.0.as_ref()
     }
 
-    /// Begins the span of an application's request, in the trace of the caller if the headers name one.
+    /// Begins the span of an application's request, in the trace of the caller if the headers name
+    /// one.
     #[must_use]
     pub fn request(&self, name: &str, headers: &HeaderMap, arrived: Instant) -> Span {
         let Some(recorder) = &self.0 else {
@@ -80,7 +81,8 @@ impl Tracer {
     }
 }
 
-/// Decides on the trace of a request: the caller's with the caller's decision to record, or a new one.
+/// Decides on the trace of a request: the caller's with the caller's decision to record, or a new
+/// one.
 fn place_of_request(
     caller: Option<TraceContext>,
     rate: SampleRate,
@@ -113,7 +115,8 @@ pub(super) fn new_span_id() -> SpanId {
     SpanId(random())
 }
 
-/// Returns random bytes that are not all zero. Without randomness, ids repeat: traces are then wrong, and nothing else.
+/// Returns random bytes that are not all zero. Without randomness, ids repeat: traces are then
+/// wrong, and nothing else.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     match aws_lc_rs::rand::fill(&mut bytes) {

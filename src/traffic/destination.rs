@@ -10,12 +10,14 @@ use super::failure::Failure;
 use super::problem::{TrafficProblem, streak_problem};
 use super::track::{Streak, Track, TrackReport};
 
-/// The deliveries to one destination, kept over reloads. Nothing is stored before the first delivery.
+/// The deliveries to one destination, kept over reloads. Nothing is stored before the first
+/// delivery.
 #[derive(Debug, Default)]
 pub struct DestinationTraffic(Mutex<Option<Box<Track>>>);
 
 impl DestinationTraffic {
-    /// Notes that the destination took an event. Returns the ended failures, if the log has told of one.
+    /// Notes that the destination took an event. Returns the ended failures, if the log has told of
+    /// one.
     pub fn succeeded(&self, now: Instant) -> Option<Streak> {
         self.note(now, |track| track.succeeded(now))
     }

@@ -13,7 +13,8 @@ pub struct Failure {
     pub subcode: Option<String>,
     /// The provider's id of the request, which its support asks for: `fbtrace_id` of Meta.
     pub trace: Option<String>,
-    /// The reason: the provider's own words, or the fault of the network. Without secrets and phone numbers.
+    /// The reason: the provider's own words, or the fault of the network. Without secrets and phone
+    /// numbers.
     pub reason: String,
     /// The remedy.
     pub advice: String,
@@ -83,8 +84,8 @@ impl FailureClass {
         )
     }
 
-    /// The number of failures in a row, without a success in between, that mean trouble for the route and not for single
-    /// requests.
+    /// The number of failures in a row, without a success in between, that mean trouble for the
+    /// route and not for single requests.
     pub(super) fn tolerated(self) -> u64 {
         match self {
             Self::Unreachable | Self::Tls | Self::Refused | Self::Policy => 1,

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::spread::{Spread, Step};
 
-/// The last hour. Nothing is stored before the first request, and each minute with requests needs 24 bytes: with the
-/// counts of the minute under way at most 3 KiB.
+/// The last hour. Nothing is stored before the first request, and each minute with requests needs
+/// 24 bytes: with the counts of the minute under way at most 3 KiB.
 #[derive(Debug, Default)]
 pub struct History(Mutex<Option<Box<RecentMinutes>>>);
 
@@ -99,8 +99,8 @@ impl History {
         change(recent);
     }
 
-    /// Returns the minutes of the last hour, the oldest first and the one under way last; none without a request. What is
-    /// older than an hour is forgotten.
+    /// Returns the minutes of the last hour, the oldest first and the one under way last; none
+    /// without a request. What is older than an hour is forgotten.
     #[must_use]
     pub fn report(&self, now: Instant) -> Vec<Minute> {
         let number = number(now);
@@ -201,7 +201,8 @@ impl PastMinute {
     }
 }
 
-/// Returns the number of the minute since the start of the process: the same for every history, so that plots add up.
+/// Returns the number of the minute since the start of the process: the same for every history, so
+/// that plots add up.
 fn number(now: Instant) -> u32 {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let minutes = now.saturating_duration_since(*ORIGIN).as_secs() / 60;

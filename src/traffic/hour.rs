@@ -70,7 +70,8 @@ impl Hour {
     }
 }
 
-/// The steps of an hour: the counts of an hour are exact to five minutes, in a few numbers for each route.
+/// The steps of an hour: the counts of an hour are exact to five minutes, in a few numbers for each
+/// route.
 const STEPS: u64 = 12;
 /// The length of a step: a twelfth of an hour.
 const STEP: Duration = Duration::from_secs(300);

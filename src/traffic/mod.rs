@@ -1,5 +1,6 @@
-//! The health of a route or of a destination, from its traffic: the last success, later failures with the reason, and
-//! restrictions of the account. A route whose every send fails is not healthy, however good the credential is.
+//! The health of a route or of a destination, from its traffic: the last success, later failures
+//! with the reason, and restrictions of the account. A route whose every send fails is not healthy,
+//! however good the credential is.
 
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ struct TrafficState {
     successes: Successes,
 }
 
-/// A refusal by the provider's policy, which holds for one sender until a message of the sender passes.
+/// A refusal by the provider's policy, which holds for one sender until a message of the sender
+/// passes.
 #[derive(Clone, Debug)]
 pub struct Restriction {
     /// The sender; empty for requests that name none.
@@ -155,7 +157,8 @@ impl RouteTraffic {
         summary
     }
 
-    /// Returns the number of successes that no log line has told of, if the line before is a minute old.
+    /// Returns the number of successes that no log line has told of, if the line before is a minute
+    /// old.
     pub fn sum_up_successes(&self, now: Instant) -> Option<u64> {
         self.state.lock().as_mut()?.successes.sum_up(now)
     }
@@ -246,7 +249,8 @@ impl Successes {
     }
 }
 
-/// The senders of a route whose restrictions are remembered: with more, the account itself is the matter.
+/// The senders of a route whose restrictions are remembered: with more, the account itself is the
+/// matter.
 const MAX_RESTRICTIONS: usize = 32;
 /// The time between two log lines about failures of one kind: a minute, as for each summary in the
 /// log.

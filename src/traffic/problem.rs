@@ -39,7 +39,8 @@ impl TrafficReport {
     }
 }
 
-/// Returns the problem that the failures of a track are at a moment, given as the same time by two clocks.
+/// Returns the problem that the failures of a track are at a moment, given as the same time by two
+/// clocks.
 pub(super) fn streak_problem(
     noun: &str,
     track: &TrackReport,
@@ -51,7 +52,8 @@ pub(super) fn streak_problem(
     Some(TrafficProblem(streak_text(noun, streak, &since)))
 }
 
-/// Returns the failures of a track, if they are recent and mean more than trouble with single requests.
+/// Returns the failures of a track, if they are recent and mean more than trouble with single
+/// requests.
 fn wrong(track: &TrackReport, now: Instant) -> Option<&Streak> {
     let streak = track.streak.as_ref()?;
     let is_recent = now.saturating_duration_since(streak.last) < RECENT;
@@ -116,5 +118,6 @@ fn moment_text(clock: SystemTime, ago: Duration) -> String {
     whole.format(&Rfc3339).unwrap_or_default()
 }
 
-/// The time for which failures without a success count: what happened before tells little about now.
+/// The time for which failures without a success count: what happened before tells little about
+/// now.
 const RECENT: Duration = Duration::from_secs(3600);

@@ -1,4 +1,5 @@
-//! The spread of durations: counts in steps of a quarter of an octave, so that a quantile is right to a tenth.
+//! The spread of durations: counts in steps of a quarter of an octave, so that a quantile is right
+//! to a tenth.
 
 use std::time::Duration;
 

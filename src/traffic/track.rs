@@ -75,7 +75,8 @@ impl Track {
         self.logged_end(ended)
     }
 
-    /// Notes an answer of the provider. Returns the ended failures of the network, if the log has told of one.
+    /// Notes an answer of the provider. Returns the ended failures of the network, if the log has
+    /// told of one.
     pub(super) fn reached(&mut self) -> Option<Streak> {
         let ended = self
             .streak
@@ -83,8 +84,8 @@ impl Track {
         self.logged_end(ended)
     }
 
-    /// Returns ended failures, if the log has told of a failure. The line about the end counts all failures, and no
-    /// later line repeats the count.
+    /// Returns ended failures, if the log has told of a failure. The line about the end counts all
+    /// failures, and no later line repeats the count.
     fn logged_end(&mut self, ended: Streak) -> Option<Streak> {
         for logged in &mut self.logged {
             let of_streak = std::mem::take(&mut logged.of_streak);
@@ -106,7 +107,8 @@ impl Track {
         None
     }
 
-    /// Notes a failure. Returns what to log now: the first of a kind at once, then one line a minute.
+    /// Notes a failure. Returns what to log now: the first of a kind at once, then one line a
+    /// minute.
     pub(super) fn failed(&mut self, failure: &Failure, now: Instant) -> Option<Burst> {
         self.hour.failed(now);
         let burst = self.log_line_of(failure, now);
@@ -122,7 +124,8 @@ impl Track {
         streak.failure = failure.clone();
         if burst.is_some() {
             streak.is_logged = true;
-            // The end of these failures is a line to come; failures of other kinds may have ended without a line.
+            // The end of these failures is a line to come; failures of other kinds may have ended
+            // without a line.
             if self.logged.iter().all(|logged| logged.unlogged == 0) {
                 self.ended = None;
             }
@@ -204,6 +207,6 @@ impl LoggedFailures {
     }
 }
 
-/// The kinds of failures of a route that the log tells apart: a provider fails in few ways at a time, and unknown codes must
-/// not fill the memory.
+/// The kinds of failures of a route that the log tells apart: a provider fails in few ways at a
+/// time, and unknown codes must not fill the memory.
 const MAX_KINDS: usize = 16;

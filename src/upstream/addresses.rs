@@ -27,9 +27,9 @@ struct ResolvedHost {
 }
 
 impl LastAddresses {
-    /// The addresses of a host: those of a fresh look-up, so that a burst of connections waits for no resolver, else by a
-    /// new look-up. The last successful look-up stands in for up to an hour if the name cannot be resolved: a resolver
-    /// that fails for a while must not stop sending.
+    /// The addresses of a host: those of a fresh look-up, so that a burst of connections waits for
+    /// no resolver, else by a new look-up. The last successful look-up stands in for up to an hour
+    /// if the name cannot be resolved: a resolver that fails for a while must not stop sending.
     pub(super) async fn of(
         &self,
         host: &str,
@@ -43,8 +43,8 @@ impl LastAddresses {
         self.found_or_last(look_up(host, port, places)).await
     }
 
-    /// Has the next connection, which is opened ahead of use, look the name up, so that connections in need find a fresh
-    /// look-up.
+    /// Has the next connection, which is opened ahead of use, look the name up, so that connections
+    /// in need find a fresh look-up.
     pub(super) fn renew(&self) {
         if let Some(found) = self.0.lock().as_mut() {
             found.is_trusted &= found.at.elapsed() < FRESH_AGE / 3;
@@ -70,8 +70,8 @@ impl LastAddresses {
         &self,
         lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
     ) -> Result<Vec<SocketAddr>, UpstreamError> {
-        // A silent resolver keeps the system's look-up busy for longer than dialling may take, so the
-        // last addresses would come too late without a timeout of the look-up itself.
+        // A silent resolver keeps the system's look-up busy for longer than dialling may take, so
+        // the last addresses would come too late without a timeout of the look-up itself.
         let found = if self.0.lock().is_some() {
             timeout(LOOKUP_TIMEOUT, lookup)
                 .await
@@ -105,8 +105,8 @@ impl LastAddresses {
     }
 }
 
-/// Looks up the addresses of a host, on a thread of its own. The look-up opens sockets and files, also after the
-/// caller has given up, so it has a place until its end.
+/// Looks up the addresses of a host, on a thread of its own. The look-up opens sockets and files,
+/// also after the caller has given up, so it has a place until its end.
 async fn look_up(host: &str, port: u16, places: &UpstreamPlaces) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -127,14 +127,14 @@ async fn look_up(host: &str, port: u16, places: &UpstreamPlaces) -> io::Result<V
     .await
 }
 
-/// Age up to which a look-up is taken for the next one: resolvers keep answers for as long, and connections that are kept
-/// warm look up anew more often.
+/// Age up to which a look-up is taken for the next one: resolvers keep answers for as long, and
+/// connections that are kept warm look up anew more often.
 const FRESH_AGE: Duration = Duration::from_secs(30);
-/// Longest look-up of a name if the last addresses can stand in. The rest of the time for a connection is left for
-/// the connection.
+/// Longest look-up of a name if the last addresses can stand in. The rest of the time for a
+/// connection is left for the connection.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
-/// Age up to which the last addresses stand in for a failed look-up. Providers change addresses more
-/// slowly than resolvers recover.
+/// Age up to which the last addresses stand in for a failed look-up. Providers change addresses
+/// more slowly than resolvers recover.
 const MAX_ADDRESS_AGE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

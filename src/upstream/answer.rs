@@ -30,7 +30,8 @@ pub struct Answer {
     pub arrived: Instant,
     /// True if the answer came before the whole request had been written.
     pub early: bool,
-    /// True for the refusal of a request that was signed with a wrong time. The sender of the request finds it out.
+    /// True for the refusal of a request that was signed with a wrong time. The sender of the
+    /// request finds it out.
     pub clock_was_wrong: bool,
     /// The failure that the answer tells of. The reader of the answer notes it.
     pub failure: Option<Box<Failure>>,
@@ -47,8 +48,8 @@ pub enum AnswerBody {
     Unreadable(Unreadable),
 }
 
-/// A body on the way, with its connection. A drop before the end closes the connection; at the end the connection goes
-/// back to the pool, if the connection can carry a further exchange.
+/// A body on the way, with its connection. A drop before the end closes the connection; at the end
+/// the connection goes back to the pool, if the connection can carry a further exchange.
 #[derive(Debug)]
 pub struct AnswerStream {
     connection: Option<Connection>,
@@ -56,7 +57,8 @@ pub struct AnswerStream {
     first: Option<Bytes>,
     /// The end of a body that broke off, until the reader has passed on what came before.
     broken: Option<UpstreamError>,
-    /// The pool for the connection after the end; `None` for a connection that carries no other exchange.
+    /// The pool for the connection after the end; `None` for a connection that carries no other
+    /// exchange.
     pool: Option<Arc<Pool>>,
     /// The memory of the buffers, for a body that passes through.
     buffers: Option<Reservation>,
@@ -85,8 +87,8 @@ impl AnswerBody {
         }))
     }
 
-    /// Reserves the memory of a body that passes through, and waits for room at most to the deadline of the exchange. A
-    /// small body needs none.
+    /// Reserves the memory of a body that passes through, and waits for room at most to the
+    /// deadline of the exchange. A small body needs none.
     ///
     /// # Errors
     /// No room in time.
@@ -101,7 +103,8 @@ impl AnswerBody {
         Ok(self)
     }
 
-    /// Reads the whole body of an answer to a question of Keyside's own, for which `limit` is small.
+    /// Reads the whole body of an answer to a question of Keyside's own, for which `limit` is
+    /// small.
     ///
     /// # Errors
     /// A body that is cut off, or larger than `limit` bytes.
@@ -109,9 +112,9 @@ impl AnswerBody {
         self.gather(limit, None).await
     }
 
-    /// Reads the whole body. A body that is not small takes its part of `memory`, until the last copy
-    /// of the bytes is dropped, and waits for room at most to the deadline of the exchange. The upstream
-    /// waits meanwhile, because nothing is read.
+    /// Reads the whole body. A body that is not small takes its part of `memory`, until the last
+    /// copy of the bytes is dropped, and waits for room at most to the deadline of the exchange.
+    /// The upstream waits meanwhile, because nothing is read.
     ///
     /// # Errors
     /// A body that is cut off, or larger than `limit` bytes, or without room in time.
@@ -123,7 +126,8 @@ impl AnswerBody {
         self.gather(limit, Some(memory)).await
     }
 
-    /// Reads the whole body within the budget, or lets a body larger than `limit` bytes pass through.
+    /// Reads the whole body within the budget, or lets a body larger than `limit` bytes pass
+    /// through.
     ///
     /// # Errors
     /// A body that is cut off, or without room in time.
@@ -194,8 +198,8 @@ impl AnswerBody {
                 && expected > SMALL
                 && reservation.is_none()
             {
-                // Without a length the largest body is expected: two answers that each have part of the
-                // room and wait for more could wait for each other.
+                // Without a length the largest body is expected: two answers that each have part of
+                // the room and wait for more could wait for each other.
                 let capacity = stream.bytes_left().map_or(limit, |_| expected);
                 let room = memory.wait_for(capacity as u64);
                 reservation = Some(stream.wait_for_room(room).await?);
@@ -212,8 +216,8 @@ impl AnswerBody {
     }
 }
 
-/// Makes room for `length` bytes. The capacity doubles, and never exceeds `limit`. Megabytes are moved, and wiped where
-/// they were, on another thread.
+/// Makes room for `length` bytes. The capacity doubles, and never exceeds `limit`. Megabytes are
+/// moved, and wiped where they were, on another thread.
 async fn grow(all: &mut Vec<u8>, length: usize, limit: usize) {
     if all.capacity() < length {
         let capacity = length.max(2 * all.capacity()).min(limit);
@@ -238,13 +242,13 @@ async fn fit(all: &mut Vec<u8>) {
     }
 }
 
-/// The memory of a body while passing through, in bytes: the read piece, the pieces waiting for a slow reader, and the
-/// buffers of TLS on both sides.
+/// The memory of a body while passing through, in bytes: the read piece, the pieces waiting for a
+/// slow reader, and the buffers of TLS on both sides.
 const STREAM_BUFFERS: u64 = 96 * 1024;
 
 impl AnswerStream {
-    /// The number of bytes still to come, if the upstream has said it. A number beyond memory is the
-    /// largest number.
+    /// The number of bytes still to come, if the upstream has said it. A number beyond memory is
+    /// the largest number.
     fn bytes_left(&self) -> Option<usize> {
         match &self.framing {
             Framing::Length(left) => Some(usize::try_from(*left).unwrap_or(usize::MAX)),
@@ -295,8 +299,9 @@ impl AnswerStream {
         Poll::Ready(next)
     }
 
-    /// Returns the next piece for the application. An error comes one turn late: hyper drops what it has not yet written when
-    /// a body fails, and the application would get neither the head nor the pieces before.
+    /// Returns the next piece for the application. An error comes one turn late: hyper drops what
+    /// it has not yet written when a body fails, and the application would get neither the head nor
+    /// the pieces before.
     fn poll_passing(
         &mut self,
         cx: &mut Context<'_>,

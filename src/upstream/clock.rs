@@ -6,9 +6,9 @@ use http::{HeaderMap, header};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The time of day by an upstream's clock: the last `Date` of an answer, and the time since then by a
-/// monotonic clock. The upstream judges the age of a proof by the upstream's clock, so the proof must not
-/// depend on the clock of this machine, which may be wrong or be set at any time.
+/// The time of day by an upstream's clock: the last `Date` of an answer, and the time since then by
+/// a monotonic clock. The upstream judges the age of a proof by the upstream's clock, so the proof
+/// must not depend on the clock of this machine, which may be wrong or be set at any time.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     last_date: Mutex<Option<(SystemTime, Instant)>>,
@@ -23,11 +23,11 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// True if the clock was wrong by more than a minute at this check, by the `Date` of an answer that arrived now.
-    /// The clock may be right by now: other answers correct the clock as well.
+    /// True if the clock was wrong by more than a minute at this check, by the `Date` of an answer
+    /// that arrived now. The clock may be right by now: other answers correct the clock as well.
     ///
-    /// The clock is wrong with a wrong clock of this machine until the first answer, and after this machine was
-    /// suspended, because the monotonic clock stops then.
+    /// The clock is wrong with a wrong clock of this machine until the first answer, and after this
+    /// machine was suspended, because the monotonic clock stops then.
     #[must_use]
     pub fn was_wrong(&self, date: Option<SystemTime>) -> bool {
         let Some(date) = date else {
@@ -42,7 +42,8 @@ impl ClockReading {
 }
 
 impl Clock {
-    /// Sets the clock by the `Date` of an answer that arrived now. Returns the date, or `None` if there is none.
+    /// Sets the clock by the `Date` of an answer that arrived now. Returns the date, or `None` if
+    /// there is none.
     pub(super) fn learn(&self, headers: &HeaderMap) -> Option<SystemTime> {
         let written = headers.get(header::DATE)?.to_str().ok()?;
         let date = httpdate::parse_http_date(written).ok()?;
@@ -60,8 +61,8 @@ impl Clock {
     }
 }
 
-/// Largest difference that counts as right: more than an answer is on the way, and less than the five
-/// minutes that Meta allows for the time of a proof.
+/// Largest difference that counts as right: more than an answer is on the way, and less than the
+/// five minutes that Meta allows for the time of a proof.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ pub(super) struct Connection {
     max_age: Duration,
     /// Longest time that the connection stays idle.
     max_idle: Duration,
-    /// The idle time by the last answer of the server, less a margin; `None` if the server names none.
+    /// The idle time by the last answer of the server, less a margin; `None` if the server names
+    /// none.
     server_idle_time: Option<Duration>,
     _place: UpstreamPlace,
 }
@@ -171,11 +172,11 @@ impl Connection {
         self.idle_since = now;
     }
 
-    /// True for a connection that is young enough, still open, and without unread bytes: an unread byte
-    /// would count as the beginning of the next answer.
+    /// True for a connection that is young enough, still open, and without unread bytes: an unread
+    /// byte would count as the beginning of the next answer.
     ///
-    /// The end of a connection shows as readable. A pending read costs no system call: the last read
-    /// did not fill the buffer, and tokio remembers the fact.
+    /// The end of a connection shows as readable. A pending read costs no system call: the last
+    /// read did not fill the buffer, and tokio remembers the fact.
     pub(super) fn is_fit(&mut self, now: Instant) -> bool {
         self.is_young(now)
             && self.received.is_empty()
@@ -241,8 +242,9 @@ impl Connection {
         }
     }
 
-    /// Writes the head. A failure before the system took a byte proves the upstream without a byte of the request
-    /// (`NotWritten`), so the request may go out on a different connection. After the first byte the proof is missing.
+    /// Writes the head. A failure before the system took a byte proves the upstream without a byte
+    /// of the request (`NotWritten`), so the request may go out on a different connection. After
+    /// the first byte the proof is missing.
     async fn write_first(
         &mut self,
         head: &[u8],
@@ -297,18 +299,18 @@ impl Connection {
         Poll::Ready(Ok(true))
     }
 
-    /// Flushes TLS, which may keep written bytes in its own buffer: without a flush the last bytes of a
-    /// request may never leave.
+    /// Flushes TLS, which may keep written bytes in its own buffer: without a flush the last bytes
+    /// of a request may never leave.
     fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UpstreamError>> {
         let flushed = self.io.poll_flush(cx);
         Poll::Ready(Ok(ready!(self.or_timeout(cx, flushed))?.is_ok()))
     }
 
-    /// Passes a streamed body on until the end, or until the upstream answers early. False for an early
-    /// answer.
+    /// Passes a streamed body on until the end, or until the upstream answers early. False for an
+    /// early answer.
     ///
-    /// In each round: look for an early answer first, then write what is staged, then ask for the next
-    /// frame. An upload that the upstream has refused must not go on for 100 MB.
+    /// In each round: look for an early answer first, then write what is staged, then ask for the
+    /// next frame. An upload that the upstream has refused must not go on for 100 MB.
     fn poll_upload(
         &mut self,
         cx: &mut Context<'_>,
@@ -473,8 +475,8 @@ const UNANSWERED: UpstreamError = UpstreamError::TimedOut {
     what: "answering",
     written: true,
 };
-/// The room for the first bytes of an answer: nearly all answers are shorter, and hundreds of connections may wait or be
-/// idle at a time.
+/// The room for the first bytes of an answer: nearly all answers are shorter, and hundreds of
+/// connections may wait or be idle at a time.
 const FIRST_READ: usize = 4 * 1024;
 /// Bytes of a long answer that are read at a time: the largest TLS record.
 const READ_SIZE: usize = 16 * 1024;

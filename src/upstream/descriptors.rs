@@ -7,7 +7,8 @@ use rustix::io::Errno;
 
 use super::places::close_all_idle;
 
-/// Runs a step that opens a file descriptor; once more after closing all idle connections, if none was left.
+/// Runs a step that opens a file descriptor; once more after closing all idle connections, if none
+/// was left.
 pub(super) async fn with_descriptor<C, F>(step: impl Fn() -> F) -> io::Result<C>
 where
     F: Future<Output = io::Result<C>>,

@@ -93,7 +93,8 @@ impl Dialer {
         self
     }
 
-    /// Returns the fault of a name that leads back to Keyside. Names behind a proxy are the proxy's to resolve.
+    /// Returns the fault of a name that leads back to Keyside. Names behind a proxy are the proxy's
+    /// to resolve.
     pub(super) async fn leads_back(&self) -> Option<String> {
         match self {
             Self::Origin(dialer) if dialer.way == WayOut::Straight => {
@@ -113,7 +114,8 @@ impl Dialer {
     /// Opens a connection and completes the TLS handshake. The connection has one of `places`.
     ///
     /// # Errors
-    /// `Unreachable`, `Proxy`, `Tls`, `TimedOut` or `NoPlace`; in each case the upstream has seen no byte of a request.
+    /// `Unreachable`, `Proxy`, `Tls`, `TimedOut` or `NoPlace`; in each case the upstream has seen
+    /// no byte of a request.
     pub(super) async fn dial(
         &self,
         places: &UpstreamPlaces,
@@ -161,8 +163,8 @@ impl OriginDialer {
         Ok((io, place))
     }
 
-    /// Connects through a proxy. Proxy and upstream have separate times: the proxy has four fifths of
-    /// [`CONNECT_TIMEOUT`], so a silent proxy is named before a silent upstream would be.
+    /// Connects through a proxy. Proxy and upstream have separate times: the proxy has four fifths
+    /// of [`CONNECT_TIMEOUT`], so a silent proxy is named before a silent upstream would be.
     async fn connect_through(
         &self,
         proxy: &Arc<Proxy>,
@@ -301,7 +303,8 @@ fn tls_fault(error: io::Error) -> UpstreamError {
     UpstreamError::Tls(tls_reason(&error))
 }
 
-/// Returns the reason of a failed handshake, in words: rustls has none for a signature of an unknown kind.
+/// Returns the reason of a failed handshake, in words: rustls has none for a signature of an
+/// unknown kind.
 fn tls_reason(error: &io::Error) -> String {
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

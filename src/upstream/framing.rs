@@ -1,7 +1,7 @@
 //! The end of an upstream's answer: bodies of HTTP/1.1, read strictly (RFC 9112, section 6).
 //!
-//! An answer whose end two readers could see in two places is refused, because the answer to the next
-//! application's request would begin there. hyper's client is less strict: it drops a
+//! An answer whose end two readers could see in two places is refused, because the answer to the
+//! next application's request would begin there. hyper's client is less strict: it drops a
 //! `Content-Length` beside a `Transfer-Encoding`, and passes `Transfer-Encoding: gzip, chunked` on.
 
 use std::fmt;
@@ -62,7 +62,8 @@ fn take_up_to(left: &mut u64, buffer: &mut BytesMut) -> BodyStep {
 /// The parser of a chunked body. Extensions and trailers are dropped.
 ///
 /// The buffer may end anywhere, in the middle of a size as well, so each state takes only what is
-/// complete and otherwise waits for more. A body has this form, and each state stands before one part:
+/// complete and otherwise waits for more. A body has this form, and each state stands before one
+/// part:
 ///
 /// ```text
 /// 4;name=value CR LF   Size
@@ -195,7 +196,8 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// Longest line of a chunk's size or of a trailer, in bytes: a size has 16 digits at most, and the rest is room for extensions.
+/// Longest line of a chunk's size or of a trailer, in bytes: a size has 16 digits at most, and the
+/// rest is room for extensions.
 const MAX_LINE: usize = 8 * 1024;
 /// Most bytes of trailers of one answer: as many as a head may have.
 const MAX_TRAILERS: usize = 64 * 1024;

@@ -19,9 +19,9 @@ pub(super) struct Head {
 
 /// The reader of one answer's head. Interim answers (100, 103) are dropped as they arrive.
 ///
-/// The time taken grows with the bytes, however the bytes are cut: a buffer is parsed when the end of
-/// a head is in it, and before that only each time its length has doubled, so that garbage is noticed
-/// early.
+/// The time taken grows with the bytes, however the bytes are cut: a buffer is parsed when the end
+/// of a head is in it, and before that only each time its length has doubled, so that garbage is
+/// noticed early.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     /// The number of interim answers so far.
@@ -93,7 +93,8 @@ impl HeadReader {
         Ok(())
     }
 
-    /// Returns the length of the head, up to the empty line at the end; `None` if the end is not in the buffer.
+    /// Returns the length of the head, up to the empty line at the end; `None` if the end is not in
+    /// the buffer.
     fn end_of_head(&mut self, buffer: &[u8]) -> Option<usize> {
         // The last line end of the searched bytes may begin the empty line at the end of a head.
         let from = self.searched.saturating_sub(2);
@@ -138,7 +139,8 @@ fn check_begin(buffer: &[u8]) -> Result<(), ProtocolError> {
     with_parsed(buffer, |_, _| Ok(()))
 }
 
-/// Reads a complete head: the minor version of HTTP/1, the status, and the headers, whose values share the bytes.
+/// Reads a complete head: the minor version of HTTP/1, the status, and the headers, whose values
+/// share the bytes.
 fn parse(head: &Bytes) -> Result<(u8, StatusCode, HeaderMap), ProtocolError> {
     with_parsed(head, |response, parsed| {
         let (Some(version), Some(code)) = (response.version, response.code) else {
@@ -209,8 +211,8 @@ fn framing(
     })
 }
 
-/// Returns the length in `Content-Length`. A repeated length, in a line or in several, is one length (RFC 9112, section
-/// 6.3), and goes on as a single line.
+/// Returns the length in `Content-Length`. A repeated length, in a line or in several, is one
+/// length (RFC 9112, section 6.3), and goes on as a single line.
 fn only_length(headers: &mut HeaderMap) -> Result<Option<u64>, ProtocolError> {
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lines.next() else {
@@ -249,13 +251,13 @@ fn says_close(headers: &HeaderMap) -> bool {
     crate::headers::connection_named(headers).any(|option| option.eq_ignore_ascii_case(b"close"))
 }
 
-/// Largest head of an answer, in bytes; Graph's heads have about 2 KiB. Also the bound on all interim
-/// answers before it.
+/// Largest head of an answer, in bytes; Graph's heads have about 2 KiB. Also the bound on all
+/// interim answers before it.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most headers of an answer.
 const MAX_HEADERS: usize = 128;
-/// Most interim answers before an answer: a server that reports progress every ten seconds (102) stays
-/// below during the longest exchange.
+/// Most interim answers before an answer: a server that reports progress every ten seconds (102)
+/// stays below during the longest exchange.
 const MAX_INTERIM: usize = 32;
 /// Headers that Keyside adds to an answer: the map has room for them from the beginning.
 const ADDED_HEADERS: usize = 4;

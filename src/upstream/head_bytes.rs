@@ -45,8 +45,8 @@ impl HeadBytes {
         write!(self, "{number}").ok();
     }
 
-    /// Moves to a buffer with room for `more` bytes, and returns the old buffer with the secrets wiped.
-    /// `Vec` itself would free the old buffer with the secrets in it.
+    /// Moves to a buffer with room for `more` bytes, and returns the old buffer with the secrets
+    /// wiped. `Vec` itself would free the old buffer with the secrets in it.
     #[cold]
     fn grow(&mut self, more: usize) -> Vec<u8> {
         let capacity = (self.bytes.len() + more).max(2 * self.bytes.capacity());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// Returns the time for which a server keeps an idle connection by `Keep-Alive: timeout=SECONDS`, less a second for the way.
-/// Node and Apache close after 5 s, and say so.
+/// Returns the time for which a server keeps an idle connection by `Keep-Alive: timeout=SECONDS`,
+/// less a second for the way. Node and Apache close after 5 s, and say so.
 pub(super) fn server_idle_time(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("keep-alive")?.to_str().ok()?;
     let seconds = value.split(',').find_map(|part| {

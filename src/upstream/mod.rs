@@ -2,11 +2,11 @@
 //!
 //! Keyside speaks HTTP/1.1 here itself and does not use hyper's client, for three reasons.
 //!
-//! - Cost, measured on the work of this program (`benches/README.md`): the client's dispatch channel,
-//!   the task per connection and their wake-ups cost a third of a request; polling hyper's connection
-//!   from the task of the request costs as much again at high concurrency.
-//! - Certainty: a sender knows whether a byte of the request was written, and so whether the request
-//!   may be sent again.
+//! - Cost, measured on the work of this program (`benches/README.md`): the client's dispatch
+//!   channel, the task per connection and their wake-ups cost a third of a request; polling hyper's
+//!   connection from the task of the request costs as much again at high concurrency.
+//! - Certainty: a sender knows whether a byte of the request was written, and so whether the
+//!   request may be sent again.
 //! - Secrecy: no copy of a credential stays in a buffer.
 
 use std::path::PathBuf;
@@ -69,8 +69,8 @@ use supply::{Supply, WarmKeeper};
 use crate::egress::Egress;
 use crate::provider::Origin;
 
-/// An origin and its connections. An upstream outlives reloads for as long as a generation names the
-/// same origin with the same certificate authorities.
+/// An origin and its connections. An upstream outlives reloads for as long as a generation names
+/// the same origin with the same certificate authorities.
 #[derive(Debug)]
 pub struct Upstream {
     supply: Supply,
@@ -150,9 +150,9 @@ impl Upstream {
 
     /// Sends a request once and returns the answer, whose body may still be on the way.
     ///
-    /// A connection that the upstream closed while it was idle is replaced without a trace, as long as
-    /// no byte of the request was written. Written bytes are never written again. `written` becomes
-    /// true with the first written byte; a caller that gives up waiting reads it.
+    /// A connection that the upstream closed while it was idle is replaced without a trace, as long
+    /// as no byte of the request was written. Written bytes are never written again. `written`
+    /// becomes true with the first written byte; a caller that gives up waiting reads it.
     ///
     /// # Errors
     /// The fault of the upstream, or of the application's body.
@@ -194,7 +194,8 @@ impl Upstream {
         let arrived = Instant::now();
         let is_reusable = keep_alive && afterwards == Afterwards::Reuse;
         connection.learn_idle_time(&headers);
-        // A small answer arrives with the head; the connection is idle again before the answer goes on.
+        // A small answer arrives with the head; the connection is idle again before the answer goes
+        // on.
         let (first, has_ended) = match connection.take_body(&mut framing)? {
             BodyStep::End => (None, true),
             BodyStep::More => (None, false),
@@ -226,14 +227,15 @@ impl Upstream {
         self.read_clock_at(Instant::now())
     }
 
-    /// The time of day by the upstream's clock, as [`Self::read_clock`] gives it. `now` is a look at the clock of a moment ago.
+    /// The time of day by the upstream's clock, as [`Self::read_clock`] gives it. `now` is a look
+    /// at the clock of a moment ago.
     #[must_use]
     pub fn read_clock_at(&self, now: Instant) -> ClockReading {
         self.clock.read(now)
     }
 
-    /// Sets the upstream's clock by the `Date` of an answer that arrived now. Returns the date, or `None` if there is
-    /// none.
+    /// Sets the upstream's clock by the `Date` of an answer that arrived now. Returns the date, or
+    /// `None` if there is none.
     pub fn learn_time(&self, headers: &HeaderMap) -> Option<SystemTime> {
         self.clock.learn(headers)
     }
@@ -246,10 +248,12 @@ impl Upstream {
         self.ask_then(request, time, Afterwards::Reuse).await
     }
 
-    /// Sends a question whose answer holds a secret, like [`Self::ask`]. The connection ends with the answer.
+    /// Sends a question whose answer holds a secret, like [`Self::ask`]. The connection ends with
+    /// the answer.
     ///
-    /// A connection keeps what it has read: in its buffer until the next answer takes the place, and decrypted in the
-    /// buffers of TLS. Without the connection, the caller alone has the answer, and can wipe it.
+    /// A connection keeps what it has read: in its buffer until the next answer takes the place,
+    /// and decrypted in the buffers of TLS. Without the connection, the caller alone has the
+    /// answer, and can wipe it.
     ///
     /// # Errors
     /// No whole answer within `time`.
@@ -297,7 +301,8 @@ impl Upstream {
         self.supply.pool.set_max_age(max_age);
     }
 
-    /// Keeps so many connections ready while the upstream is in use, from now on. Called inside the runtime.
+    /// Keeps so many connections ready while the upstream is in use, from now on. Called inside the
+    /// runtime.
     pub fn keep_warm(&self, count: usize) {
         self.supply.pool.set_warm(count);
         if count > 0 {
@@ -313,7 +318,8 @@ impl Upstream {
     }
 }
 
-/// Largest answer to a question of Keyside's own, in bytes: token facts and key sets are far smaller.
+/// Largest answer to a question of Keyside's own, in bytes: token facts and key sets are far
+/// smaller.
 const MAX_REPLY: usize = 64 * 1024;
 
 #[cfg(test)]

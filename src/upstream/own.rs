@@ -1,7 +1,7 @@
 //! The addresses of Keyside itself, to which no upstream may lead.
 //!
-//! In alias mode the hosts of providers lead applications to Keyside. If Keyside reads the same hosts file, each request
-//! would come back to Keyside.
+//! In alias mode the hosts of providers lead applications to Keyside. If Keyside reads the same
+//! hosts file, each request would come back to Keyside.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ impl OwnAddresses {
         Ok(found)
     }
 
-    /// Returns the fault of an upstream whose name leads back to Keyside; `None` if the name leads elsewhere, or cannot be
-    /// resolved now.
+    /// Returns the fault of an upstream whose name leads back to Keyside; `None` if the name leads
+    /// elsewhere, or cannot be resolved now.
     pub(super) async fn fault_of(&self, origin: &Origin) -> Option<String> {
         let host = origin.host.trim_matches(['[', ']']);
         let lookup = tokio::net::lookup_host((host, origin.port));
@@ -74,7 +74,8 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// The longest look-up of a name for a check. A resolver that takes longer is not the hosts file of this machine.
+/// The longest look-up of a name for a check. A resolver that takes longer is not the hosts file of
+/// this machine.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ pub fn read_answer<'p>(
     let mut buffer = BytesMut::new();
     let mut heads = HeadReader::default();
     let mut head = loop {
-        // One piece may hold interim answers and the final head: a piece is added only once the buffer has no head left.
+        // One piece may hold interim answers and the final head: a piece is added only once the
+        // buffer has no head left.
         if let Some(head) = heads.take(&mut buffer, method)? {
             break head;
         }
@@ -46,7 +47,8 @@ pub fn read_answer<'p>(
         buffer.extend_from_slice(piece);
     };
     let mut body = Vec::new();
-    // The bytes behind the head are in the buffer already: the framing takes them before the next piece.
+    // The bytes behind the head are in the buffer already: the framing takes them before the next
+    // piece.
     let is_complete = loop {
         match head.framing.take(&mut buffer)? {
             BodyStep::Data(data) => body.extend_from_slice(&data),

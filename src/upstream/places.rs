@@ -1,13 +1,15 @@
-//! The places of connections to upstreams: how many there may be, and whose idle connection makes room.
+//! The places of connections to upstreams: how many there may be, and whose idle connection makes
+//! room.
 //!
-//! Each place stands for a file descriptor, from the look-up of a name to the end of the connection. The kinds of
-//! upstream have places of their own, so that a crowd of events leaves descriptors for messages, and the other way
-//! round. An upstream that stalls leaves some places of its kind to the others.
+//! Each place stands for a file descriptor, from the look-up of a name to the end of the
+//! connection. The kinds of upstream have places of their own, so that a crowd of events leaves
+//! descriptors for messages, and the other way round. An upstream that stalls leaves some places of
+//! its kind to the others.
 //!
-//! The places are statics, and no argument of an upstream: file descriptors belong to the process, and upstreams are made
-//! by many rooms, for requests, events, secrets, traces and questions of the doctor. A second set of places would give the
-//! same descriptors away twice. The sidecar sets the bounds at its start, before a listener accepts; other commands
-//! run without bounds.
+//! The places are statics, and no argument of an upstream: file descriptors belong to the process,
+//! and upstreams are made by many rooms, for requests, events, secrets, traces and questions of the
+//! doctor. A second set of places would give the same descriptors away twice. The sidecar sets the
+//! bounds at its start, before a listener accepts; other commands run without bounds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -62,7 +64,8 @@ pub(super) struct UpstreamPlaces {
 }
 
 impl UpstreamKind {
-    /// Sets the number of connections to the upstreams of this kind. Without a call there is no bound.
+    /// Sets the number of connections to the upstreams of this kind. Without a call there is no
+    /// bound.
     pub fn bound(self, bounds: UpstreamBounds) {
         let places = self.places();
         places.max_all.store(bounds.all, Ordering::Relaxed);
@@ -109,8 +112,8 @@ impl KindPlaces {
         }
     }
 
-    /// The pools of the upstreams in use. Dropping a pool closes the connections, which give back their places, so no
-    /// lock is held at the drop.
+    /// The pools of the upstreams in use. Dropping a pool closes the connections, which give back
+    /// their places, so no lock is held at the drop.
     fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
@@ -145,8 +148,8 @@ impl KindPlaces {
 }
 
 impl UpstreamPlaces {
-    /// Takes a place, if need be the place of the connection that is idle longest; `None` if every connection is at
-    /// work, or if the upstream has reached the bound of places.
+    /// Takes a place, if need be the place of the connection that is idle longest; `None` if every
+    /// connection is at work, or if the upstream has reached the bound of places.
     pub(super) fn take(&self) -> Option<UpstreamPlace> {
         let place = self.take_free().or_else(|| {
             let is_full = self.taken() >= self.places.max_all.load(Ordering::Relaxed);
@@ -164,7 +167,8 @@ impl UpstreamPlaces {
 
     fn take_free(&self) -> Option<UpstreamPlace> {
         let bounds = self.places.bounds_for_one();
-        // A single thread takes places and other threads only give them back, so the count cannot grow after this look.
+        // A single thread takes places and other threads only give them back, so the count cannot
+        // grow after this look.
         if self.taken() >= bounds.all || self.taken_by_upstream() >= bounds.each {
             return None;
         }
@@ -191,7 +195,8 @@ pub(super) fn close_all_idle() {
     }
 }
 
-/// The connections that found no place: the first is logged at once, the others once a minute with a count.
+/// The connections that found no place: the first is logged at once, the others once a minute with
+/// a count.
 #[derive(Debug)]
 struct PlaceRefusals {
     logged: Option<Instant>,

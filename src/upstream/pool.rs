@@ -28,8 +28,8 @@ pub(super) type Handed = Result<Connection, UpstreamError>;
 struct PoolState {
     /// A stack: the connection used last is used next. Under less load the rest grow old and close.
     idle: Vec<Connection>,
-    /// The waiting requests, the oldest first. Never more requests wait than dials are under way, so each request gets
-    /// a connection or the error of a dial.
+    /// The waiting requests, the oldest first. Never more requests wait than dials are under way,
+    /// so each request gets a connection or the error of a dial.
     waiters: VecDeque<oneshot::Sender<Handed>>,
     last_use: Option<Instant>,
     /// The number of idle connections to keep ready.
@@ -51,7 +51,8 @@ impl Pool {
     /// Takes a connection fit for a further exchange, and closes the unfit connections on the way.
     ///
     /// # Errors
-    /// Without a fit connection: the place in the queue of waiting requests. The caller has to begin a dial.
+    /// Without a fit connection: the place in the queue of waiting requests. The caller has to
+    /// begin a dial.
     pub(super) fn take_or_wait(
         &self,
         now: Instant,
@@ -89,7 +90,8 @@ impl Pool {
         hand_on(&mut state, connection, now);
     }
 
-    /// Passes the error of a dial to the request that waits longest; that no place is free, to the request that came last.
+    /// Passes the error of a dial to the request that waits longest; that no place is free, to the
+    /// request that came last.
     pub(super) fn fail(&self, mut error: UpstreamError) {
         let mut state = self.state.lock();
         loop {
@@ -108,7 +110,8 @@ impl Pool {
     /// Closes connections that are too old or that the upstream has closed.
     pub(super) fn reap(&self, now: Instant) {
         let mut state = self.state.lock();
-        // A look at the socket would take the place of the keeper's own, which sees closed connections at once.
+        // A look at the socket would take the place of the keeper's own, which sees closed
+        // connections at once.
         let is_watched = state.warm > 0 && state.last_use.is_some();
         state.idle.retain_mut(|connection| {
             if is_watched {
@@ -119,7 +122,8 @@ impl Pool {
         });
     }
 
-    /// The time since which the connection idle longest is idle. Connections come back in the order of time.
+    /// The time since which the connection idle longest is idle. Connections come back in the order
+    /// of time.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         self.state.lock().idle.first().map(Connection::idle_since)
     }
@@ -150,8 +154,8 @@ impl Pool {
         self.used.notify_one();
     }
 
-    /// Closes the unfit among the idle connections. Returns the number to keep ready, the time of the last use,
-    /// and the time at which each connection needs a successor.
+    /// Closes the unfit among the idle connections. Returns the number to keep ready, the time of
+    /// the last use, and the time at which each connection needs a successor.
     pub(super) fn warm_state(&self, now: Instant) -> (usize, Option<Instant>, Vec<Instant>) {
         let mut state = self.state.lock();
         state.idle.retain_mut(|connection| connection.is_fit(now));
@@ -165,8 +169,8 @@ impl Pool {
         self.used.notified().await;
     }
 
-    /// Waits until an idle connection has ended, and closes it. A connection in use is not watched any more; the use
-    /// wakes the keeper.
+    /// Waits until an idle connection has ended, and closes it. A connection in use is not watched
+    /// any more; the use wakes the keeper.
     pub(super) async fn next_close(&self) {
         poll_fn(|cx| self.poll_close(cx)).await;
     }
@@ -192,7 +196,8 @@ impl Pool {
     }
 }
 
-/// Hands a connection to the request that waits longest, or keeps it; closes it if the pool is full.
+/// Hands a connection to the request that waits longest, or keeps it; closes it if the pool is
+/// full.
 fn hand_on(state: &mut PoolState, mut connection: Connection, now: Instant) {
     while let Some(waiter) = state.waiters.pop_front() {
         match waiter.send(Ok(connection)) {
@@ -206,7 +211,7 @@ fn hand_on(state: &mut PoolState, mut connection: Connection, now: Instant) {
     }
 }
 
-/// Idle connections to one upstream: as many as a listener takes applications. With fewer, a crowd of
-/// applications needs a handshake for most requests, and a handshake costs as much CPU time as the
-/// rest of a request.
+/// Idle connections to one upstream: as many as a listener takes applications. With fewer, a crowd
+/// of applications needs a handshake for most requests, and a handshake costs as much CPU time as
+/// the rest of a request.
 const MAX_IDLE: usize = 512;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Connects to the address that answers first ("happy eyeballs", RFC 8305). The next address is tried
-/// once the attempt before has failed or has had a head start of 300 ms; attempts under way go on. A
-/// broken IPv6 route therefore costs 300 ms and not a whole TCP timeout.
+/// Connects to the address that answers first ("happy eyeballs", RFC 8305). The next address is
+/// tried once the attempt before has failed or has had a head start of 300 ms; attempts under way
+/// go on. A broken IPv6 route therefore costs 300 ms and not a whole TCP timeout.
 pub(super) async fn first_to_connect<C, F>(
     addresses: Vec<SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,

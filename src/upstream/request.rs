@@ -1,10 +1,10 @@
 //! The one writer of requests: request line, headers and body.
 //!
-//! A request is written in this order: [`RequestLine`] takes the target, [`RequestLine::headers`] ends
-//! the line, [`RequestHead`] takes headers, and [`RequestHead::finish`] adds the framing and the body.
-//! All line ends are written here. A byte that could end a line early, inside a target or a header,
-//! marks the request as malformed. [`super::Upstream::send`] refuses a malformed request before it
-//! dials, and a tunnel is not asked for with such a request.
+//! A request is written in this order: [`RequestLine`] takes the target, [`RequestLine::headers`]
+//! ends the line, [`RequestHead`] takes headers, and [`RequestHead::finish`] adds the framing and
+//! the body. All line ends are written here. A byte that could end a line early, inside a target or
+//! a header, marks the request as malformed. [`super::Upstream::send`] refuses a malformed request
+//! before it dials, and a tunnel is not asked for with such a request.
 
 use http::Method;
 

@@ -32,8 +32,8 @@ impl RequestHead {
         self.request.head.push(b"\r\n");
     }
 
-    /// Adds a header as it came from another request. A [`HeaderValue`] has no control byte but the tab,
-    /// so the value is not looked through again.
+    /// Adds a header as it came from another request. A [`HeaderValue`] has no control byte but the
+    /// tab, so the value is not looked through again.
     pub fn copied_header(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.begin_header(name);
         self.request.head.push(value.as_bytes());
@@ -64,7 +64,8 @@ impl RequestHead {
         Ok(())
     }
 
-    /// Ends the head: adds the framing of the body and the empty line, and behind them a small body.
+    /// Ends the head: adds the framing of the body and the empty line, and behind them a small
+    /// body.
     #[must_use]
     pub fn finish(mut self) -> Outgoing {
         self.frame();
@@ -84,8 +85,8 @@ impl RequestHead {
         self.request
     }
 
-    /// Names the length of the body, once. Secret headers come behind it: bytes between two secrets are
-    /// wiped with them.
+    /// Names the length of the body, once. Secret headers come behind it: bytes between two secrets
+    /// are wiped with them.
     fn frame(&mut self) {
         if std::mem::replace(&mut self.is_framed, true) {
             return;
@@ -119,6 +120,6 @@ impl RequestHead {
     }
 }
 
-/// Largest body, in bytes, that is copied behind the head: head and body leave in a single write and TLS record (16
-/// KiB).
+/// Largest body, in bytes, that is copied behind the head: head and body leave in a single write
+/// and TLS record (16 KiB).
 pub(super) const COPY_LIMIT: usize = 15 * 1024;

@@ -22,14 +22,15 @@ pub(super) struct Supply {
 }
 
 impl Supply {
-    /// Returns a connection: an idle connection, or else the first to become free or open. Each waiting request begins
-    /// a dial, which goes on for other requests if a connection becomes free sooner.
+    /// Returns a connection: an idle connection, or else the first to become free or open. Each
+    /// waiting request begins a dial, which goes on for other requests if a connection becomes free
+    /// sooner.
     ///
     /// # Errors
     /// The fault of the dial.
     pub(super) async fn connection(&self, now: Instant) -> Result<Connection, UpstreamError> {
-        // Ends: a connection that was in use is handed on at most once for each request that ended, and a new connection is
-        // taken as it is.
+        // Ends: a connection that was in use is handed on at most once for each request that ended,
+        // and a new connection is taken as it is.
         loop {
             let handed = match self.pool.take_or_wait(now) {
                 Ok(connection) => return Ok(connection),

@@ -9,8 +9,8 @@ use super::request::{RequestLine, USER_AGENT};
 use super::request_body::OutgoingBody;
 use crate::egress::Proxy;
 
-/// Asks a proxy for a tunnel to `target`, `HOST:PORT`. The name is the proxy's to resolve. Afterwards the stream leads to
-/// the target.
+/// Asks a proxy for a tunnel to `target`, `HOST:PORT`. The name is the proxy's to resolve.
+/// Afterwards the stream leads to the target.
 ///
 /// # Errors
 /// The reason why there is no tunnel; the target has seen nothing.
@@ -60,8 +60,8 @@ fn request(target: &str, authorization: Option<&str>) -> Outgoing {
 /// Returns the status of an answer with a whole head; `None` for a partial head.
 ///
 /// # Errors
-/// Bytes of no head, a head that is too long, or bytes behind the head of a tunnel: a TLS server never speaks first, so
-/// these bytes are not the target's.
+/// Bytes of no head, a head that is too long, or bytes behind the head of a tunnel: a TLS server
+/// never speaks first, so these bytes are not the target's.
 fn status_of(received: &[u8]) -> Result<Option<StatusCode>, ProxyFault> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);

@@ -24,8 +24,9 @@ pub(super) struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    /// An upload of a body of `length` bytes, in chunks without a length, and of `limit` bytes at most. The
-    /// reader of a multipart form must accept each byte before it leaves. `is_whole` is set behind the last byte.
+    /// An upload of a body of `length` bytes, in chunks without a length, and of `limit` bytes at
+    /// most. The reader of a multipart form must accept each byte before it leaves. `is_whole` is
+    /// set behind the last byte.
     pub(super) fn new(
         body: Pin<&'a mut Incoming>,
         length: Option<u64>,
@@ -52,7 +53,8 @@ impl<'a> Upload<'a> {
         }
         if let Some(reader) = &mut self.reader {
             reader.read(&data)?;
-            // The last byte of a known length ends the request, so the form must be whole before it.
+            // The last byte of a known length ends the request, so the form must be whole before
+            // it.
             if self.length == Some(self.sent) {
                 reader.finish()?;
             }

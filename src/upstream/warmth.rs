@@ -1,4 +1,5 @@
-//! The schedule of warm connections: when a connection is opened ahead of use, and when nobody needs to look.
+//! The schedule of warm connections: when a connection is opened ahead of use, and when nobody
+//! needs to look.
 
 use std::time::Duration;
 
@@ -123,18 +124,22 @@ impl Schedule {
     }
 }
 
-/// The time since the last exchange after which the keeper looks: a burst opens its own connections.
+/// The time since the last exchange after which the keeper looks: a burst opens its own
+/// connections.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
-/// The time for which an upstream counts as in use after an exchange: after an hour of silence, nobody waits for the next
-/// message.
+/// The time for which an upstream counts as in use after an exchange: after an hour of silence,
+/// nobody waits for the next message.
 const IN_USE: Duration = Duration::from_secs(3600);
-/// The rounds of opening that may follow each other at once, for servers that close idle connections within seconds.
+/// The rounds of opening that may follow each other at once, for servers that close idle
+/// connections within seconds.
 const MAX_ROUNDS: f64 = 10.0;
-/// The time that makes up for a round. Connections that live as long as Keyside lets them need a round each 18 s.
+/// The time that makes up for a round. Connections that live as long as Keyside lets them need a
+/// round each 18 s.
 const ROUND: Duration = Duration::from_secs(10);
 /// The pause after the first failure: a request within the pause makes its own dial.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest pause after failures: a provider that is down for long is dialled by requests anyway.
+/// The longest pause after failures: a provider that is down for long is dialled by requests
+/// anyway.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
@@ -148,7 +153,8 @@ mod tests {
         use WarmStep::{Open, Pause, Rest, Watch};
         let start = Instant::now();
         let at = |second: u32| start + S * second;
-        // Wanted; last use; at work; renewals of idle connections; now: all in seconds from the start.
+        // Wanted; last use; at work; renewals of idle connections; now: all in seconds from the
+        // start.
         for (wanted, used, at_work, renewals, now, expected) in [
             (1, None, 0, &[][..], 0, Rest),
             (1, Some(0), 0, &[20], 0, Pause(at(1))),
@@ -178,8 +184,8 @@ mod tests {
         }
     }
 
-    /// The seconds at which connections are opened within `time` after a message, to a server that closes each idle
-    /// connection after `life`.
+    /// The seconds at which connections are opened within `time` after a message, to a server that
+    /// closes each idle connection after `life`.
     fn openings(life: Duration, time: Duration) -> Vec<u64> {
         let start = Instant::now();
         let mut schedule = Schedule::new(start);

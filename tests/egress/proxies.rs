@@ -178,7 +178,8 @@ fn the_way_to_a_proxy_may_be_under_tls() {
 
 #[test]
 fn a_proxy_that_opens_tls_is_passed_with_its_authority_as_the_ca_of_the_provider() {
-    // The far end of the tunnel has the certificate that an inspecting proxy makes: of an authority of its own.
+    // The far end of the tunnel has the certificate that an inspecting proxy makes: of an authority
+    // of its own.
     let inspector = Authority::new();
     let upstream = Upstream::under(inspector.server_config(&["graph.test"]), |_| json("{}"));
     let proxy = Proxy::start(Manner::Opens);

@@ -1,4 +1,5 @@
-//! The settings of the way out: the environment, references, exceptions, and what commands say of them.
+//! The settings of the way out: the environment, references, exceptions, and what commands say of
+//! them.
 
 use super::proxies::named;
 use crate::support::keyside::Setup;

@@ -1,4 +1,5 @@
-//! Failures of the application, of the process and of the disk: a test for each row of the table of failures.
+//! Failures of the application, of the process and of the disk: a test for each row of the table of
+//! failures.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -75,7 +76,8 @@ fn an_event_past_max_age_becomes_a_dead_letter() {
 fn an_application_that_did_the_work_and_answered_too_late_gets_the_same_id_again() {
     let late = Upstream::plain(|request, wire| {
         if request.header("keyside-attempt").as_deref() == Some("1") {
-            // The answer comes after Keyside has given up: on a busy machine a fixed time might be too short.
+            // The answer comes after Keyside has given up: on a busy machine a fixed time might be
+            // too short.
             wire.hang();
         }
         answer(wire, 200, "");

@@ -13,7 +13,8 @@ fn now() -> u64 {
     since.unwrap().as_secs()
 }
 
-/// A sender with ten messages a second, and a webhook in front of an application, without a spool and with one.
+/// A sender with ten messages a second, and a webhook in front of an application, without a spool
+/// and with one.
 fn setups(application: &Upstream, upstream: &Upstream) -> [Setup; 2] {
     let limits = "per_sender = \"10/m\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"1s\"";
     let direct = || beside(upstream, application).limits(limits);

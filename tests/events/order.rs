@@ -1,4 +1,5 @@
-//! The order of events: each conversation strictly in order at each destination, whatever the destination does.
+//! The order of events: each conversation strictly in order at each destination, whatever the
+//! destination does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ impl Random {
     }
 }
 
-/// The answers of a destination to the first attempts of each event, by chance: about a third of the events meet a failure.
+/// The answers of a destination to the first attempts of each event, by chance: about a third of
+/// the events meet a failure.
 struct Moods {
     random: Mutex<Random>,
     left: Mutex<BTreeMap<String, u32>>,
@@ -69,7 +71,8 @@ impl Moods {
         After::Keep
     }
 
-    /// Asserts that each conversation came whole and in order. An event may come twice, the second time at once.
+    /// Asserts that each conversation came whole and in order. An event may come twice, the second
+    /// time at once.
     #[track_caller]
     fn must_be_in_order(&self, destination: &str) {
         let mut lanes: BTreeMap<String, Vec<usize>> = BTreeMap::new();

@@ -1,5 +1,6 @@
-//! A power cut: the image of a disk is copied while the sidecar stands still. The copy has the blocks that were given to
-//! the device without the contents of the system's memory; a kill would leave the contents there.
+//! A power cut: the image of a disk is copied while the sidecar stands still. The copy has the
+//! blocks that were given to the device without the contents of the system's memory; a kill would
+//! leave the contents there.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -107,7 +108,8 @@ fn what_was_answered_200_is_there_after_a_power_cut() {
     let mut cuts = Vec::new();
     for cut in 0..CUTS {
         std::thread::sleep(Duration::from_millis(700));
-        // What nobody has synced is not on the disk: the copy shows the loss of an answer without a sync.
+        // What nobody has synced is not on the disk: the copy shows the loss of an answer without a
+        // sync.
         std::fs::write(disk.mount.join(format!("unsynced-{cut}")), [b'x'; 4096]).unwrap();
         keyside.signal(Signal::STOP);
         std::thread::sleep(Duration::from_millis(50));

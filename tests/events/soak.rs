@@ -12,12 +12,14 @@ use crate::support::webhook::{genuine, ids, message, spooled};
 
 /// The providers that send at a time.
 const PROVIDERS: u32 = 8;
-/// The time between two events of a provider, which makes up for a kill: together they send a thousand a second.
+/// The time between two events of a provider, which makes up for a kill: together they send a
+/// thousand a second.
 const PACE: Duration = Duration::from_millis(8);
 /// The conversations of each provider.
 const USERS: u32 = 50;
 
-/// Sends events until `stop`, each until it is answered 200, as a provider does. Returns the ids of what was answered.
+/// Sends events until `stop`, each until it is answered 200, as a provider does. Returns the ids of
+/// what was answered.
 fn provider(number: u32, inbound: SocketAddr, stop: &AtomicBool) -> Vec<String> {
     let mut answered = Vec::new();
     let mut client = None;
@@ -63,8 +65,8 @@ fn nothing_is_lost_in_a_long_run_with_many_kills() {
     soak(Duration::from_secs(seconds), Duration::from_millis(2900));
 }
 
-/// Sends events for a time, and kills the sidecar at intervals. Every event that was answered 200 must be delivered, in
-/// order, and twice under one id alone.
+/// Sends events for a time, and kills the sidecar at intervals. Every event that was answered 200
+/// must be delivered, in order, and twice under one id alone.
 #[track_caller]
 fn soak(time: Duration, interval: Duration) {
     let application = Upstream::plain(|_, wire| {
@@ -120,7 +122,8 @@ fn soak(time: Duration, interval: Duration) {
     must_be_in_order_with_one_id(&application);
 }
 
-/// Asserts an equal id for both copies of a repeated message, and the order of the first copies of each user.
+/// Asserts an equal id for both copies of a repeated message, and the order of the first copies of
+/// each user.
 fn must_be_in_order_with_one_id(application: &Upstream) {
     let mut event_ids = BTreeMap::new();
     let mut next: BTreeMap<String, usize> = BTreeMap::new();

@@ -233,7 +233,8 @@ fn an_unread_body_of_a_refused_request_is_never_a_request() {
             .unwrap_or_else(|why| panic!("{name}: {why:?}"));
         assert_eq!(answer.status, status, "{name}: {answer:?}");
         client.send(b"GET /v23.0/777 HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        // The visible request may be answered, or the connection may end; the hidden request never arrives.
+        // The visible request may be answered, or the connection may end; the hidden request never
+        // arrives.
         let _ = client.answer();
         assert!(
             upstream

@@ -1,5 +1,5 @@
-//! The framing of requests on every listener: an ambiguous, broken or excessive request is answered once at most, and
-//! nothing hidden in it is a request.
+//! The framing of requests on every listener: an ambiguous, broken or excessive request is answered
+//! once at most, and nothing hidden in it is a request.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -226,7 +226,8 @@ fn answered_in_order(get: &str, whole: &str) -> Vec<Attack> {
         )
         .at("inbound", [200; 2])
         .at("metrics", [200; 2]),
-        // The listeners for webhooks and for metrics take any name: that of a proxy in front, or of a pod, is not known.
+        // The listeners for webhooks and for metrics take any name: that of a proxy in front, or of
+        // a pod, is not known.
         answered(
             "a foreign absolute form",
             line(&format!("GET http://evil.test{path} HTTP/1.1")),

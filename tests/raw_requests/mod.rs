@@ -115,7 +115,8 @@ fn echo(request: &Request) -> Vec<u8> {
     json(&format!(r#"{{"asked":{:?}}}"#, request.target()))
 }
 
-/// Runs a table against one Keyside; every row has a connection of its own. All failures are reported at once.
+/// Runs a table against one Keyside; every row has a connection of its own. All failures are
+/// reported at once.
 fn run(keyside: &Keyside, upstream: &Upstream, rows: Vec<Row>) {
     let mut failures = Vec::new();
     for row in rows {

@@ -1,4 +1,5 @@
-//! A seeded generator of requests that hide names and senders in every way that some server may understand.
+//! A seeded generator of requests that hide names and senders in every way that some server may
+//! understand.
 
 use std::sync::LazyLock;
 use std::time::SystemTime;
@@ -49,7 +50,8 @@ impl Sent {
     }
 }
 
-/// The seed of this run, for every generator in it: a new one each time, or that of `KEYSIDE_READINGS_SEED`.
+/// The seed of this run, for every generator in it: a new one each time, or that of
+/// `KEYSIDE_READINGS_SEED`.
 pub fn seed() -> u64 {
     static SEED: LazyLock<u64> = LazyLock::new(|| {
         let seed = std::env::var("KEYSIDE_READINGS_SEED").ok().map_or_else(
@@ -278,7 +280,8 @@ impl Corpus {
         }
     }
 
-    /// A sender in JSON at a provider whose senders are addresses with a channel, mostly an allowed one.
+    /// A sender in JSON at a provider whose senders are addresses with a channel, mostly an allowed
+    /// one.
     pub(super) fn address(&mut self) -> String {
         let address = match self.below(12) {
             0 => "whatsapp:+1556",

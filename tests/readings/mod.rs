@@ -1,8 +1,9 @@
-//! Requests in the readings of PHP, Node and Python: a request that passes Keyside has neither a forbidden name nor a
-//! foreign sender in any reading.
+//! Requests in the readings of PHP, Node and Python: a request that passes Keyside has neither a
+//! forbidden name nor a foreign sender in any reading.
 //!
-//! A seeded generator writes requests that try to hide both, new ones in each run; the output names the seed. The requests at
-//! the upstream are read by the parsers of the three languages, each behind a small HTTP server.
+//! A seeded generator writes requests that try to hide both, new ones in each run; the output names
+//! the seed. The requests at the upstream are read by the parsers of the three languages, each
+//! behind a small HTTP server.
 
 mod corpus;
 mod shipped;
@@ -201,7 +202,8 @@ fn no_parser_finds_a_forbidden_name_in_what_leaves() {
     }
 }
 
-/// A Keyside with a provider whose requests name the sender in the body, and a route with these further settings.
+/// A Keyside with a provider whose requests name the sender in the body, and a route with these
+/// further settings.
 fn with_senders_in_the_body(upstream: &Upstream, route: &str) -> Keyside {
     Setup::new(upstream)
         .file("key", "s3cr3t-k3y-0001")

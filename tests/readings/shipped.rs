@@ -1,5 +1,5 @@
-//! Requests to every shipped preset, made from those of its golden: with forged credentials in all places of a credential, and
-//! with foreign senders in all places of a sender.
+//! Requests to every shipped preset, made from those of its golden: with forged credentials in all
+//! places of a credential, and with foreign senders in all places of a sender.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -149,7 +149,8 @@ fn is_in(value: &Value, place: &[impl AsRef<str>]) -> bool {
 /// What stands at the places of a generated body: a sender or a credential.
 type Leaf = fn(&mut Corpus) -> String;
 
-/// JSON with a value in another spelling, with these leaves at the places that it has and at others.
+/// JSON with a value in another spelling, with these leaves at the places that it has and at
+/// others.
 fn written(corpus: &mut Corpus, value: &Value, places: &[&[String]], leaf: Leaf) -> String {
     if places.iter().any(|place| place.is_empty()) {
         return leaf(corpus);
@@ -214,7 +215,8 @@ fn built(corpus: &mut Corpus, place: &[String], leaf: Leaf) -> String {
     }
 }
 
-/// A request made from a sample, with leaves at the places of the body, and for a form in further pairs.
+/// A request made from a sample, with leaves at the places of the body, and for a form in further
+/// pairs.
 fn request(corpus: &mut Corpus, sample: &Sample, places: &[Place], leaf: Leaf) -> Sent {
     let (kind, body) = match &sample.body {
         Body::Json(value) => {
@@ -307,7 +309,8 @@ fn is_forged(value: &Value) -> bool {
     value.to_string().contains(FORGED)
 }
 
-/// Lines with a forged credential in the header of a preset, in one of the spellings that servers take for one.
+/// Lines with a forged credential in the header of a preset, in one of the spellings that servers
+/// take for one.
 fn forged_headers(corpus: &mut Corpus, names: &[String]) -> String {
     let mut lines = String::new();
     for _ in 0..corpus.below(4) {

@@ -1,4 +1,5 @@
-//! Messages of shipped presets with a second, forbidden sender or channel beside the allowed name, in every container and place.
+//! Messages of shipped presets with a second, forbidden sender or channel beside the allowed name,
+//! in every container and place.
 
 use super::corpus::{Corpus, FORM, JSON, Sent};
 
@@ -102,7 +103,8 @@ fn twilio(corpus: &mut Corpus, target: &str) -> Sent {
     corpus.sent(target, FORM.to_owned(), form.into_bytes())
 }
 
-/// A message with a sender and a channel, and perhaps with further messages for the case that it fails.
+/// A message with a sender and a channel, and perhaps with further messages for the case that it
+/// fails.
 fn with_channel(corpus: &mut Corpus, sender: &str, to: &str, failover: &str) -> String {
     let named = (corpus.written(sender), corpus.sender());
     let channel = (corpus.written("channel"), channel_of(corpus));

@@ -1,5 +1,6 @@
-//! Rotations and leaks under 300 requests a second, row by row: whatever becomes of a secret, no request fails, but for a gap
-//! longer than `hold`. Each sidecar has three credentials, one of which is always broken.
+//! Rotations and leaks under 300 requests a second, row by row: whatever becomes of a secret, no
+//! request fails, but for a gap longer than `hold`. Each sidecar has three credentials, one of
+//! which is always broken.
 
 mod files;
 mod leaks;
@@ -45,7 +46,8 @@ struct Row {
     is_asked_about: bool,
     /// True if a service manager holds the socket for applications.
     is_activated: bool,
-    /// True if the gap is longer than the hold: then the provider's own answer reaches the application.
+    /// True if the gap is longer than the hold: then the provider's own answer reaches the
+    /// application.
     outlasts_hold: bool,
 }
 
@@ -165,7 +167,8 @@ impl Stand {
         self.keyside.signal(Signal::HUP);
     }
 
-    /// Sends a message, and returns the token of the message. Under load the token may belong to a different request.
+    /// Sends a message, and returns the token of the message. Under load the token may belong to a
+    /// different request.
     fn token_sent(&self, path: &str) -> String {
         let sent = self.keyside.post(&format!("{path}{MESSAGES}"), "{}");
         assert_eq!(sent.status, 200, "{path}: {}", sent.text());

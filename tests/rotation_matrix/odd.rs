@@ -1,5 +1,5 @@
-//! Odd orders of changes: sources without files for a while, changes that overtake a reload, and a configuration that
-//! changes together with the secrets.
+//! Odd orders of changes: sources without files for a while, changes that overtake a reload, and a
+//! configuration that changes together with the secrets.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::{NEW, OLD, ROW, Row, Stand, run, wait};
 
-/// Puts something else into the place of the token's file for half a second, and then the new token.
+/// Puts something else into the place of the token's file for half a second, and then the new
+/// token.
 fn replaced_by(stand: &Stand, put: impl FnOnce(&std::path::Path)) {
     let path = stand.keyside.dir().join("token");
     fs::remove_file(&path).unwrap();

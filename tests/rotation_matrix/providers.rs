@@ -48,7 +48,8 @@ impl<K: Clone + Send + Sync + 'static> Keys<K> {
         *self.good.lock().unwrap() = keys.to_vec();
     }
 
-    /// A sidecar for a preset with three credentials of one secret each, in the files `key`, `other` and `broken`.
+    /// A sidecar for a preset with three credentials of one secret each, in the files `key`,
+    /// `other` and `broken`.
     fn keyside(&self, preset: &str, credential: &str, key: &str, beside: &str) -> Keyside {
         let account = |name: &str, file: &str, path: &str| {
             let credential = credential.replace("/key", &format!("/{file}"));
@@ -76,8 +77,8 @@ impl<K: Clone + Send + Sync + 'static> Keys<K> {
     }
 }
 
-/// Lets something happen under load, with the third key broken in each way; `start` makes a sidecar with its provider, and
-/// `request` the request of a path.
+/// Lets something happen under load, with the third key broken in each way; `start` makes a sidecar
+/// with its provider, and `request` the request of a path.
 fn must_not_fail<K>(
     name: &str,
     start: impl Fn() -> (Keys<K>, Keyside),

@@ -1,4 +1,5 @@
-//! A new value with the need of a restart: a service manager with own sockets restarts without a failed request.
+//! A new value with the need of a restart: a service manager with own sockets restarts without a
+//! failed request.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ fn a_restart_for_a_credential_of_systemd_fails_no_request_but_those_of_a_broken_
             stand.keyside.end(Signal::TERM);
             stand.keyside.begin();
         });
-        // The secret of before is gone with the process: 503 without a secret, 401 or 400 with an unknown one.
+        // The secret of before is gone with the process: 503 without a secret, 401 or 400 with an
+        // unknown one.
         let is_of_broken = |failure: &&Failure| failure.request == 2;
         let of_others = failures.iter().find(|failure| !is_of_broken(failure));
         assert!(of_others.is_none(), "{of_others:?} of {sent}");

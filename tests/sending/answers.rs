@@ -159,7 +159,8 @@ fn an_access_token_in_any_url_of_an_answer_is_removed() {
 
 #[test]
 fn a_secret_that_the_provider_echoes_is_redacted() {
-    // In a header, in a body of known length, in chunks, and with a cut between two writes at every place of the secret.
+    // In a header, in a body of known length, in chunks, and with a cut between two writes at every
+    // place of the secret.
     let upstream = Upstream::scripted(|request, wire| {
         let body = format!(
             r#"{{"error":{{"message":"token {TOKEN} with {APP_SECRET}","echo":"{TOKEN}{TOKEN}","code":190}}}}"#

@@ -181,7 +181,8 @@ fn the_end_of_an_upload_reaches_an_upstream_that_reads_late() {
     });
     let keyside = Keyside::start(&upstream);
     keyside.send(&post(MESSAGES, TEXT));
-    // Bodies of many sizes: for some size the socket is full just after TLS has taken the last bytes.
+    // Bodies of many sizes: for some size the socket is full just after TLS has taken the last
+    // bytes.
     for step in 0..80 {
         let body = noise((1 << 20) + step * 40_000);
         assert_eq!(

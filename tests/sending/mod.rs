@@ -1,5 +1,5 @@
-//! Sending: a request leaves as written by the application, plus the credential; an answer comes back as
-//! written by the provider, minus the credential.
+//! Sending: a request leaves as written by the application, plus the credential; an answer comes
+//! back as written by the provider, minus the credential.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,5 @@
-//! The soak: two minutes of callers with bad manners on every listener, and patient callers beside them.
+//! The soak: two minutes of callers with bad manners on every listener, and patient callers beside
+//! them.
 
 mod manners;
 
@@ -59,7 +60,8 @@ impl Drop for Cgroup {
 enum Bound {
     /// A cgroup: what is resident counts.
     Resident(Cgroup),
-    /// `ulimit -v`, on a machine without cgroups: every mapping counts, and an allocation past the bound fails.
+    /// `ulimit -v`, on a machine without cgroups: every mapping counts, and an allocation past the
+    /// bound fails.
     Mapped,
 }
 
@@ -77,8 +79,8 @@ impl Bound {
     }
 }
 
-/// The address space of a sidecar: 128 MiB of memory, the program itself, and the stacks and arenas of its threads, which are
-/// mapped and hardly used.
+/// The address space of a sidecar: 128 MiB of memory, the program itself, and the stacks and arenas
+/// of its threads, which are mapped and hardly used.
 const MAX_MAPPED_KIB: u64 = 2 << 20;
 
 /// The state of all callers with bad manners.
@@ -89,8 +91,8 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Calls in one manner until the crowd is over, on several connections at a time, and pauses while the crowd does not
-    /// call.
+    /// Calls in one manner until the crowd is over, on several connections at a time, and pauses
+    /// while the crowd does not call.
     fn call(&self, door: &Door, manner: Manner) {
         // The processor is for the sidecar, the patient caller and the upstream.
         let give_way = || rustix::process::setpriority_process(None, 19).unwrap();
@@ -123,7 +125,8 @@ impl Crowd {
 
 /// Time for the crowd to begin.
 const BEGIN: Duration = Duration::from_millis(500);
-/// Time for the crowd to end its calls: the slowest wait 2 s for an answer, and its bytes are taken for 2 s more.
+/// Time for the crowd to end its calls: the slowest wait 2 s for an answer, and its bytes are taken
+/// for 2 s more.
 const END: Duration = Duration::from_secs(5);
 
 /// The times of a patient caller.
@@ -131,7 +134,8 @@ const END: Duration = Duration::from_secs(5);
 struct Times {
     /// Of sends through the sidecar.
     sends: Vec<Duration>,
-    /// Of the same requests to a server of the test's own, straight: what the machine alone makes a caller wait.
+    /// Of the same requests to a server of the test's own, straight: what the machine alone makes a
+    /// caller wait.
     machine: Vec<Duration>,
 }
 
@@ -142,8 +146,9 @@ impl Times {
     }
 }
 
-/// Sends patiently, on one connection and on new ones, and asks every listener. Returns the times of the sends on the one
-/// connection, and of requests to the application, which have the machine alone to wait for. Every answer must be 200.
+/// Sends patiently, on one connection and on new ones, and asks every listener. Returns the times
+/// of the sends on the one connection, and of requests to the application, which have the machine
+/// alone to wait for. Every answer must be 200.
 fn be_patient(keyside: &Keyside, doors: &[Door], application: &Upstream, time: Duration) -> Times {
     let patience = Duration::from_secs(20);
     let mut client = keyside.connect().patience(patience);
@@ -223,7 +228,8 @@ impl Further {
         }
     }
 
-    /// A sidecar with a listener of every kind: TCP, Unix sockets and TLS for applications, events, operators, watchers.
+    /// A sidecar with a listener of every kind: TCP, Unix sockets and TLS for applications, events,
+    /// operators, watchers.
     fn setup(&self, upstream: &Upstream, application: &Upstream) -> Setup {
         let (certificate, key) = self.authority.server_pem();
         let text = CONFIG
@@ -366,7 +372,8 @@ fn patient_callers_notice_nothing_of_callers_with_bad_manners() {
          in a cgroup: {}",
         matches!(bound, Bound::Resident(_))
     );
-    // A send has two hops, of which each waits for the machine as a request without the sidecar does.
+    // A send has two hops, of which each waits for the machine as a request without the sidecar
+    // does.
     let own = beside.saturating_sub(machine * HOPS);
     assert!(
         own <= alone * 3,
@@ -410,8 +417,8 @@ fn more_callers_than_places_leave_a_bounded_sidecar_to_others() {
     }
 }
 
-/// Opens more connections at each listener than it has places, each with half of a head, for some seconds. A patient caller is
-/// served all the same, and the sidecar stays within its bounds.
+/// Opens more connections at each listener than it has places, each with half of a head, for some
+/// seconds. A patient caller is served all the same, and the sidecar stays within its bounds.
 fn be_crowded(keyside: &Keyside, doors: &[Door]) {
     for door in doors {
         let mut open: Vec<_> = (0..door.crowd)
@@ -424,7 +431,8 @@ fn be_crowded(keyside: &Keyside, doors: &[Door]) {
         assert!(open.len() > door.crowd / 2, "{} connections", open.len());
         // A head may take a second.
         pause(1200);
-        // The machine may be slow to accept the crowd, so that some heads are young: a second try is fine then.
+        // The machine may be slow to accept the crowd, so that some heads are young: a second try
+        // is fine then.
         let is_served = || {
             let mut patient = door.place.client().unwrap();
             patient
@@ -457,5 +465,6 @@ impl Drop for OverWhenDropped<'_> {
 
 /// The number of times that the patient caller is alone, and beside the crowd.
 const ROUNDS: u32 = 6;
-/// The waits of a send for the machine beside those of the sidecar itself: for the sidecar and for the upstream.
+/// The waits of a send for the machine beside those of the sidecar itself: for the sidecar and for
+/// the upstream.
 const HOPS: u32 = 2;

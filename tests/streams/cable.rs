@@ -41,7 +41,8 @@ impl Cable {
         self.port
     }
 
-    /// Cuts the connection after so many more bytes towards the server. The next connection is whole.
+    /// Cuts the connection after so many more bytes towards the server. The next connection is
+    /// whole.
     pub fn cut_after(&self, bytes: i64) {
         self.left.store(bytes, Ordering::SeqCst);
     }

@@ -1,4 +1,5 @@
-//! Streams of message servers: an event is published once with its id, and none is lost, whatever happens to the server.
+//! Streams of message servers: an event is published once with its id, and none is lost, whatever
+//! happens to the server.
 
 #[cfg(feature = "amqp")]
 mod amqp;
@@ -42,7 +43,8 @@ trait Server {
     fn signal(&self, signal: Signal);
 }
 
-/// A destination: gives an event to the publisher until the stream has the event, as the spool does.
+/// A destination: gives an event to the publisher until the stream has the event, as the spool
+/// does.
 #[derive(Clone)]
 struct Destination {
     publisher: Arc<Publisher>,
@@ -99,8 +101,8 @@ impl Destination {
         self.publisher.publish(&event).await
     }
 
-    /// Attempts until the stream has the event. The outcomes before say that the destination is down, never that the
-    /// event has a fault.
+    /// Attempts until the stream has the event. The outcomes before say that the destination is
+    /// down, never that the event has a fault.
     async fn deliver(&self, id: &str, body: Bytes) {
         loop {
             match self.attempt(id, body.clone()).await {
@@ -161,7 +163,8 @@ fn assert_whole(ids: &[String], events: usize) {
     assert_eq!(seen.len(), events, "events in the stream");
 }
 
-/// Checks that each event stands in the stream once, under its own id, when a publisher sends several.
+/// Checks that each event stands in the stream once, under its own id, when a publisher sends
+/// several.
 fn an_event_is_published_once(server: &impl Server) {
     let destination = Destination::of(server);
     destination.run(async {
@@ -175,7 +178,8 @@ fn an_event_is_published_once(server: &impl Server) {
     assert_eq!(server.ids(), [id(0, 0), id(0, 1), id(0, 2)]);
 }
 
-/// A server that is killed and started again under load gets every event, in the order of the lanes.
+/// A server that is killed and started again under load gets every event, in the order of the
+/// lanes.
 fn a_restart_loses_nothing(server: &mut impl Server) {
     let destination = Destination::of(server);
     let load = destination.load(EVENTS);
@@ -225,7 +229,8 @@ fn a_server_that_hangs_loses_nothing(server: &impl Server) {
     assert_whole(&ids, EVENTS);
 }
 
-/// A connection cut in the middle of an event leaves no half behind, and the next connection has the event.
+/// A connection cut in the middle of an event leaves no half behind, and the next connection has
+/// the event.
 fn a_connection_cut_half_way_loses_nothing(server: &impl Server) {
     let cable = Cable::to(server.port());
     let destination = Destination::at(&server.stream(), &server.url_through(cable.port()));
@@ -233,7 +238,8 @@ fn a_connection_cut_half_way_loses_nothing(server: &impl Server) {
     destination.run(async {
         destination.deliver(&id(0, 0), body()).await;
         cable.cut_after(100_000);
-        // The connection was kept from the event before, and so the event goes out once more at once.
+        // The connection was kept from the event before, and so the event goes out once more at
+        // once.
         let outcome = destination.attempt(&id(0, 1), body()).await;
         assert_eq!(outcome, TAKEN);
         destination.deliver(&id(0, 2), body()).await;
@@ -245,8 +251,8 @@ fn a_connection_cut_half_way_loses_nothing(server: &impl Server) {
 fn assert_answer(stream: &StreamAddress, url: &str, body: usize, expected: StreamAnswer) {
     let destination = Destination::at(stream, url);
     let attempt = || destination.run(destination.attempt(&id(0, 0), Bytes::from(vec![b'x'; body])));
-    // Redis closes the connection of an event that is too large with bytes unread, and the reset may overtake the refusal: on
-    // a busy machine nearly each time.
+    // Redis closes the connection of an event that is too large with bytes unread, and the reset
+    // may overtake the refusal: on a busy machine nearly each time.
     let outcome = (0..500)
         .map(|_| attempt())
         .find(|outcome| *outcome != AttemptOutcome::Interrupted)

@@ -73,7 +73,8 @@ impl Authority {
         self.issue_pem(&CertificateParams::new(names).expect("the names are valid"))
     }
 
-    /// A certificate as by [`Self::server_pem`] that was issued 100 days ago and ends after `left`, and its key.
+    /// A certificate as by [`Self::server_pem`] that was issued 100 days ago and ends after `left`,
+    /// and its key.
     pub fn server_pem_for(&self, left: Duration) -> (String, String) {
         let now = SystemTime::now();
         self.server_pem_within(now - 100 * DAY, now + left)

@@ -1,4 +1,5 @@
-//! The book of a provider of Meta's form: apps with their secrets, and tokens with their rights and ends.
+//! The book of a provider of Meta's form: apps with their secrets, and tokens with their rights and
+//! ends.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -303,7 +303,8 @@ impl Client {
             .ok_or(NoAnswer::Garbage(head))
     }
 
-    /// Waits for the end of the connection; `None` when the connection is still open after `within`. Bytes that arrive are an error.
+    /// Waits for the end of the connection; `None` when the connection is still open after
+    /// `within`. Bytes that arrive are an error.
     pub fn end(&mut self, within: Duration) -> Option<NoAnswer> {
         let end = Instant::now() + within;
         match self.more(end) {

@@ -89,8 +89,9 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// Reserves a block of ports for this process. A port is free until the program under test binds the port, so only a
-/// lock on a file can divide ports between two test processes; the lock ends with the process.
+/// Reserves a block of ports for this process. A port is free until the program under test binds
+/// the port, so only a lock on a file can divide ports between two test processes; the lock ends
+/// with the process.
 fn reserve_ports() -> Range<u16> {
     let owner = rustix::process::getuid().as_raw();
     let folder = std::env::temp_dir().join(format!("keyside-test-ports-{owner}"));
@@ -205,7 +206,8 @@ impl Setup {
         self
     }
 
-    /// The whole configuration in the place of the default; `@DIR@`, `@PORT@`, `@ADMIN@`, `@INBOUND@`, `@UPSTREAM@`, `@MEDIA@` are filled in.
+    /// The whole configuration in the place of the default; `@DIR@`, `@PORT@`, `@ADMIN@`,
+    /// `@INBOUND@`, `@UPSTREAM@`, `@MEDIA@` are filled in.
     pub fn config(mut self, text: &str) -> Self {
         self.whole = Some(text.to_owned());
         self
@@ -297,8 +299,9 @@ impl Setup {
         self
     }
 
-    /// Passes two listening sockets at each start, as systemd does for a socket unit: a small service manager of the tests'
-    /// own, because systemd has to be the first process of a machine. `names` has the `FileDescriptorName=` of both.
+    /// Passes two listening sockets at each start, as systemd does for a socket unit: a small
+    /// service manager of the tests' own, because systemd has to be the first process of a machine.
+    /// `names` has the `FileDescriptorName=` of both.
     pub fn passed(mut self, sockets: [OwnedFd; 2], names: &str) -> Self {
         self.sockets = Some(sockets);
         self.env("LISTEN_FDS", "2")
@@ -332,7 +335,8 @@ impl Setup {
         self
     }
 
-    /// Sets `hold`, the time that requests wait for a new secret while every secret is refused; "off" by default.
+    /// Sets `hold`, the time that requests wait for a new secret while every secret is refused;
+    /// "off" by default.
     pub fn hold(mut self, time: &str) -> Self {
         self.hold = format!("hold = \"{time}\"");
         self
@@ -380,7 +384,8 @@ impl Setup {
         command
     }
 
-    /// Runs a subcommand, with options behind spaces, and `--config` to its end, for at most ten seconds on an idle machine.
+    /// Runs a subcommand, with options behind spaces, and `--config` to its end, for at most ten
+    /// seconds on an idle machine.
     pub fn finish(&self, subcommand: &str) -> Finished {
         let config = self.write_config().display().to_string();
         let words: Vec<&str> = subcommand.split(' ').chain(["--config", &config]).collect();
@@ -426,7 +431,8 @@ impl Setup {
     }
 }
 
-/// Moves the sockets from standard input and output to the places of systemd, and names the process for the sockets.
+/// Moves the sockets from standard input and output to the places of systemd, and names the process
+/// for the sockets.
 const PASS_SOCKETS: &str =
     "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$; exec \"$@\"";
 
@@ -534,7 +540,8 @@ impl Keyside {
         self.log()
     }
 
-    /// Starts the program again after [`Self::end`], with what the directory and the setup hold by now.
+    /// Starts the program again after [`Self::end`], with what the directory and the setup hold by
+    /// now.
     pub fn begin(&mut self) {
         self.child = self.setup.launch();
         self.exit = None;
@@ -744,8 +751,8 @@ impl Keyside {
             .count()
     }
 
-    /// The standard output and error so far. A separate thread writes the log, so the last lines may be late: the
-    /// function waits until no line arrives any more.
+    /// The standard output and error so far. A separate thread writes the log, so the last lines
+    /// may be late: the function waits until no line arrives any more.
     pub fn log(&self) -> String {
         let mut log = self.written();
         for _ in 0..MAX_LOG_READS {
@@ -759,8 +766,8 @@ impl Keyside {
         log
     }
 
-    /// A listener with open connections, as `/metrics` has them on `admin`, and their number. The connection of the question
-    /// does not count.
+    /// A listener with open connections, as `/metrics` has them on `admin`, and their number. The
+    /// connection of the question does not count.
     fn listener_with_connections(admin: &mut Client) -> Option<(String, u64)> {
         let answer = admin.ask(&get("/metrics")).ok()?;
         let text = answer.text();
@@ -776,8 +783,8 @@ impl Keyside {
         open.next()
     }
 
-    /// Leaves connections open at the end of the test, for a reason that a reader can check: requests whose answer the test
-    /// does not wait for.
+    /// Leaves connections open at the end of the test, for a reason that a reader can check:
+    /// requests whose answer the test does not wait for.
     pub fn leave_connections(&mut self, reason: &'static str) {
         self.leaves_connections = Some(reason);
     }

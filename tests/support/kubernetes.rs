@@ -1,8 +1,11 @@
-//! `KubernetesSecretApi`: an emulation of the part of the Kubernetes API that is about one Secret, as documented at
-//! <https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/>. No real cluster.
+//! `KubernetesSecretApi`: an emulation of the part of the Kubernetes API that is about one Secret,
+//! as documented at
+//! <https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/>.
+//! No real cluster.
 //!
-//! The server speaks HTTPS and answers `get`, `patch` (a merge patch, refused with 409 after a change since the
-//! `resourceVersion` in the patch), and `SelfSubjectAccessReview`; with 401, 403 and 404 in the cluster's own words.
+//! The server speaks HTTPS and answers `get`, `patch` (a merge patch, refused with 409 after a
+//! change since the `resourceVersion` in the patch), and `SelfSubjectAccessReview`; with 401, 403
+//! and 404 in the cluster's own words.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +41,8 @@ struct State {
 pub const ACCOUNT: &str = "CANARYaccount";
 
 impl KubernetesSecretApi {
-    /// With these values, a service account that may `get` and `patch`, and a writer with the time `1970-01-01T00:01:40Z`.
+    /// With these values, a service account that may `get` and `patch`, and a writer with the time
+    /// `1970-01-01T00:01:40Z`.
     pub fn start(values: &[(&str, &str)]) -> Self {
         let data: BTreeMap<_, _> = values
             .iter()
@@ -101,7 +105,8 @@ impl KubernetesSecretApi {
         self.lock().verbs = verbs.to_vec();
     }
 
-    /// Makes the cluster accept a different token of the service account, and writes the token as the kubelet does.
+    /// Makes the cluster accept a different token of the service account, and writes the token as
+    /// the kubelet does.
     pub fn renew_account(&self, token: &str, written: &str) {
         self.lock().token = token.to_owned();
         self.folder.write("token", written);

@@ -36,14 +36,14 @@ pub struct Failure {
 }
 
 impl Load<'_> {
-    /// Sends while `during` runs and for half a second more, and on a slow machine for as long as the least number of
-    /// requests takes. Returns the number of requests, and the failures.
+    /// Sends while `during` runs and for half a second more, and on a slow machine for as long as
+    /// the least number of requests takes. Returns the number of requests, and the failures.
     pub fn during(&self, keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<Failure>) {
         self.during_at(keyside.outbound(), during)
     }
 
-    /// Works as [`Self::during`], with the address of a sidecar that `during` may restart. A connection that ends after an
-    /// answer is made anew.
+    /// Works as [`Self::during`], with the address of a sidecar that `during` may restart. A
+    /// connection that ends after an answer is made anew.
     pub fn during_at(&self, address: SocketAddr, during: impl FnOnce()) -> (usize, Vec<Failure>) {
         let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
         let failures = Mutex::new(Vec::new());
@@ -102,8 +102,8 @@ impl Drop for OnDrop<'_> {
     }
 }
 
-/// Sends 500 messages a second while `during` runs and for a while more. Returns the number of requests, and every answer
-/// that was not 2xx.
+/// Sends 500 messages a second while `during` runs and for a while more. Returns the number of
+/// requests, and every answer that was not 2xx.
 pub fn under_load(keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<String>) {
     under_load_of(keyside, &post(MESSAGES, "{}"), during)
 }
@@ -125,8 +125,8 @@ pub fn under_load_of(
     (sent, failures.iter().map(shown).collect())
 }
 
-/// Returns the number of messages that pass in a second, sent on several connections so that a slow machine can use the
-/// whole rate; each message must get a 200.
+/// Returns the number of messages that pass in a second, sent on several connections so that a slow
+/// machine can use the whole rate; each message must get a 200.
 pub fn sent_in_a_second(keyside: &Keyside) -> usize {
     let (began, passed) = (Instant::now(), AtomicUsize::new(0));
     let is_over = || began.elapsed() >= Duration::from_secs(1);

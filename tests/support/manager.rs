@@ -1,5 +1,5 @@
-//! Real secret managers: OpenBao and moto's AWS, from the folder in `KEYSIDE_TEST_SERVERS`, installed by
-//! `tests/run servers`.
+//! Real secret managers: OpenBao and moto's AWS, from the folder in `KEYSIDE_TEST_SERVERS`,
+//! installed by `tests/run servers`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -175,7 +175,8 @@ impl Bao {
         );
     }
 
-    /// Stops the process, so that connections are accepted without an answer, or lets the process go on.
+    /// Stops the process, so that connections are accepted without an answer, or lets the process
+    /// go on.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id())
             .ok()

@@ -1,4 +1,5 @@
-//! Tools for every behaviour: the program under test, an upstream with scripted answers, and a client that sends raw bytes.
+//! Tools for every behaviour: the program under test, an upstream with scripted answers, and a
+//! client that sends raw bytes.
 
 pub mod authority;
 pub mod book;
@@ -49,8 +50,9 @@ pub fn eventually(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
 
 /// The time for a step with the bound `bound` on an idle machine, at the present load.
 ///
-/// A bound on time is a promise of the program under test, but on a machine with more runnable tasks than processors
-/// the scheduler's as well. The load stretches bounds: on an idle machine, bounds stay strict.
+/// A bound on time is a promise of the program under test, but on a machine with more runnable
+/// tasks than processors the scheduler's as well. The load stretches bounds: on an idle machine,
+/// bounds stay strict.
 pub fn stretched(bound: Duration) -> Duration {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let mut fields = load.split([' ', '/']);

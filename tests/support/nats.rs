@@ -1,4 +1,5 @@
-//! A real NATS server with JetStream: `nats-server` from the system, which `tests/run servers` installs.
+//! A real NATS server with JetStream: `nats-server` from the system, which `tests/run servers`
+//! installs.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,6 @@
-//! A receiver of OTLP over HTTP, of the tests' own: it takes what Keyside sends, and reads the messages with the types that the
-//! OpenTelemetry project generates from the protocol's definitions.
+//! A receiver of OTLP over HTTP, of the tests' own: it takes what Keyside sends, and reads the
+//! messages with the types that the OpenTelemetry project generates from the protocol's
+//! definitions.
 
 use std::collections::BTreeMap;
 
@@ -122,7 +123,8 @@ impl Receiver {
     }
 }
 
-/// Answers as the specification says: <https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>.
+/// Answers as the specification says:
+/// <https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>.
 fn take(request: &Request, wire: &mut Wire) -> After {
     let is_otlp = request.method() == "POST"
         && [TRACES, METRICS].contains(&&*request.target())

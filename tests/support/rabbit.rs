@@ -1,4 +1,5 @@
-//! A real RabbitMQ: `rabbitmq-server` from the system, which `tests/run servers` installs. A start takes seconds.
+//! A real RabbitMQ: `rabbitmq-server` from the system, which `tests/run servers` installs. A start
+//! takes seconds.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -67,7 +68,8 @@ impl Rabbit {
         assert!(answers, "rabbitmq-server answers");
     }
 
-    /// True if the server begins the handshake of a connection. While it starts, it listens and closes connections.
+    /// True if the server begins the handshake of a connection. While it starts, it listens and
+    /// closes connections.
     fn answers(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
             return false;

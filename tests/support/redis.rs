@@ -1,5 +1,5 @@
-//! Real shared servers: `redis-server` from the system, and Valkey from the folder that `KEYSIDE_TEST_SERVERS` names.
-//! `tests/run servers` installs both.
+//! Real shared servers: `redis-server` from the system, and Valkey from the folder that
+//! `KEYSIDE_TEST_SERVERS` names. `tests/run servers` installs both.
 
 use std::fs;
 use std::path::PathBuf;
@@ -75,7 +75,8 @@ impl Redis {
         Self::of(Engine::Valkey, &[])
     }
 
-    /// Valkey with environment variables, such as the variables of a shifted clock: the allocator of Redis does not start there.
+    /// Valkey with environment variables, such as the variables of a shifted clock: the allocator
+    /// of Redis does not start there.
     pub fn valkey_in(environment: &[(String, String)]) -> Self {
         Self::at(
             Engine::Valkey.program(),
@@ -91,7 +92,8 @@ impl Redis {
         Self::at(engine.program(), free_port(), more, &[], false)
     }
 
-    /// Redis over TLS alone, with a certificate of the authority that the default configuration trusts.
+    /// Redis over TLS alone, with a certificate of the authority that the default configuration
+    /// trusts.
     pub fn over_tls() -> Self {
         Self::at(PathBuf::from("redis-server"), free_port(), &[], &[], true)
     }

@@ -1,4 +1,5 @@
-//! The far side: an upstream with answers by the script of a test, and a record of every received byte.
+//! The far side: an upstream with answers by the script of a test, and a record of every received
+//! byte.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -179,7 +180,8 @@ impl Upstream {
         Self::start(Some(tls), Arc::new(per_request(script)))
     }
 
-    /// Without TLS, at a port of the test's choice, where an upstream that was dropped may have listened before.
+    /// Without TLS, at a port of the test's choice, where an upstream that was dropped may have
+    /// listened before.
     pub fn plain_at(
         port: u16,
         script: impl Fn(&Request, &mut Wire) -> After + Send + Sync + 'static,
@@ -278,7 +280,8 @@ impl Upstream {
         self.requests().pop().expect("the upstream saw a request")
     }
 
-    /// The last request to a target that begins with `target`: where tokens are checked, Keyside sends questions at any time.
+    /// The last request to a target that begins with `target`: where tokens are checked, Keyside
+    /// sends questions at any time.
     pub fn last_to(&self, target: &str) -> Request {
         let all = self.requests();
         all.into_iter()

@@ -64,7 +64,8 @@ fn pages_in(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// The subcommand and the options of each call of `keyside` in a text; arguments end the list of subcommands.
+/// The subcommand and the options of each call of `keyside` in a text; arguments end the list of
+/// subcommands.
 fn commands_in(text: &str) -> Vec<Vec<String>> {
     let mut commands = Vec::new();
     for line in text.lines() {

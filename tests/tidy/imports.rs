@@ -1,4 +1,5 @@
-//! Imports point down: from room to room as the crate documentation lists them, and from file to file inside a room.
+//! Imports point down: from room to room as the crate documentation lists them, and from file to
+//! file inside a room.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,8 +75,8 @@ const WITHIN: [(&str, &str); 13] = [
 /// The floor whose modules may import each other.
 const GROUND: usize = FLOORS.len() - 1;
 
-/// The rooms with files in layers: a leaf never imports from the `mod.rs` above, and no files form a circle. In all
-/// other rooms a `mod.rs` and its files may be one thought.
+/// The rooms with files in layers: a leaf never imports from the `mod.rs` above, and no files form
+/// a circle. In all other rooms a `mod.rs` and its files may be one thought.
 const LAYERED: [&str; 7] = [
     "limit",
     "provider",

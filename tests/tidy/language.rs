@@ -1,4 +1,5 @@
-//! Comments are plain English: a doc comment begins with its subject, and few words stand for other words.
+//! Comments are plain English: a doc comment begins with its subject, and few words stand for other
+//! words.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -89,21 +90,23 @@ const PLACEHOLDERS: [&str; 33] = [
     "meanwhile",
 ];
 
-/// The largest share of doc comments, in percent, that may begin with one of [`BEGINNINGS`]. Never raise the bound.
+/// The largest share of doc comments, in percent, that may begin with one of [`BEGINNINGS`]. Never
+/// raise the bound.
 const MAX_BEGINNINGS: usize = 5;
 
-/// The largest share of words in comments, in percent, that may be [`PLACEHOLDERS`]: about the share in ripgrep. Never
-/// raise the bound.
+/// The largest share of words in comments, in percent, that may be [`PLACEHOLDERS`]: about the
+/// share in ripgrep. Never raise the bound.
 const MAX_PLACEHOLDERS: usize = 6;
 
 /// The number of comments that a broken bound lists.
 const MAX_LISTED: usize = 10;
 
-/// The placeholders in a comment from which a broken bound lists the comment: two words of a short comment are a large
-/// share, and cost little.
+/// The placeholders in a comment from which a broken bound lists the comment: two words of a short
+/// comment are a large share, and cost little.
 const MIN_LISTED: usize = 3;
 
-/// The folders of the product, and those of its tests and measurements: a bound holds for each group.
+/// The folders of the product, and those of its tests and measurements: a bound holds for each
+/// group.
 const GROUPS: [&[&str]; 2] = [&["src", "crates"], &["tests", "benches", "fuzz"]];
 
 #[test]

@@ -1,4 +1,5 @@
-//! Rules that no compiler checks: imports point down, files form no circle, comments are plain English.
+//! Rules that no compiler checks: imports point down, files form no circle, comments are plain
+//! English.
 
 mod documents;
 mod imports;

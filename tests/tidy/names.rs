@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Source;
 
-/// Types with a common name in several rooms for a common idea: a generation is a load of the configuration, with a
-/// part in `outbound` and a part in `inbound`; and each room registers metrics, some with equal labels.
+/// Types with a common name in several rooms for a common idea: a generation is a load of the
+/// configuration, with a part in `outbound` and a part in `inbound`; and each room registers
+/// metrics, some with equal labels.
 const ONE_IDEA: [&str; 6] = [
     "Generation",
     "CredentialLabel",
@@ -75,8 +76,8 @@ fn is_of_tests(module: &[String]) -> bool {
     module.iter().any(|part| part == "tests")
 }
 
-/// The names of the types in `text`, without the types of a trait or of a single function: there the place says more
-/// than the name.
+/// The names of the types in `text`, without the types of a trait or of a single function: there
+/// the place says more than the name.
 fn types(text: &str) -> Vec<&str> {
     text.lines().filter_map(declared).collect()
 }

@@ -43,7 +43,8 @@ impl Source {
         &self.module[0]
     }
 
-    /// Every path that begins with `crate`, `super`, `self` or one of `children`, in imports and in expressions.
+    /// Every path that begins with `crate`, `super`, `self` or one of `children`, in imports and in
+    /// expressions.
     pub(super) fn named(&self, children: &BTreeSet<String>) -> BTreeSet<Named> {
         let mut scan = Scan {
             file: &self.module,
@@ -92,7 +93,8 @@ enum Token<'t> {
     Sign(char),
 }
 
-/// The tokens of a source text, without comments, strings and characters. Macros are tokens like all others.
+/// The tokens of a source text, without comments, strings and characters. Macros are tokens like
+/// all others.
 fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -117,7 +119,8 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The length of the string or character literal at the beginning of `text`; `None` where there is none.
+/// The length of the string or character literal at the beginning of `text`; `None` where there is
+/// none.
 fn literal_length(text: &str) -> Option<usize> {
     let after_prefix = text.trim_start_matches(['b', 'c']);
     let prefix = text.len() - after_prefix.len();

@@ -237,7 +237,8 @@ fn errors_of_the_provider_pass_unchanged_and_nothing_is_sent_again() {
         )
     });
     let keyside = Keyside::start(&upstream);
-    // Each status with a sender of its own, since Keyside may learn from a throttle and pause the sender.
+    // Each status with a sender of its own, since Keyside may learn from a throttle and pause the
+    // sender.
     for (number, status) in [
         "400 Bad Request",
         "403 Forbidden",

@@ -1,4 +1,5 @@
-//! Upstream faults: the answers to a client if the provider or the network fails. A POST is never sent twice.
+//! Upstream faults: the answers to a client if the provider or the network fails. A POST is never
+//! sent twice.
 
 mod answers;
 mod broken_answers;

@@ -34,7 +34,8 @@ impl Chance {
         Duration::from_secs_f64(-self.unit().ln() / per_second)
     }
 
-    /// A share of the load as uneven as wealth: a fifth of the sidecars has four fifths of the load.
+    /// A share of the load as uneven as wealth: a fifth of the sidecars has four fifths of the
+    /// load.
     pub fn pareto(&mut self) -> f64 {
         self.unit().powf(-1.0 / 1.16)
     }

@@ -1,4 +1,5 @@
-//! The result of a run: the part of the rate used, the most messages over it, the server's commands, the waits.
+//! The result of a run: the part of the rate used, the most messages over it, the server's
+//! commands, the waits.
 
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ impl Outcome {
     }
 }
 
-/// The most by which a bucket of a second's messages overflows. The bucket refuses no message and shows the whole debt.
+/// The most by which a bucket of a second's messages overflows. The bucket refuses no message and
+/// shows the whole debt.
 fn over(reached: &[u64], rate: u32) -> f64 {
     let mut times = reached.to_vec();
     times.sort_unstable();

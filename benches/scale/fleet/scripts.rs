@@ -1,5 +1,6 @@
-//! The arithmetic of the scripts in `src/limit/remote/scripts`, for a server in virtual time. Numbers follow Lua, so
-//! each answer is equal to the digit: `scripts_and_redis` of the tests compares the answers.
+//! The arithmetic of the scripts in `src/limit/remote/scripts`, for a server in virtual time.
+//! Numbers follow Lua, so each answer is equal to the digit: `scripts_and_redis` of the tests
+//! compares the answers.
 
 use keyside::limit::TakeScriptReply;
 
@@ -17,8 +18,8 @@ pub struct Shared {
     epoch: Option<u64>,
 }
 
-/// The text of the key of tokens: when the bucket is full, when the last token was good, how long tokens may be owed, and
-/// the worth of the tokens given back.
+/// The text of the key of tokens: when the bucket is full, when the last token was good, how long
+/// tokens may be owed, and the worth of the tokens given back.
 #[derive(Clone, Copy, Debug)]
 struct Tokens {
     full: f64,
@@ -27,7 +28,8 @@ struct Tokens {
     given: f64,
 }
 
-/// The text of the key of what throttles have taught: end of the pause, its length, the factor of the interval.
+/// The text of the key of what throttles have taught: end of the pause, its length, the factor of
+/// the interval.
 #[derive(Clone, Copy, Debug)]
 struct Taught {
     ends: f64,
@@ -214,7 +216,8 @@ fn known_full(epoch: u64, given: f64, tolerance: f64, now: f64, arguments: [u64;
     since.max(now + full_in_if_lost)
 }
 
-/// A number as the scripts write it, by `%.4f`, and read it again. A product with 10,000 would be rounded twice.
+/// A number as the scripts write it, by `%.4f`, and read it again. A product with 10,000 would be
+/// rounded twice.
 fn four_places(number: f64) -> f64 {
     format!("{number:.4}").parse().unwrap_or(number)
 }

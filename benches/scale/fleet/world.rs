@@ -46,7 +46,8 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Sidecars that share a number of 1,000 messages a second, asked for a tenth more, beside the server.
+    /// Sidecars that share a number of 1,000 messages a second, asked for a tenth more, beside the
+    /// server.
     pub fn of(sidecars: usize) -> Self {
         Self {
             sidecars,
@@ -554,8 +555,8 @@ fn whole(count: u32) -> NonZeroU32 {
 
 /// Time before the counting.
 pub const WARM_UP: Duration = Duration::from_secs(10);
-/// Time at the beginning in which half as many messages more come, if more come than may be sent: the burst is used up soon,
-/// and messages wait.
+/// Time at the beginning in which half as many messages more come, if more come than may be sent:
+/// the burst is used up soon, and messages wait.
 const RUSH: Duration = Duration::from_secs(5);
 /// Microseconds of the server's clock at the beginning.
 const EPOCH: u64 = 1_700_000_000_000_000;
@@ -563,7 +564,8 @@ const EPOCH: u64 = 1_700_000_000_000_000;
 const SERVICE: u64 = 30;
 /// The wait of the product between two attempts to connect.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
-/// The way of a message to the provider. Shared limits make room for 50 ms of it: `SEND_DELAY` of `Sharing`.
+/// The way of a message to the provider. Shared limits make room for 50 ms of it: `SEND_DELAY` of
+/// `Sharing`.
 const TO_PROVIDER: Delay = Delay {
     least: Duration::from_millis(20),
     median: Duration::from_millis(4),

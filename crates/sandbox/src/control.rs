@@ -1,4 +1,5 @@
-//! `/_sandbox/`: the control endpoints, with which tests inspect and steer the sandbox. They need no token.
+//! `/_sandbox/`: the control endpoints, with which tests inspect and steer the sandbox. They need
+//! no token.
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;

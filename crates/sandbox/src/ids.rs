@@ -15,13 +15,15 @@ pub(crate) fn is_group_id(text: &str) -> bool {
     text.starts_with(GROUP_PREFIX) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Returns a random id for a group of a number: base64 of `capi_group:NUMBER:GROUP`, with `ZD` for each `=`.
+/// Returns a random id for a group of a number: base64 of `capi_group:NUMBER:GROUP`, with `ZD` for
+/// each `=`.
 pub(crate) fn group_id(number: &str) -> String {
     let text = format!("capi_group:{number}:1{}", random_text(b"0123456789", 17));
     BASE64.encode(text.as_bytes()).replace('=', "ZD")
 }
 
-/// Returns the first 12 hex digits of SHA-256 over `keyside:` and the secret, as Keyside names secrets.
+/// Returns the first 12 hex digits of SHA-256 over `keyside:` and the secret, as Keyside names
+/// secrets.
 pub(crate) fn fingerprint(secret: &str) -> String {
     let digest = Sha256::new()
         .chain_update("keyside:")
@@ -78,7 +80,8 @@ pub(crate) fn wamid(recipient: &str) -> String {
     encode_wamid(recipient, &random_text(b"0123456789ABCDEF", 18))
 }
 
-/// Encodes `1c 18 LENGTH recipient 15 02 00 11 18 LENGTH unique 00`, where `11` marks an outbound message.
+/// Encodes `1c 18 LENGTH recipient 15 02 00 11 18 LENGTH unique 00`, where `11` marks an outbound
+/// message.
 fn encode_wamid(recipient: &str, unique: &str) -> String {
     let length = |text: &str| u8::try_from(text.len()).unwrap_or(u8::MAX);
     let bytes = [

@@ -1,4 +1,5 @@
-//! JSON as Graph writes it: ASCII only, with `/` and a few other characters escaped; and parts of objects.
+//! JSON as Graph writes it: ASCII only, with `/` and a few other characters escaped; and parts of
+//! objects.
 
 use std::io;
 

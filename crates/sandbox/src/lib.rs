@@ -1,6 +1,8 @@
-//! An emulator of the WhatsApp Cloud API, and of other WhatsApp providers, for development and tests.
+//! An emulator of the WhatsApp Cloud API, and of other WhatsApp providers, for development and
+//! tests.
 //!
-//! The crate knows nothing of Keyside. `keyside sandbox`, `keyside demo` and Keyside's tests use it.
+//! The crate knows nothing of Keyside. `keyside sandbox`, `keyside demo` and Keyside's tests use
+//! it.
 //!
 //! # The emulation and its limits
 //!
@@ -11,10 +13,10 @@
 //! | Meta, webhooks | handshake, signature with the app secret, batches of changes, repetition until 200, mutual TLS, statuses of every message, messages from users on demand | repetition for days (here about a minute) |
 //! | other providers | the place of the key, its exchange for a token, the paths that send, the forms of answers and errors, the signature of events | media, templates, the content of messages, the form of events |
 //!
-//! The bodies of Meta's answers have the recorded order of keys and the recorded escapes. SDKs in several
-//! languages run against the sandbox in Keyside's test suite. Magic recipients (`keyside sandbox --help` lists them)
-//! trigger rare failures: resets, silence, broken answers, throttling. Control endpoints below `/_sandbox/` show what
-//! arrived, and send events.
+//! The bodies of Meta's answers have the recorded order of keys and the recorded escapes. SDKs in
+//! several languages run against the sandbox in Keyside's test suite. Magic recipients (`keyside
+//! sandbox --help` lists them) trigger rare failures: resets, silence, broken answers, throttling.
+//! Control endpoints below `/_sandbox/` show what arrived, and send events.
 //!
 //! The sandbox is not a server for production: random values are good enough for tests only.
 //!
@@ -138,8 +140,8 @@ impl Sandbox {
 
     /// Returns the certificate of the sandbox's authority, in PEM.
     ///
-    /// The certificate of the hosts names `localhost`, `127.0.0.1`, `::1`, `graph.facebook.com`, `lookaside.fbsbx.com`
-    /// and the provider's hosts.
+    /// The certificate of the hosts names `localhost`, `127.0.0.1`, `::1`, `graph.facebook.com`,
+    /// `lookaside.fbsbx.com` and the provider's hosts.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         self.authority.pem()
@@ -163,16 +165,19 @@ impl Sandbox {
 
     /// Subscribes an app to the account, after the handshake with the callback URL.
     ///
-    /// The app then gets the statuses of every message, and the messages of users. Callback URLs with mutual TLS see a
-    /// client certificate with the common name of Meta's certificate, issued by the authority of [`Sandbox::ca_pem`].
+    /// The app then gets the statuses of every message, and the messages of users. Callback URLs
+    /// with mutual TLS see a client certificate with the common name of Meta's certificate, issued
+    /// by the authority of [`Sandbox::ca_pem`].
     ///
     /// # Errors
-    /// The handshake is not answered with 200 and the challenge. Other providers than Meta have no handshake.
+    /// The handshake is not answered with 200 and the challenge. Other providers than Meta have no
+    /// handshake.
     pub async fn subscribe(&self, app: App) -> Result<(), SubscribeError> {
         self.state.webhooks.subscribe(app).await
     }
 
-    /// Sends `count` text messages of a user at a rate; `{n}` in the text is replaced by the number of the message.
+    /// Sends `count` text messages of a user at a rate; `{n}` in the text is replaced by the number
+    /// of the message.
     pub fn receive_texts(&self, from: &str, text: &str, count: u32, per_second: NonZeroU32) {
         let order = Order::text(from, text).repeated(count, per_second);
         self.state.place(order);
@@ -188,7 +193,8 @@ impl Sandbox {
         self.state.place(Order::text(from, text).forged());
     }
 
-    /// Changes the secret of an app, and the secret that signs events. Returns false for an unknown app.
+    /// Changes the secret of an app, and the secret that signs events. Returns false for an unknown
+    /// app.
     pub fn change_app_secret(&self, app: &str, secret: Option<String>, signing: Signing) -> bool {
         self.state.webhooks.change_secret(app, secret, signing)
     }
@@ -223,7 +229,8 @@ pub fn new_app_secret() -> String {
     ids::app_secret()
 }
 
-/// Returns the magic recipients of Meta or of another provider, each with a description of the effect.
+/// Returns the magic recipients of Meta or of another provider, each with a description of the
+/// effect.
 pub fn magic_recipients(
     provider: Option<&Dialect>,
 ) -> impl Iterator<Item = (&'static str, &'static str)> {

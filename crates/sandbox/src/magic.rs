@@ -48,7 +48,8 @@ pub(crate) fn recipients() -> impl Iterator<Item = (&'static str, Magic, &'stati
     RECIPIENTS.into_iter()
 }
 
-/// Each recipient with the effect and the description for users; the last digits are Meta's error code.
+/// Each recipient with the effect and the description for users; the last digits are Meta's error
+/// code.
 #[rustfmt::skip]
 const RECIPIENTS: [(&str, Magic, &str); 12] = [
     ("15550000190", Magic::InvalidToken, "refused as if the token were invalid (190)"),

@@ -14,19 +14,20 @@ use crate::dialect::Dialect;
 pub struct Options {
     /// The emulated provider; Meta if there is none.
     ///
-    /// With another provider, options about media, proofs, senders, pairs and the status of throttled requests have no
-    /// effect.
+    /// With another provider, options about media, proofs, senders, pairs and the status of
+    /// throttled requests have no effect.
     pub provider: Option<&'static Dialect>,
     /// The address of the Graph host, or of the provider's host; port 0 for any port.
     pub listen: SocketAddr,
     /// The address of the media host; port 0 for any port.
     pub media_listen: SocketAddr,
-    /// The host, with a port if needed, in links to media; by default the address of the media host.
+    /// The host, with a port if needed, in links to media; by default the address of the media
+    /// host.
     pub media_host: Option<String>,
     /// True if the hosts speak TLS, with a certificate of the sandbox's own authority.
     pub tls: bool,
-    /// The tokens of Meta with both WhatsApp scopes, or the keys of another provider, that are valid from the start.
-    /// Of a key pair the provider has the public key.
+    /// The tokens of Meta with both WhatsApp scopes, or the keys of another provider, that are
+    /// valid from the start. Of a key pair the provider has the public key.
     pub tokens: Vec<String>,
     /// The secret of the app; without a secret proofs are not checked.
     pub app_secret: Option<String>,
@@ -36,19 +37,22 @@ pub struct Options {
     pub senders: Vec<String>,
     /// The messages per second of one sender; error 130429 beyond.
     pub per_sender: Option<u32>,
-    /// True if each pair of sender and recipient has a limit: a message in 6 s and 45 at once; error 131056 beyond.
+    /// True if each pair of sender and recipient has a limit: a message in 6 s and 45 at once;
+    /// error 131056 beyond.
     pub pair_limit: bool,
     /// The HTTP status of errors 130429 and 131056.
     pub throttle_status: ThrottleStatus,
     /// The delay of every answer of the Graph host, or of the provider's host.
     pub latency: Duration,
-    /// The trusted authorities of callback URLs with TLS, in PEM; by default the sandbox's own authority.
+    /// The trusted authorities of callback URLs with TLS, in PEM; by default the sandbox's own
+    /// authority.
     pub callback_ca: Option<Vec<u8>>,
     /// The state of the account and its numbers, as questions about them are answered.
     pub standing: AccountStanding,
 }
 
-/// The state of the account and its numbers, as questions about them are answered. No other behaviour depends on this state.
+/// The state of the account and its numbers, as questions about them are answered. No other
+/// behaviour depends on this state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountStanding {
     /// `status` of every number.

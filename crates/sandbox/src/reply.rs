@@ -26,7 +26,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome for a recipient: the answer, or the failure that a magic recipient causes.
+    /// Returns the outcome for a recipient: the answer, or the failure that a magic recipient
+    /// causes.
     pub(crate) async fn new(magic: Option<Magic>, answer: Response<Reply>) -> Self {
         match magic {
             Some(Magic::Hang) => Self::Hang(HANG_TIMEOUT),

@@ -1,4 +1,5 @@
-//! Connections: accepted, encrypted with TLS if asked for, served, and broken on purpose for magic recipients.
+//! Connections: accepted, encrypted with TLS if asked for, served, and broken on purpose for magic
+//! recipients.
 
 use std::convert::Infallible;
 use std::io;
@@ -75,7 +76,8 @@ async fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, host: Host, st
     }
 }
 
-/// Duplicates the handle of a socket, so that a request can reset the connection below TLS and HTTP.
+/// Duplicates the handle of a socket, so that a request can reset the connection below TLS and
+/// HTTP.
 fn second_handle(stream: &TcpStream) -> io::Result<Socket> {
     stream.as_fd().try_clone_to_owned().map(Socket::from)
 }

@@ -60,7 +60,8 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
-    /// Makes the configuration of a client, with a client certificate that bears Meta's common name.
+    /// Makes the configuration of a client, with a client certificate that bears Meta's common
+    /// name.
     ///
     /// The client trusts the authorities of `ca` in PEM, or else this authority.
     pub(crate) fn client(&self, ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, CertificateError> {
@@ -152,7 +153,8 @@ impl From<pem::Error> for CertificateError {
     }
 }
 
-/// The names in the server's certificate: loopback, and Meta's two hosts for clients that resolve them to loopback.
+/// The names in the server's certificate: loopback, and Meta's two hosts for clients that resolve
+/// them to loopback.
 const NAMES: [&str; 5] = [
     "localhost",
     "127.0.0.1",

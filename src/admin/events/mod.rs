@@ -1,7 +1,9 @@
-//! `/events`: the events of the spool, a page at a time, and orders about events. `keyside events` is a client.
+//! `/events`: the events of the spool, a page at a time, and orders about events. `keyside events`
+//! is a client.
 //!
-//! An answer is a page with the first number of the next page, rather than a stream: a slow reader then holds neither
-//! memory nor a view of the store, and after a cut an order goes on from the last page.
+//! An answer is a page with the first number of the next page, rather than a stream: a slow reader
+//! then holds neither memory nor a view of the store, and after a cut an order goes on from the
+//! last page.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -59,7 +61,8 @@ impl Events {
         path == "/events" || path.starts_with("/events/")
     }
 
-    /// Answers a request. Programs on the sidecar's machine alone see events, even if the listener is bound further.
+    /// Answers a request. Programs on the sidecar's machine alone see events, even if the listener
+    /// is bound further.
     pub(super) async fn answer<B>(
         self: &Arc<Self>,
         asked: &Request<B>,
@@ -95,7 +98,8 @@ impl Events {
         }
     }
 
-    /// Makes an answer on a thread for reads of the store. An order goes on to the end when the client is gone.
+    /// Makes an answer on a thread for reads of the store. An order goes on to the end when the
+    /// client is gone.
     async fn make(
         self: &Arc<Self>,
         ask: Ask,

@@ -13,7 +13,8 @@ use crate::audit::Audit;
 use crate::spool::{DestinationId, Erased, Filter, Listed, Seq, Spool, StoredState};
 use crate::units::{Quota, Rate};
 
-/// The earliest time for the next event of a replay with a rate. Replays of several operators share the time.
+/// The earliest time for the next event of a replay with a rate. Replays of several operators share
+/// the time.
 #[derive(Debug)]
 pub(super) struct NextReplay(Mutex<Instant>);
 
@@ -215,8 +216,8 @@ pub(super) async fn drop_events(
     }))
 }
 
-/// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids. Unreadable events count
-/// while an id is unknown.
+/// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids.
+/// Unreadable events count while an id is unknown.
 async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(Erased, usize), EventsError> {
     let mut unknown = filter.ids.clone();
     let mut erased = Erased::default();

@@ -123,7 +123,8 @@ impl Question {
         Ok(())
     }
 
-    /// Returns the question for an answer that shows events: no event that cannot be read can be shown.
+    /// Returns the question for an answer that shows events: no event that cannot be read can be
+    /// shown.
     ///
     /// # Errors
     /// If the question is about events that cannot be read.
@@ -144,8 +145,8 @@ impl Question {
     }
 }
 
-/// Reads a condition. An empty text is in every body, and an empty name has no owner: an unset variable of a script would
-/// ask for every event.
+/// Reads a condition. An empty text is in every body, and an empty name has no owner: an unset
+/// variable of a script would ask for every event.
 fn named(name: &'static str, value: &str) -> Result<String, Unclear> {
     match value {
         "" => Err(Unclear::value(name, "a text that is not empty")),

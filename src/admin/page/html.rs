@@ -1,4 +1,5 @@
-//! HTML that cannot be broken by a name: markup stands in the program's own literals, and everything else is escaped.
+//! HTML that cannot be broken by a name: markup stands in the program's own literals, and
+//! everything else is escaped.
 
 use std::fmt::{self, Display, Write};
 
@@ -55,7 +56,8 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// True for characters that change the direction of the text after them: a name could show another one.
+/// True for characters that change the direction of the text after them: a name could show another
+/// one.
 fn turns_text(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }

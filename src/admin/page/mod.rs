@@ -1,6 +1,6 @@
-//! `GET /`: the status page for people. The page shows what `/status` says, the problems first, with small plots of the last
-//! hour, and follows the sidecar by server-sent events. The page loads nothing: style and script stand in the document, and
-//! the policy allows no others.
+//! `GET /`: the status page for people. The page shows what `/status` says, the problems first,
+//! with small plots of the last hour, and follows the sidecar by server-sent events. The page loads
+//! nothing: style and script stand in the document, and the policy allows no others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,8 @@ struct MadeSummary {
 }
 
 impl MadeSummary {
-    /// True while the look is new enough: thousands of tenants take longer to look at, and are looked at less often.
+    /// True while the look is new enough: thousands of tenants take longer to look at, and are
+    /// looked at less often.
     fn is_fresh(&self) -> bool {
         let time = (self.took * LOOK_SHARE).clamp(FRESH, STALE);
         self.at.elapsed() < time
@@ -117,7 +118,8 @@ impl StatusPage {
         event_stream(AdminBody::from(Bytes::new()))
     }
 
-    /// Returns the parts of a view as they are now. All that takes longer with more tenants runs on another thread.
+    /// Returns the parts of a view as they are now. All that takes longer with more tenants runs on
+    /// another thread.
     async fn parts_of(&self, view: &View) -> Vec<Part> {
         let Some(summary) = self.summary().await else {
             return Vec::new();
@@ -159,7 +161,8 @@ fn event_stream(body: AdminBody) -> Response<AdminBody> {
     response
 }
 
-/// The viewers that follow the sidecar at a time, so that others of the admin listener's 64 places are left.
+/// The viewers that follow the sidecar at a time, so that others of the admin listener's 64 places
+/// are left.
 const MAX_FOLLOWERS: usize = 16;
 /// The time for which a look at all tenants serves all viewers: half the interval at which a viewer
 /// asks.

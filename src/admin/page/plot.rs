@@ -25,7 +25,8 @@ pub(super) enum Size {
     Large,
 }
 
-/// The values of a plot, one for each minute, the oldest first; `None` for a minute without a value.
+/// The values of a plot, one for each minute, the oldest first; `None` for a minute without a
+/// value.
 pub(super) struct Series {
     pub(super) values: Vec<Option<u64>>,
     pub(super) kind: Kind,

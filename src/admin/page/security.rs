@@ -1,4 +1,5 @@
-//! The headers that keep the page to itself: nothing is loaded, nobody frames it, no other site reads it.
+//! The headers that keep the page to itself: nothing is loaded, nobody frames it, no other site
+//! reads it.
 
 use std::sync::LazyLock;
 
@@ -16,8 +17,8 @@ pub(super) fn add_to(headers: &mut HeaderMap) {
     }
 }
 
-/// The policy: the style and the script of the page alone, known by their hashes, and the stream of its own origin. Text
-/// becomes elements only by way of the script's own Trusted Types policy.
+/// The policy: the style and the script of the page alone, known by their hashes, and the stream of
+/// its own origin. Text becomes elements only by way of the script's own Trusted Types policy.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; \
@@ -35,8 +36,9 @@ fn hash(text: &str) -> String {
     BASE64.encode(&Sha256::digest(text))
 }
 
-/// The headers that never change. `Cross-Origin-Opener-Policy` is left out on purpose: the browser starts a new process for such
-/// a page, which delays the first paint by 20 ms, and an opener of this page learns nothing without it.
+/// The headers that never change. `Cross-Origin-Opener-Policy` is left out on purpose: the browser
+/// starts a new process for such a page, which delays the first paint by 20 ms, and an opener of
+/// this page learns nothing without it.
 const FIXED: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),

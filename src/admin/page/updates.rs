@@ -27,7 +27,8 @@ pub enum AdminBody {
     Updates(Updates),
 }
 
-/// The updates for one viewer. One piece waits at most: the next is made when the viewer has taken it.
+/// The updates for one viewer. One piece waits at most: the next is made when the viewer has taken
+/// it.
 #[derive(Debug)]
 pub struct Updates {
     pieces: mpsc::Receiver<Bytes>,
@@ -113,8 +114,8 @@ struct SentParts {
 }
 
 impl SentParts {
-    /// Returns the events for the parts that have changed; now and then a sign of life, so that a viewer that has gone is
-    /// missed.
+    /// Returns the events for the parts that have changed; now and then a sign of life, so that a
+    /// viewer that has gone is missed.
     fn news(&mut self, parts: &[Part]) -> Option<String> {
         let mut text = String::new();
         for part in parts {

@@ -2,8 +2,8 @@
 
 use crate::query;
 
-/// The view: `?find=TEXT` keeps the tenants with the text in a name, `?only=problems` those with a problem, `?page=N` is
-/// the N-th part of them.
+/// The view: `?find=TEXT` keeps the tenants with the text in a name, `?only=problems` those with a
+/// problem, `?page=N` is the N-th part of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct View {
     /// The text in lower case; empty for all tenants.

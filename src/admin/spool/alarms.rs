@@ -241,12 +241,14 @@ fn short(age: Duration) -> String {
     Written(Duration::from_secs(seconds / unit * unit)).to_string()
 }
 
-/// The share of `max_size`, in percent, at which the spool counts as full: a usual event fits, a large event does not.
+/// The share of `max_size`, in percent, at which the spool counts as full: a usual event fits, a
+/// large event does not.
 const FULL: u64 = 99;
 /// The share of `max_size`, in percent, at which an operator should look: a fifth is left for the
 /// time to act.
 const NEARLY_FULL: u64 = 80;
-/// The age of a waiting event at which an operator should look: a lane after four failures of an event is as late.
+/// The age of a waiting event at which an operator should look: a lane after four failures of an
+/// event is as late.
 const LONG: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use crate::admin::backlog::Backlogs;
 use crate::beat::{next_beat, next_beat_of_traffic};
 use crate::spool::Spool;
 
-/// Looks at the spool again and again, logs changes, and notes the backlogs. Never returns. A spool in which nothing waits
-/// changes with the next event only.
+/// Looks at the spool again and again, logs changes, and notes the backlogs. Never returns. A spool
+/// in which nothing waits changes with the next event only.
 pub async fn watch_spool(spool: Arc<Spool>, backlogs: Arc<Backlogs>) {
     let mut before = Vec::new();
     let mut is_at_rest = false;

@@ -45,7 +45,8 @@ impl DemoApplication {
         })
     }
 
-    /// Sends a message through the route with this path prefix. Returns the status and the body of the answer.
+    /// Sends a message through the route with this path prefix. Returns the status and the body of
+    /// the answer.
     pub(super) async fn send(&self, prefix: &str, recipient: &str) -> DemoResult<(u16, String)> {
         let path = format!("{prefix}/v23.0/{SENDER}/messages");
         self.call(Method::POST, &path, &message(recipient)).await

@@ -70,8 +70,8 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
     }
 }
 
-/// Shows all steps, and stays up to the `end`; without a reader the last step is the end. Returns true if every step went
-/// well.
+/// Shows all steps, and stays up to the `end`; without a reader the last step is the end. Returns
+/// true if every step went well.
 async fn show(end: DemoEnd) -> DemoResult<bool> {
     let folder = DemoFolder::new()?;
     let options = Options {
@@ -176,8 +176,8 @@ async fn show_rotation(
     Ok(failed == 0 && accepted.len() == statuses.len() && tokens.len() == 4)
 }
 
-/// Returns the tokens in the order of their first use. Beside a change, a message that began with the old token may arrive
-/// after one with the new token.
+/// Returns the tokens in the order of their first use. Beside a change, a message that began with
+/// the old token may arrive after one with the new token.
 fn first_uses<'t>(tokens: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
     let mut used = Vec::new();
     for token in tokens {
@@ -257,8 +257,8 @@ fn show_page(addresses: &[ListenAddress]) {
     say!("Press Ctrl-C to stop.");
 }
 
-/// Starts Keyside in this process. A sidecar that stays up listens on ports 8080, 8081 and 9900, as the README assumes, if
-/// they are free.
+/// Starts Keyside in this process. A sidecar that stays up listens on ports 8080, 8081 and 9900, as
+/// the README assumes, if they are free.
 async fn start_sidecar(
     folder: &DemoFolder,
     sandbox: &Sandbox,

@@ -14,8 +14,8 @@ use super::receiver::{ReceivedEvent, Receiver};
 use super::second::Second;
 use crate::spool::{Filter, Replay, Spool, StoredState};
 
-/// Kills the application for ten seconds under load, with a poisonous event. Returns true if no event was lost, the order
-/// was kept, and the poisonous event arrived after the replay.
+/// Kills the application for ten seconds under load, with a poisonous event. Returns true if no
+/// event was lost, the order was kept, and the poisonous event arrived after the replay.
 pub(super) async fn show_outage(
     spool: &Arc<Spool>,
     sandbox: &Sandbox,
@@ -72,7 +72,8 @@ pub(super) async fn show_outage(
     Ok(first.len() == total && all.len() == total + 1 && is_ordered && dead == 1 && has_returned)
 }
 
-/// Kills the application for a while under load. Returns the number of waiting deliveries at the restart.
+/// Kills the application for a while under load. Returns the number of waiting deliveries at the
+/// restart.
 async fn kill_under_load(spool: &Spool, sandbox: &Sandbox, receiver: &Receiver) -> DemoResult<u64> {
     for user in 0..USERS {
         let user = format!("1555001{user:04}");
@@ -97,7 +98,8 @@ async fn settle(spool: &Spool) {
     }
 }
 
-/// Mends the application, and replays the dead letters. Returns true if the poisonous event arrives.
+/// Mends the application, and replays the dead letters. Returns true if the poisonous event
+/// arrives.
 async fn replay(spool: &Spool, receiver: &Receiver) -> DemoResult<bool> {
     receiver.refuse(None);
     let filter = Filter {

@@ -10,7 +10,8 @@ pub(super) fn is_there() -> bool {
     cfg!(target_os = "macos") || DISPLAYS.into_iter().any(has_display)
 }
 
-/// Opens a page in the browser of the person. Without a program for that, the printed address has to do.
+/// Opens a page in the browser of the person. Without a program for that, the printed address has
+/// to do.
 pub(super) fn open(page: &str) {
     let opened = Command::new(OPENER)
         .arg(page)

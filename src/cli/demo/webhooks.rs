@@ -20,7 +20,8 @@ pub(super) fn callback(addresses: &[ListenAddress]) -> DemoResult<String> {
     }
 }
 
-/// Shows the handshake, with a wrong and with the right verify token. Returns true if all went well.
+/// Shows the handshake, with a wrong and with the right verify token. Returns true if all went
+/// well.
 pub(super) async fn show_handshake(
     callback: &str,
     sandbox: &Sandbox,
@@ -100,7 +101,8 @@ pub(super) async fn show_secret_change(
     let total = RATE.get() * 3;
     sandbox.receive_texts("15550001234", "Message {n}", total, RATE);
     sleep(Duration::from_millis(500)).await;
-    // The sidecar comes first, since it must accept the new secret before the provider signs with it.
+    // The sidecar comes first, since it must accept the new secret before the provider signs with
+    // it.
     let old = folder.read("app_secret")?;
     let new = new_app_secret();
     folder.replace("app_secret.old", &old)?;

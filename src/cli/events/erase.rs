@@ -16,8 +16,8 @@ pub(super) struct DropArgs {
     /// Ids of events, as in `Keyside-Event-Id`
     #[arg(value_name = "ID", value_parser = event_id, conflicts_with_all = ["user", "unreadable"])]
     ids: Vec<String>,
-    /// Erase everything of a person, by phone number or user id: events in every state, and what tells repeats. An
-    /// event that has messages of others as well goes as a whole
+    /// Erase everything of a person, by phone number or user id: events in every state, and what
+    /// tells repeats. An event that has messages of others as well goes as a whole
     #[arg(long, value_name = "NUMBER", value_parser = person)]
     user: Option<String>,
     /// Erase every event that cannot be read: damaged, or sealed with a key that is lost

@@ -19,7 +19,8 @@ pub(super) struct ReplayArgs {
     ids: Vec<String>,
     #[command(flatten)]
     selection: Selection,
-    /// The rate, such as 50/s or 1/6s. The replay ends with this command, however many events are left
+    /// The rate, such as 50/s or 1/6s. The replay ends with this command, however many events are
+    /// left
     #[arg(long, value_name = "RATE")]
     rate: Option<Rate>,
     /// Count the events alone

@@ -27,7 +27,8 @@ pub(super) struct Selection {
     /// Only events with this text in the body, as it stands there
     #[arg(long = "match", value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     text: Option<String>,
-    /// Only events of a person, by phone number or user id: what `keyside events drop --user` erases
+    /// Only events of a person, by phone number or user id: what `keyside events drop --user`
+    /// erases
     #[arg(long, value_name = "NUMBER", value_parser = person)]
     user: Option<String>,
 }

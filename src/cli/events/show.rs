@@ -23,7 +23,8 @@ pub(super) struct ShowArgs {
     admin: AdminArgs,
 }
 
-/// Shows an event. Several events have one id if an event came again after the items were forgotten.
+/// Shows an event. Several events have one id if an event came again after the items were
+/// forgotten.
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode, EventsFailure> {
     let query = Query::default()
         .with("id", &args.id)

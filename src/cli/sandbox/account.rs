@@ -73,7 +73,8 @@ impl SandboxAccount {
 
     /// Returns the provider's side of the secret that is in the file now.
     ///
-    /// Returns nothing for an unreadable or empty file: a file that is being replaced may be missing for a moment.
+    /// Returns nothing for an unreadable or empty file: a file that is being replaced may be
+    /// missing for a moment.
     pub(super) async fn current_key(&self) -> Option<String> {
         let text = tokio::fs::read_to_string(&self.file).await.ok()?;
         match (self.kind, text.trim()) {

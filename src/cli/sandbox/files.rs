@@ -24,7 +24,8 @@ pub(super) fn directory(named: Option<&Path>) -> Result<PathBuf, FileError> {
         .map_err(|error| FileError::Io(dir, error))
 }
 
-/// Returns the content of a file without surrounding space. A missing or empty file gets new content first.
+/// Returns the content of a file without surrounding space. A missing or empty file gets new
+/// content first.
 pub(super) fn read_or_create(
     file: &Path,
     make: impl FnOnce() -> Result<String, KeyPairError>,
@@ -42,7 +43,8 @@ pub(super) fn read_or_create(
     }
 }
 
-/// Writes a file that only the user can read, in one step: a reader sees the old or the new content.
+/// Writes a file that only the user can read, in one step: a reader sees the old or the new
+/// content.
 pub(super) fn replace(file: &Path, content: &str) -> Result<(), FileError> {
     let new = file.with_extension("new");
     let write = || {

@@ -1,4 +1,5 @@
-//! The text that a sandbox prints at the start: its addresses, and a configuration for `proxy.toml`.
+//! The text that a sandbox prints at the start: its addresses, and a configuration for
+//! `proxy.toml`.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;

@@ -43,14 +43,15 @@ pub(super) struct SandboxArgs {
     /// Speak HTTP instead of HTTPS
     #[arg(long)]
     plain: bool,
-    /// Directory for ca.pem and the secrets, such as token and app_secret; made if missing [default: a new temporary
-    /// directory]
+    /// Directory for ca.pem and the secrets, such as token and app_secret; made if missing
+    /// [default: a new temporary directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Refuse calls without appsecret_proof
     #[arg(long)]
     require_proof: bool,
-    /// Messages per second of one sender; more are refused with 130429, or with the provider's own error
+    /// Messages per second of one sender; more are refused with 130429, or with the provider's own
+    /// error
     #[arg(long, value_name = "N")]
     per_sender: Option<NonZeroU32>,
     /// Limit messages to one recipient: one in 6 s, and 45 at once; more are refused with 131056
@@ -160,7 +161,8 @@ async fn follow_key_file(sandbox: &Sandbox, account: &SandboxAccount) -> Infalli
     }
 }
 
-/// Subscribes the app, again and again until its callback URL answers: the sidecar behind it may start later.
+/// Subscribes the app, again and again until its callback URL answers: the sidecar behind it may
+/// start later.
 async fn subscribe(sandbox: &Sandbox, app: Option<App>) -> Infallible {
     let mut printed = String::new();
     while let Some(app) = &app {
@@ -197,7 +199,8 @@ fn latency(text: &str) -> Result<Duration, UnitError> {
     }
 }
 
-/// The callback URL in the printed configuration if none was given: that of a sidecar on its usual port.
+/// The callback URL in the printed configuration if none was given: that of a sidecar on its usual
+/// port.
 const DEFAULT_CALLBACK: &str = "http://127.0.0.1:8081/webhooks/whatsapp";
 
 /// The interval between two looks at the key's file, and between two attempts to subscribe the app:

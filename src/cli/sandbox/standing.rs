@@ -1,8 +1,10 @@
-//! The options of `keyside sandbox` about the state of the account, which `keyside doctor` asks for.
+//! The options of `keyside sandbox` about the state of the account, which `keyside doctor` asks
+//! for.
 
 use keyside_sandbox::AccountStanding;
 
-/// The state of the account and its numbers, as the sandbox tells it. No other behaviour depends on this state.
+/// The state of the account and its numbers, as the sandbox tells it. No other behaviour depends on
+/// this state.
 #[derive(Debug, clap::Args)]
 pub(super) struct StandingArgs {
     /// Say that the status of every number is this, such as BANNED

@@ -154,8 +154,8 @@ fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
         .as_ref()
         .and_then(|field| field.parse(units::duration_or_off))
         .flatten();
-    // The provider defines the keys of secrets and parameters. Without a provider, no other key can be judged; a value of
-    // what is a secret everywhere must be a reference all the same.
+    // The provider defines the keys of secrets and parameters. Without a provider, no other key can
+    // be judged; a value of what is a secret everywhere must be a reference all the same.
     let Some(outline) = outline else {
         let fields = reader.fields();
         for field in fields.iter().filter(|field| presets::is_secret(field.key)) {

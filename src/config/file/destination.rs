@@ -91,7 +91,8 @@ impl EventTargets {
         }
     }
 
-    /// Returns the way of the events of a webhook, and true if the provider gets the application's own answer.
+    /// Returns the way of the events of a webhook, and true if the provider gets the application's
+    /// own answer.
     pub(super) fn of_webhook(self, name: &str) -> (EventWay, bool) {
         match self {
             Self::Forward {
@@ -125,7 +126,8 @@ fn destinations(
         .collect()
 }
 
-/// Returns the destination of a webhook that has `forward` alone. The destination has the name of the webhook.
+/// Returns the destination of a webhook that has `forward` alone. The destination has the name of
+/// the webhook.
 fn only_destination(name: &str, target: DestinationTarget) -> DestinationConfig {
     DestinationConfig {
         name: name.to_owned(),
@@ -265,7 +267,8 @@ fn stream_address(text: &str) -> Result<StreamAddress, Malformed> {
         "redis-stream" if is_plain(place) => Ok(StreamAddress::Redis {
             key: place.to_owned(),
         }),
-        // Wildcards belong to subscriptions, and subjects that begin with a dollar sign to the server.
+        // Wildcards belong to subscriptions, and subjects that begin with a dollar sign to the
+        // server.
         "nats" if is_plain(place) && !place.starts_with('$') => {
             let is_token = |token: &str| !token.is_empty() && !token.contains(['*', '>']);
             if !place.split('.').all(is_token) {
@@ -296,7 +299,8 @@ fn stream_address(text: &str) -> Result<StreamAddress, Malformed> {
     }
 }
 
-/// Reads the name of a field of Meta's events. Meta adds fields from time to time, so an unknown name is a warning.
+/// Reads the name of a field of Meta's events. Meta adds fields from time to time, so an unknown
+/// name is a warning.
 fn event_field(field: &Field<'_>) -> Option<String> {
     let name = field.string()?;
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -356,7 +360,8 @@ const KEEP: Duration = Duration::from_secs(86_400);
 const LANES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 /// The bound on `lanes`: each lane may be a connection to the application.
 const MAX_LANES: usize = 1024;
-/// The longest name of a stream, a subject, an exchange or a routing key; AMQP has 255 bytes for it.
+/// The longest name of a stream, a subject, an exchange or a routing key; AMQP has 255 bytes for
+/// it.
 const MAX_STREAM_LENGTH: usize = 255;
 /// The longest name of a field; Meta's longest has 38 bytes.
 const MAX_FIELD_LENGTH: usize = 64;

@@ -76,7 +76,8 @@ impl fmt::Display for ProxyChoiceError {
     }
 }
 
-/// Returns true for the sources that are reached through the proxy themselves. The API of a cluster never is.
+/// Returns true for the sources that are reached through the proxy themselves. The API of a cluster
+/// never is.
 fn is_behind_proxy(reference: &Reference) -> bool {
     match reference {
         Reference::Vault { .. }
@@ -92,9 +93,11 @@ fn is_behind_proxy(reference: &Reference) -> bool {
     }
 }
 
-/// The default of `max_age`: a provider that moves to other addresses has all messages there within minutes.
+/// The default of `max_age`: a provider that moves to other addresses has all messages there within
+/// minutes.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(300);
-/// The default of `warm`: the first message after silence finds one connection, and the others of a burst dial side by side.
+/// The default of `warm`: the first message after silence finds one connection, and the others of a
+/// burst dial side by side.
 const DEFAULT_WARM: usize = 1;
 /// The bound on `warm`: providers count idle connections against their clients.
 const MAX_WARM: usize = 16;

@@ -7,8 +7,8 @@ use super::check_name_value;
 use super::credential::{Credentials, Placed};
 use crate::document::{Field, Malformed, Position, Reader, choices};
 
-/// The names and paths of the earlier tables of `[[route]]` or `[[webhook]]`, each with its place. With an index, a
-/// configuration of ten thousand tenants is read in linear time.
+/// The names and paths of the earlier tables of `[[route]]` or `[[webhook]]`, each with its place.
+/// With an index, a configuration of ten thousand tenants is read in linear time.
 pub(super) struct Earlier<P> {
     names: HashMap<String, Position>,
     paths: HashMap<String, P>,
@@ -63,7 +63,8 @@ impl<'d> Endpoint<'d> {
         self.path.as_ref()?.parse(parse)
     }
 
-    /// Returns the credential. `None` for an unknown credential, or for a credential that is too faulty to use.
+    /// Returns the credential. `None` for an unknown credential, or for a credential that is too
+    /// faulty to use.
     pub(super) fn credential<'c>(
         &self,
         credentials: &'c Credentials,
@@ -84,7 +85,8 @@ impl<'d> Endpoint<'d> {
         written.unwrap_or(credential).to_owned()
     }
 
-    /// Reports the name of an earlier table of this `kind` at the name, or at the table if the name is the default.
+    /// Reports the name of an earlier table of this `kind` at the name, or at the table if the name
+    /// is the default.
     pub(super) fn fault_same_name(&self, reader: &Reader<'_>, kind: &str, at: &Position) {
         let message = format!("the same name as the {kind} at {at}, expected another `name`");
         fault_at(self.name.as_ref(), reader, message);

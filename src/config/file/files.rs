@@ -1,4 +1,5 @@
-//! The files of a configuration: the named file, or every `*.toml` of the named folder, and the included files.
+//! The files of a configuration: the named file, or every `*.toml` of the named folder, and the
+//! included files.
 
 use std::collections::HashSet;
 use std::io;
@@ -167,7 +168,8 @@ impl Pattern {
         }
     }
 
-    /// Returns the matching files, in the order of names. A star matches no hidden file: editors leave such files behind.
+    /// Returns the matching files, in the order of names. A star matches no hidden file: editors
+    /// leave such files behind.
     fn files(&self) -> io::Result<Vec<PathBuf>> {
         let Some(folder) = &self.folder else {
             return Ok(vec![self.path.clone()]);
@@ -180,7 +182,8 @@ impl Pattern {
                 && name.starts_with(&self.before)
                 && name.ends_with(&self.after)
                 && !name.starts_with('.');
-            // The reading tells of an unreadable file: left out, the tenants of the file would be gone.
+            // The reading tells of an unreadable file: left out, the tenants of the file would be
+            // gone.
             if fits && !path.is_dir() {
                 files.push(path);
             }

@@ -57,8 +57,9 @@ impl Default for InboundConfig {
 /// The default of `max_body`, in bytes. Meta's events have up to 3 MB.
 const MAX_BODY: u64 = 4 << 20;
 
-/// The default of `max_in_flight`, in bytes: room for an event of the largest size, and for many usual ones beside it. With
-/// the default of `max_body` these are 6 MiB; `memory.rs` has the sum of all bounds.
+/// The default of `max_in_flight`, in bytes: room for an event of the largest size, and for many
+/// usual ones beside it. With the default of `max_body` these are 6 MiB; `memory.rs` has the sum of
+/// all bounds.
 fn in_flight_for(max_body: u64) -> u64 {
     max_body.saturating_add(max_body / 2)
 }
@@ -161,8 +162,8 @@ fn webhook(
     Some(webhook)
 }
 
-/// Reads a path, which may end in `{token}` for a provider without any other proof. The path is kept
-/// decoded, because a provider may percent-encode any character of a request's path.
+/// Reads a path, which may end in `{token}` for a provider without any other proof. The path is
+/// kept decoded, because a provider may percent-encode any character of a request's path.
 fn webhook_path(text: &str) -> Result<WebhookPath, Malformed> {
     let (plain, token) = match text.strip_suffix("/{token}") {
         Some(before) => (before, true),
@@ -198,7 +199,8 @@ fn decoded_segment(segment: &str) -> Option<String> {
     is_segment.then(|| decoded.into_owned())
 }
 
-/// Reads the URL of an application, with a warning where message texts would cross a network in clear text.
+/// Reads the URL of an application, with a warning where message texts would cross a network in
+/// clear text.
 pub(super) fn application(field: &Field<'_>, addresses: &Addresses) -> Option<ApplicationUrl> {
     let url = field.parse(application_url)?;
     if let Some(place) = addresses.place_at(&url.application) {
@@ -299,7 +301,8 @@ fn url(text: &str) -> Result<String, Malformed> {
     }
 }
 
-/// Returns a URL without a user before the host. Twilio signs a URL with the user and password that it was given.
+/// Returns a URL without a user before the host. Twilio signs a URL with the user and password that
+/// it was given.
 fn without_user(text: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Cow::Borrowed(text);

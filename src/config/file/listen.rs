@@ -74,7 +74,8 @@ impl Addresses {
         addresses.collect()
     }
 
-    /// Returns the place of the listener that is at the address of an application: its events would come back.
+    /// Returns the place of the listener that is at the address of an application: its events would
+    /// come back.
     pub(super) fn place_at(&self, application: &ApplicationAddress) -> Option<&str> {
         let taken = self.taken.iter();
         let mut found = taken.filter(|(listen, _)| leads_to(application, listen));
@@ -107,7 +108,8 @@ impl Addresses {
     }
 }
 
-/// True if the address of an application is that of a listener. A name other than that of loopback is not looked up.
+/// True if the address of an application is that of a listener. A name other than that of loopback
+/// is not looked up.
 fn leads_to(application: &ApplicationAddress, listen: &ListenAddress) -> bool {
     let (origin, listen) = match (application, listen) {
         (ApplicationAddress::Unix(socket), ListenAddress::Unix(path)) => return socket == path,
@@ -135,8 +137,8 @@ fn leads_to(application: &ApplicationAddress, listen: &ListenAddress) -> bool {
     }
 }
 
-/// True for addresses that exclude each other on two sockets: equal addresses, and a single address beside all of its
-/// family.
+/// True for addresses that exclude each other on two sockets: equal addresses, and a single address
+/// beside all of its family.
 fn clash(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
         (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {
@@ -185,7 +187,8 @@ pub(super) fn host(text: &str) -> Result<String, Malformed> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// The longest host name in text form, in bytes: RFC 1035, section 2.3.4, less the length bytes of the wire form.
+/// The longest host name in text form, in bytes: RFC 1035, section 2.3.4, less the length bytes of
+/// the wire form.
 pub(super) const MAX_HOST_LENGTH: usize = 253;
 /// The longest path of a Unix socket, in bytes: Linux has 108 bytes for the path and its NUL.
 pub(super) const MAX_SOCKET_PATH: usize = 107;

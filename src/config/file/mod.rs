@@ -54,16 +54,18 @@ impl Config {
         finish(config, report)
     }
 
-    /// Reads and checks the configuration in a file, with the files that `include` names, or in the files of a folder.
+    /// Reads and checks the configuration in a file, with the files that `include` names, or in the
+    /// files of a folder.
     ///
     /// # Errors
-    /// An unreadable file, or every fault of the text; and an unnamed file that a different user could change, if the
-    /// file names programs to run.
+    /// An unreadable file, or every fault of the text; and an unnamed file that a different user
+    /// could change, if the file names programs to run.
     pub fn load(file: &ConfigFile) -> Result<Self, Faults> {
         Self::load_with_texts(file).map(|(config, _)| config)
     }
 
-    /// Reads and checks a configuration like [`Self::load`], and returns it with what it was read from.
+    /// Reads and checks a configuration like [`Self::load`], and returns it with what it was read
+    /// from.
     ///
     /// # Errors
     /// As for [`Self::load`].
@@ -81,7 +83,8 @@ impl Config {
         Ok((config, texts))
     }
 
-    /// Puts the place of its key before each text that begins with a key of the configuration in a file.
+    /// Puts the place of its key before each text that begins with a key of the configuration in a
+    /// file.
     pub fn with_places(file: &ConfigFile, texts: &mut [String]) {
         let report = FaultReport::default();
         let files = Files::read(file, &report).ok();
@@ -96,7 +99,8 @@ impl Config {
         }
     }
 
-    /// Warns about a file with a weakness, and refuses a found file with a weakness and with programs to run.
+    /// Warns about a file with a weakness, and refuses a found file with a weakness and with
+    /// programs to run.
     fn trusted(mut self, file: &ConfigFile, texts: &[(PathBuf, String)]) -> Result<Self, Faults> {
         let weak = texts
             .iter()
@@ -380,7 +384,8 @@ fn absolute_path(text: &str) -> Result<PathBuf, Malformed> {
     Ok(PathBuf::from(text))
 }
 
-/// Returns true for a segment that a request's path can have; the guard of requests refuses every other segment.
+/// Returns true for a segment that a request's path can have; the guard of requests refuses every
+/// other segment.
 fn is_path_segment(segment: &str) -> bool {
     let plain = |c: char| c.is_ascii_graphic() && !"%?#\\\"<>{}".contains(c);
     !matches!(segment, "" | "." | "..") && segment.chars().all(plain)

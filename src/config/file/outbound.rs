@@ -53,8 +53,8 @@ pub(super) fn outbound(
     (outbound, reach)
 }
 
-/// Reads `[outbound.tls]`. Without addresses of its own the table applies to the TCP addresses in `plain`, as
-/// `[inbound.tls]` applies to those of `[inbound]`.
+/// Reads `[outbound.tls]`. Without addresses of its own the table applies to the TCP addresses in
+/// `plain`, as `[inbound.tls]` applies to those of `[inbound]`.
 fn tls(
     mut reader: Reader<'_>,
     addresses: &mut Addresses,
@@ -99,7 +99,8 @@ fn public_origin(text: &str) -> Result<Option<String>, Malformed> {
     Ok(Some(format!("{scheme}://{authority}")))
 }
 
-/// The default of `max_media`, in bytes: WhatsApp takes documents of 100 MB, and multipart adds a little.
+/// The default of `max_media`, in bytes: WhatsApp takes documents of 100 MB, and multipart adds a
+/// little.
 const DEFAULT_MAX_MEDIA: u64 = 110 * 1024 * 1024;
 /// The default of `media_timeout`: 100 MB at 3 Mbit/s.
 const DEFAULT_MEDIA_TIMEOUT: Duration = Duration::from_secs(300);

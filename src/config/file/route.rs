@@ -95,7 +95,8 @@ fn route(
     Some(route)
 }
 
-/// Tells of a route with the name of an earlier route, or at a path where requests cannot be told apart.
+/// Tells of a route with the name of an earlier route, or at a path where requests cannot be told
+/// apart.
 fn check_against_earlier(
     reader: &Reader<'_>,
     endpoint: &Endpoint<'_>,
@@ -137,7 +138,8 @@ fn allowed_users(reader: &mut Reader<'_>, outbound: &OutboundConfig) -> Vec<u32>
     fields.iter().filter_map(user).collect()
 }
 
-/// Returns the channels that a route allows: WhatsApp alone, unless the route names others, and any with `["*"]`.
+/// Returns the channels that a route allows: WhatsApp alone, unless the route names others, and any
+/// with `["*"]`.
 fn allowed_channels(field: Option<&Field<'_>>, provider: &Provider) -> Vec<String> {
     let Some(field) = field else {
         return match provider.channels {
@@ -242,7 +244,8 @@ fn check_usable(reader: &Reader<'_>, placed: &Placed) -> bool {
     takes_requests
 }
 
-/// Reports missing required secrets. A credential without a route may lack secrets, because it may serve webhooks only.
+/// Reports missing required secrets. A credential without a route may lack secrets, because it may
+/// serve webhooks only.
 fn check_secrets(reader: &Reader<'_>, name: &str, placed: &Placed) {
     for secret in &placed.config.provider.secrets {
         if secret.required && !placed.config.secrets.contains_key(&secret.name) {
@@ -408,7 +411,8 @@ fn sender(text: &str) -> Result<String, Malformed> {
     Ok(party(text).into_owned())
 }
 
-/// The longest phone number id, in digits. Meta's ids are numbers of 64 bits, with 20 digits at most; the rest is reserve.
+/// The longest phone number id, in digits. Meta's ids are numbers of 64 bits, with 20 digits at
+/// most; the rest is reserve.
 const MAX_PHONE_NUMBER_ID: usize = 40;
 /// The digits of most phone numbers with their country codes. Meta's ids have 15 digits or more.
 const PHONE_NUMBER_DIGITS: RangeInclusive<usize> = 8..=13;

@@ -6,13 +6,15 @@ use crate::config::{OutboundConfig, RouteConfig};
 use crate::document::Position;
 use crate::provider::{Origin, Provider};
 
-/// The earlier routes with one path, by host. Only routes that requests cannot tell apart by host or account are compared.
+/// The earlier routes with one path, by host. Only routes that requests cannot tell apart by host
+/// or account are compared.
 #[derive(Default)]
 pub(super) struct EarlierSamePath {
     hosts: HashMap<String, SameHost>,
 }
 
-/// The earlier routes with one path and one host, by the variable of accounts in paths; `None` for routes without accounts.
+/// The earlier routes with one path and one host, by the variable of accounts in paths; `None` for
+/// routes without accounts.
 type SameHost = HashMap<Option<String>, OfVariable>;
 
 /// The earlier routes whose accounts are values of one variable.
@@ -41,8 +43,8 @@ pub(super) struct SharedHosts<'a> {
 }
 
 impl<'a> SharedHosts<'a> {
-    /// Returns the origins that count. In alias mode the hosts tell two providers apart that share the host of media alone: a
-    /// link there names the route.
+    /// Returns the origins that count. In alias mode the hosts tell two providers apart that share
+    /// the host of media alone: a link there names the route.
     fn origins(&self) -> impl Iterator<Item = &'a Origin> + use<'a> {
         let provider = self.provider;
         let is_alias_mode = self.outbound.tls.is_some();
@@ -75,8 +77,9 @@ impl EarlierSamePath {
             .min()
     }
 
-    /// Returns the routes whose requests neither the host nor the account in the path tells from requests to the provider of `shared`. A
-    /// request that names neither is refused, as long as both providers know its path.
+    /// Returns the routes whose requests neither the host nor the account in the path tells from
+    /// requests to the provider of `shared`. A request that names neither is refused, as long as
+    /// both providers know its path.
     fn not_told_apart(&self, shared: &SharedHosts<'_>) -> impl Iterator<Item = &EarlierRoutes> {
         let provider = shared.provider;
         let same_hosts = shared
@@ -110,7 +113,8 @@ impl EarlierSamePath {
 impl EarlierRoutes {
     /// Returns the place of a route that some sender could use as well as this one.
     ///
-    /// The route is chosen before a body is read, so senders in bodies cannot tell two routes apart.
+    /// The route is chosen before a body is read, so senders in bodies cannot tell two routes
+    /// apart.
     fn clash(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
         let (_, first) = self.firsts.first()?;
         if !provider.limits.sender.is_empty() || route.senders.is_empty() {

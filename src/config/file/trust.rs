@@ -4,10 +4,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Returns the reason for which another user could change a file; `None` if only the user of the process and root can.
+/// Returns the reason for which another user could change a file; `None` if only the user of the
+/// process and root can.
 ///
-/// Judged are the name as given and the file behind all links, each with every directory up to the root: the owner of a
-/// directory chooses the content.
+/// Judged are the name as given and the file behind all links, each with every directory up to the
+/// root: the owner of a directory chooses the content.
 pub(super) fn weakness(path: &Path) -> Option<&'static str> {
     let user = rustix::process::geteuid().as_raw();
     let files = [path.symlink_metadata(), path.metadata()];

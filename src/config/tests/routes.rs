@@ -180,8 +180,8 @@ fn a_rate_about_a_party_that_no_request_names_is_a_warning() {
     }
 }
 
-/// The time for reading a configuration of so many routes with equal paths: senders tell half of the routes apart,
-/// accounts the other half.
+/// The time for reading a configuration of so many routes with equal paths: senders tell half of
+/// the routes apart, accounts the other half.
 fn time_of(routes: usize) -> Duration {
     let mut text = "[credential.meta]\nprovider = \"meta\"\ntoken = \"file:/t\"\n".to_owned();
     for number in 0..routes / 2 {
@@ -207,6 +207,7 @@ fn four_times_the_routes_with_one_path_take_about_four_times_as_long() {
         .map(|_| (time_of(1000), time_of(4000)))
         .take_while(|(short, long)| *long >= *short * 7)
         .collect();
-    // A busy machine slows single rounds: the configuration has to be read in time in one round at least.
+    // A busy machine slows single rounds: the configuration has to be read in time in one round at
+    // least.
     assert!(times.len() < ROUNDS, "{times:?}");
 }

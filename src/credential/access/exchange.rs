@@ -1,4 +1,5 @@
-//! The exchange of secrets for an access token: OAuth 2 client credentials (RFC 6749, section 4.4), or a login.
+//! The exchange of secrets for an access token: OAuth 2 client credentials (RFC 6749, section 4.4),
+//! or a login.
 
 use std::fmt;
 use std::sync::Arc;

@@ -59,7 +59,8 @@ impl IssuedToken {
 
     /// True if a new token may do better after a refusal.
     ///
-    /// If the provider refuses two tokens in a row, neither has ended early: the cause is elsewhere.
+    /// If the provider refuses two tokens in a row, neither has ended early: the cause is
+    /// elsewhere.
     #[must_use]
     pub fn may_have_ended(&self) -> bool {
         self.cause == IssueCause::Need || self.issued_at.elapsed() > REPLACEMENT_TRUST
@@ -91,6 +92,6 @@ impl fmt::Debug for IssuedToken {
 
 /// The share of the lifetime before a renewal: a fifth is left for failed exchanges.
 const RENEWAL_SHARE: f64 = 0.8;
-/// The time for which the successor of a refused token is not replaced in turn. A provider with a refusal for
-/// every token would otherwise cost an exchange per request.
+/// The time for which the successor of a refused token is not replaced in turn. A provider with a
+/// refusal for every token would otherwise cost an exchange per request.
 const REPLACEMENT_TRUST: Duration = Duration::from_secs(60);

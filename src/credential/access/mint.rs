@@ -46,7 +46,8 @@ pub(super) fn mint(
     Secret::parse(Zeroizing::new(token.into_bytes())).map_err(|_| unusable())
 }
 
-/// Returns the claims of the provider's template with the times and a random id; `None` without randomness.
+/// Returns the claims of the provider's template with the times and a random id; `None` without
+/// randomness.
 fn claims(minted: &MintedToken, now: SystemTime) -> Option<Value> {
     let mut id = [0; 16];
     aws_lc_rs::rand::fill(&mut id).ok()?;

@@ -1,7 +1,7 @@
 //! Access tokens: made for the first request, kept while good, renewed ahead of the end.
 //!
-//! However many requests wait, a secret set has a single exchange under way at a time. A failed exchange is not
-//! repeated at once, and a good token stays in use meanwhile.
+//! However many requests wait, a secret set has a single exchange under way at a time. A failed
+//! exchange is not repeated at once, and a good token stays in use meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,8 +112,8 @@ impl AccessTokens {
             .unwrap_or_else(|_| Err(AccessTokenError::late(issuer.host)))
     }
 
-    /// Starts an exchange in a separate task, with the turn in hand to the end: several requests may wait for the
-    /// exchange, and the first request may hang up.
+    /// Starts an exchange in a separate task, with the turn in hand to the end: several requests
+    /// may wait for the exchange, and the first request may hang up.
     fn start_exchange(
         self: &Arc<Self>,
         exchange: &TokenExchange,
@@ -157,6 +157,6 @@ impl AccessTokens {
     }
 }
 
-/// The longest wait of a request for a token. An exchange has two seconds less, so that the application is told
-/// the reason of the failure.
+/// The longest wait of a request for a token. An exchange has two seconds less, so that the
+/// application is told the reason of the failure.
 const MAX_WAIT: Duration = Duration::from_secs(10);

@@ -26,7 +26,8 @@ impl AccessTokens {
         Arc::clone(self.turn.get_or_init(Arc::default))
     }
 
-    /// Returns the latest token, unless the token has ended or is no newer than the `refused` token.
+    /// Returns the latest token, unless the token has ended or is no newer than the `refused`
+    /// token.
     pub(in super::super) fn good(&self, refused: Option<&IssuedToken>) -> Option<Arc<IssuedToken>> {
         let tokens = self.tokens.load();
         let latest = tokens.first().filter(|issued| issued.is_good())?;

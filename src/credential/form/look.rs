@@ -1,11 +1,13 @@
-//! Values with the look of foreign secrets and ids, beside the look known from the provider's preset.
+//! Values with the look of foreign secrets and ids, beside the look known from the provider's
+//! preset.
 
 use super::super::encoded::from_base64;
 use crate::provider::{Letters, SecretKind, TextForm};
 use crate::secret::Secret;
 
-/// Returns a hint for a value that a provider made at random as another kind of secret: a foreign provider's key, the key of
-/// webhooks, an id, or base64 of the right one. The hint contains nothing of the value.
+/// Returns a hint for a value that a provider made at random as another kind of secret: a foreign
+/// provider's key, the key of webhooks, an id, or base64 of the right one. The hint contains
+/// nothing of the value.
 pub(in crate::credential) fn not_of_kind(
     kind: &SecretKind,
     secret: &Secret,
@@ -57,13 +59,15 @@ fn has_begin(value: &str, look: Option<&TextForm>, begins: &[(&str, usize)]) -> 
     begins.iter().any(is_of)
 }
 
-/// True for base64 of a value of the given look. A secret of base64 letters may encode a text by right.
+/// True for base64 of a value of the given look. A secret of base64 letters may encode a text by
+/// right.
 fn is_base64_of(value: &str, look: &TextForm) -> bool {
     look.letters != Letters::Base64
         && from_base64(value).is_some_and(|decoded| look.fits(decoded.as_bytes()))
 }
 
-/// The telling begins of the presets' secrets in requests, with the shortest length of each. Meta's tokens have separate rules.
+/// The telling begins of the presets' secrets in requests, with the shortest length of each. Meta's
+/// tokens have separate rules.
 const API_KEYS: [(&str, usize); 2] = [("KEY0", 40), ("bk_", 20)];
 /// The begins of Standard Webhooks for secret and public keys, with the shortest length of each.
 const WEBHOOK_KEYS: [(&str, usize); 2] = [("whsec_", 20), ("whpk_", 20)];
@@ -134,7 +138,8 @@ mod tests {
         }
     }
 
-    /// A form alone refuses no key: a provider may make keys of another look some day, and a test any text.
+    /// A form alone refuses no key: a provider may make keys of another look some day, and a test
+    /// any text.
     #[test]
     fn the_begin_alone_tells_the_kind_of_a_key() {
         let forms = [

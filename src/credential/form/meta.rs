@@ -7,7 +7,8 @@ pub(super) fn is_meta_token(value: &str) -> bool {
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// True for a token of Meta as long as real ones: among other characters, a short run could be chance.
+/// True for a token of Meta as long as real ones: among other characters, a short run could be
+/// chance.
 pub(super) fn is_long_meta_token(value: &str) -> bool {
     value.len() >= MIN_REAL_TOKEN && is_meta_token(value)
 }
@@ -32,7 +33,9 @@ pub(super) fn is_cut_app_secret(value: &str) -> bool {
 
 /// The begin of every access token of Meta.
 pub(in crate::credential) const META_TOKEN: &str = "EAA";
-/// The shortest value that passes for a token of Meta. Real tokens have more than a hundred characters.
+/// The shortest value that passes for a token of Meta. Real tokens have more than a hundred
+/// characters.
 const MIN_META_TOKEN: usize = 10;
-/// The length from which a run of letters and digits is a token rather than chance, by half of a real one's.
+/// The length from which a run of letters and digits is a token rather than chance, by half of a
+/// real one's.
 const MIN_REAL_TOKEN: usize = 40;

@@ -1,7 +1,8 @@
 //! Values that plainly are not the secret that belongs in their place.
 //!
-//! A value that a provider made at random has one look: no spaces, no words, no brackets around it. A value that a person
-//! chose may look like anything, so only what nobody chooses is refused there.
+//! A value that a provider made at random has one look: no spaces, no words, no brackets around it.
+//! A value that a person chose may look like anything, so only what nobody chooses is refused
+//! there.
 
 mod look;
 mod meta;
@@ -26,8 +27,8 @@ use crate::config::Reference;
 use crate::provider::{SecretForm, SecretOrigin};
 use crate::secret::Secret;
 
-/// Returns a hint if a value plainly is not a secret of this form and origin, for example an app secret in the place of
-/// a token. The hint contains nothing of the value.
+/// Returns a hint if a value plainly is not a secret of this form and origin, for example an app
+/// secret in the place of a token. The hint contains nothing of the value.
 pub(super) fn misplaced(
     form: SecretForm,
     origin: SecretOrigin,
@@ -58,7 +59,8 @@ pub(super) fn misplaced(
 /// Returns a hint for what nobody chooses as a secret.
 fn not_a_value(value: &str) -> Option<&'static str> {
     if value.contains(['\r', '\n']) {
-        // Only a key in PEM may have lines: every other secret becomes part of one line of a request.
+        // Only a key in PEM may have lines: every other secret becomes part of one line of a
+        // request.
         Some("it has lines, as a key in PEM has; put a value of one line there")
     } else if value
         .parse::<Reference>()
@@ -189,7 +191,8 @@ fn not_of_this_kind(value: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns a hint for the token of Meta in the place of another provider's key. The token would be sent to that provider.
+/// Returns a hint for the token of Meta in the place of another provider's key. The token would be
+/// sent to that provider.
 fn not_of_another_provider(value: &str) -> Option<&'static str> {
     let of_app = |(app, secret): (&str, &str)| is_number(app) && is_app_secret(secret);
     if is_meta_token(value)
@@ -207,7 +210,8 @@ fn not_of_another_provider(value: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns a hint for a key behind a name, encoded with a name, or twice, and for the key of a foreign service.
+/// Returns a hint for a key behind a name, encoded with a name, or twice, and for the key of a
+/// foreign service.
 fn not_a_bare_key(value: &str) -> Option<&'static str> {
     // The head of a JWT is an encoded object, and a provider's key may be such a text.
     let is_wrapped = |text: &str| {
@@ -231,8 +235,8 @@ const LINK: &str = "it is a reference or a URL; put the value that it leads to t
 const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
 const PRIVATE_KEY: &str =
     "not an RSA private key of 2048 bits or more in PEM (PKCS#8 or PKCS#1, without a passphrase)";
-/// The begins of keys and ids of other services: Vault, GitHub, AWS, Slack, Google, age, and ciphertexts of Vault. No
-/// random key has such a begin.
+/// The begins of keys and ids of other services: Vault, GitHub, AWS, Slack, Google, age, and
+/// ciphertexts of Vault. No random key has such a begin.
 const FOREIGN: [&str; 14] = [
     "hvs.",
     "hvb.",

@@ -22,7 +22,8 @@ pub(super) fn is_percent_encoded(value: &str) -> bool {
     })
 }
 
-/// True for a path from one of the usual folders, with the `@` of curl or without. Base64 may begin with a slash as well.
+/// True for a path from one of the usual folders, with the `@` of curl or without. Base64 may begin
+/// with a slash as well.
 pub(super) fn is_path(value: &str) -> bool {
     let value = value.strip_prefix('@').unwrap_or(value);
     FOLDERS.iter().any(|folder| value.starts_with(folder))
@@ -35,7 +36,8 @@ pub(super) fn is_assignment(value: &str) -> bool {
         .is_some_and(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty())
 }
 
-/// True for a header, such as `X-API-Key: value`. Other names before a colon may be a part of a key.
+/// True for a header, such as `X-API-Key: value`. Other names before a colon may be a part of a
+/// key.
 pub(super) fn is_header(value: &str) -> bool {
     value.split_once(':').is_some_and(|(name, value)| {
         let word = name.to_ascii_lowercase().replace(['-', '_', '.'], "");
@@ -53,7 +55,8 @@ pub(super) fn has_scheme(value: &str) -> bool {
     })
 }
 
-/// True for a text twice, of the length of a key. Digits in a row, as examples have them, are no key.
+/// True for a text twice, of the length of a key. Digits in a row, as examples have them, are no
+/// key.
 pub(super) fn is_repeated(value: &str) -> bool {
     half_of(value).is_some_and(|half| half.len() >= MIN_KEY && half_of(half).is_none())
 }

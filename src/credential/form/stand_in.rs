@@ -2,7 +2,8 @@
 
 use super::shape::{is_enclosed, is_name};
 
-/// True for a text that stands for a value: in brackets, the name of a variable, or a value with a part cut off.
+/// True for a text that stands for a value: in brackets, the name of a variable, or a value with a
+/// part cut off.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let is_reference = |sign: &str| {
         let name = value.strip_prefix(sign).unwrap_or_default();
@@ -33,7 +34,8 @@ pub(super) fn is_stub(value: &str) -> bool {
             && word.ends_with("here"))
 }
 
-/// True for a word that stands for an app secret. Published test vectors have words such as `secret` and `test`.
+/// True for a word that stands for an app secret. Published test vectors have words such as
+/// `secret` and `test`.
 pub(super) fn is_stub_of_app_secret(value: &str) -> bool {
     is_stub(value) && !VECTORS.contains(&value.to_ascii_lowercase().as_str())
 }

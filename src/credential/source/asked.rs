@@ -1,11 +1,13 @@
-//! The program or the server that a reference is read from, for messages: a secret that cannot be read is mended there.
+//! The program or the server that a reference is read from, for messages: a secret that cannot be
+//! read is mended there.
 
 use super::error::SourceError;
 use super::vault::environment::shown_address;
 use crate::config::Reference;
 use crate::provider::Origin;
 
-/// The program or server that is asked for a document, as people know it. `variable` looks up the environment.
+/// The program or server that is asked for a document, as people know it. `variable` looks up the
+/// environment.
 pub(super) fn asked(
     document: &Reference,
     variable: impl Fn(&str) -> Option<String>,
@@ -23,7 +25,8 @@ pub(super) fn asked(
     Some(server)
 }
 
-/// The error of a document with the program or server that was asked, unless the error has the name already.
+/// The error of a document with the program or server that was asked, unless the error has the name
+/// already.
 pub(super) fn named(error: SourceError, asked: Option<&str>) -> SourceError {
     let text = error.to_string();
     match (asked, &error) {
@@ -83,7 +86,8 @@ fn shown(address: &str) -> String {
 const AWS_ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"];
 const AWS_REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 const GCP: &str = "https://secretmanager.googleapis.com";
-/// The variable by which Google's own tools take a different endpoint, for example a regional or a private one.
+/// The variable by which Google's own tools take a different endpoint, for example a regional or a
+/// private one.
 pub(super) const GCP_ENDPOINT: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
 
 #[cfg(test)]

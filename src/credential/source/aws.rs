@@ -24,8 +24,8 @@ use super::place_error::{PlaceError, PlaceFault};
 use crate::egress::{Egress, Proxy};
 use crate::secret::Secret;
 
-/// A client for the account and region that the environment or the machine names, found as by every AWS tool:
-/// <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>.
+/// A client for the account and region that the environment or the machine names, found as by every
+/// AWS tool: <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>.
 #[derive(Default)]
 pub(super) struct Aws {
     /// The client, with the way out that it takes. A tokio mutex, because connecting awaits.
@@ -61,8 +61,8 @@ impl Aws {
 
     /// Puts a new value in the place of the expected one, in one field or the whole of a secret.
     ///
-    /// A new version becomes current only if the version that was compared still is: AWS moves the label `AWSCURRENT` away from
-    /// no other version.
+    /// A new version becomes current only if the version that was compared still is: AWS moves the
+    /// label `AWSCURRENT` away from no other version.
     ///
     /// # Errors
     /// If the secret holds another value, or AWS refuses.
@@ -84,7 +84,8 @@ impl Aws {
             let result = self.promote(name, &added, &current.id).await;
             self.remove_label(name, &added).await;
             match result {
-                // A version with a different field, or the answer to a first attempt was lost: the comparison decides.
+                // A version with a different field, or the answer to a first attempt was lost: the
+                // comparison decides.
                 Err(PlaceError::Changed) => {}
                 result => return result,
             }
@@ -238,7 +239,8 @@ fn problem<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkErr
     }
 }
 
-/// Makes a client. Connections to the machine itself, such as for the role of an instance, use plain HTTP and go straight.
+/// Makes a client. Connections to the machine itself, such as for the role of an instance, use
+/// plain HTTP and go straight.
 ///
 /// # Errors
 /// If the way out is closed.
@@ -295,11 +297,13 @@ fn client_through(proxy: &Proxy, egress: &Egress) -> Result<SharedHttpClient, So
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
 /// The port of AWS's own endpoints.
 const HTTPS_PORT: u16 = 443;
-/// The time for a single read: half of the time for a document, with the other half for a second attempt.
+/// The time for a single read: half of the time for a document, with the other half for a second
+/// attempt.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The label of the version in use.
 const CURRENT: &str = "AWSCURRENT";
 /// The label of a version that is being written.
 const PENDING: &str = "KEYSIDEPENDING";
-/// The number of times that a secret is compared and written: each time a new version became current in between.
+/// The number of times that a secret is compared and written: each time a new version became
+/// current in between.
 const MAX_ATTEMPTS: usize = 5;

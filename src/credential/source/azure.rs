@@ -38,8 +38,9 @@ impl Azure {
 
     /// Sets a new value if the current version is the expected one. Content type and tags stay.
     ///
-    /// Key Vault has no check-and-set. The value is compared before the write, and read back after the write: of two
-    /// writers, the writer whose version is not current learns that the place was changed.
+    /// Key Vault has no check-and-set. The value is compared before the write, and read back after
+    /// the write: of two writers, the writer whose version is not current learns that the place was
+    /// changed.
     ///
     /// # Errors
     /// If the current version differs, or Azure refuses.
@@ -148,8 +149,9 @@ fn refused(error: &azure_core::Error) -> PlaceError {
     }
 }
 
-/// Returns the credential that the environment has the variables for: a pod's workload identity, a client
-/// secret, or else the identity that the platform gives the machine. Azure's other crates try the three in this order.
+/// Returns the credential that the environment has the variables for: a pod's workload identity, a
+/// client secret, or else the identity that the platform gives the machine. Azure's other crates
+/// try the three in this order.
 fn credential() -> azure_core::Result<Arc<dyn TokenCredential>> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let client = variable("AZURE_CLIENT_ID");

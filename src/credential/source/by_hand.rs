@@ -1,7 +1,7 @@
 //! The commands with which a user writes a secret to its place.
 //!
-//! Each command reads the new value from standard input, or from the file `NEW`: arguments of commands can be seen by every
-//! user of a machine, and stay in the history of a shell.
+//! Each command reads the new value from standard input, or from the file `NEW`: arguments of
+//! commands can be seen by every user of a machine, and stay in the history of a shell.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use super::file_write::behind_links;
 use super::mount::{Mount, MountPoints};
 use crate::config::Reference;
 
-/// Returns the command for the place that a reference names; `None` for a place that only the user knows.
+/// Returns the command for the place that a reference names; `None` for a place that only the user
+/// knows.
 pub(super) fn command(place: &Reference) -> Option<String> {
     match place {
         Reference::File(path) => Some(at_home(path, None)),
@@ -51,7 +52,8 @@ pub(super) fn command(place: &Reference) -> Option<String> {
     }
 }
 
-/// Returns the command for a file, where the file can be written: a command for a read-only mount would fail there.
+/// Returns the command for a file, where the file can be written: a command for a read-only mount
+/// would fail there.
 fn at_home(path: &Path, field: Option<&str>) -> String {
     let home = FileHome::of(path);
     let command = |path: &Path| match field {
@@ -93,7 +95,8 @@ fn at_home(path: &Path, field: Option<&str>) -> String {
 enum FileHome {
     /// Where the path leads.
     Here,
-    /// The Secret of Kubernetes whose volume the kubelet keeps, under this key unless the manifest maps the key.
+    /// The Secret of Kubernetes whose volume the kubelet keeps, under this key unless the manifest
+    /// maps the key.
     ClusterVolume { key: String },
     /// The source of a read-only mount.
     Mounted(Mount),
@@ -153,7 +156,8 @@ fn file_field(path: &Path, field: &str) -> String {
     )
 }
 
-/// True for a file with a JSON object, as far as can be seen. A file that cannot be read has lines as likely.
+/// True for a file with a JSON object, as far as can be seen. A file that cannot be read has lines
+/// as likely.
 fn is_object(path: &Path) -> bool {
     file::read(path).is_ok_and(|(raw, _)| raw.bytes.trim_ascii_start().starts_with(b"{"))
 }

@@ -74,7 +74,8 @@ impl SecretDocument {
         secret.ok().map(|secret| secret.fingerprint())
     }
 
-    /// Returns the text of the object with a new value in one field; `None` if the content is no object.
+    /// Returns the text of the object with a new value in one field; `None` if the content is no
+    /// object.
     pub(super) fn with(&self, name: &str, value: &Secret) -> Option<Zeroizing<String>> {
         let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
             serde_json::from_slice(&self.text).ok()?;
@@ -102,8 +103,8 @@ impl SecretDocument {
     }
 }
 
-/// Wipes an answer that has been read. The connection of an answer with a secret is closed by now, so the buffer has no
-/// other holder.
+/// Wipes an answer that has been read. The connection of an answer with a secret is closed by now,
+/// so the buffer has no other holder.
 pub(super) fn wipe(body: bytes::Bytes) {
     if let Ok(mut body) = body.try_into_mut() {
         body.zeroize();

@@ -17,8 +17,8 @@ pub(super) enum EditStep {
     Write,
 }
 
-/// Compares the present value with the expected secret and the new one. Without an expected secret the place must hold
-/// no possible secret.
+/// Compares the present value with the expected secret and the new one. Without an expected secret
+/// the place must hold no possible secret.
 ///
 /// # Errors
 /// [`PlaceError::Changed`] if the value is neither.

@@ -105,8 +105,8 @@ impl SourceError {
     }
 }
 
-/// Joins an error of a cloud's crate with its causes, each by its `Display`. The `Debug` of these errors would
-/// print whole answers, secrets included.
+/// Joins an error of a cloud's crate with its causes, each by its `Display`. The `Debug` of these
+/// errors would print whole answers, secrets included.
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let causes: Vec<_> = std::iter::successors(Some(error), |error| error.source())
@@ -115,5 +115,6 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     causes.join(": ")
 }
 
-/// The largest secret, in bytes. The largest real ones are keys of some 4 KiB; a larger source is a wrong path.
+/// The largest secret, in bytes. The largest real ones are keys of some 4 KiB; a larger source is a
+/// wrong path.
 pub(super) const MAX_SIZE: usize = 64 * 1024;

@@ -22,8 +22,8 @@ use super::program_error::first_line;
 
 /// Runs `program` and returns its standard output.
 ///
-/// There is no shell, and the environment has only [`PASSED_ON`] and a `PATH`. A dropped future kills the program; a timeout
-/// around the future therefore ends the program as well.
+/// There is no shell, and the environment has only [`PASSED_ON`] and a `PATH`. A dropped future
+/// kills the program; a timeout around the future therefore ends the program as well.
 pub(super) async fn run(
     program: &Path,
     arguments: &[String],
@@ -82,7 +82,8 @@ impl ProgramGroup {
         self.0
     }
 
-    /// Lets the group live if the program has ended by itself: it may have left an agent for later by right.
+    /// Lets the group live if the program has ended by itself: it may have left an agent for later
+    /// by right.
     pub(super) fn release_after(&mut self, ended: &Result<SecretDocument, SourceError>) {
         if let Ok(_) | Err(SourceError::Failed { .. }) = ended {
             self.0 = None;
@@ -131,7 +132,8 @@ pub(super) fn command(program: &Path, arguments: &[String]) -> Command {
     command
 }
 
-/// Waits for the end of a program, and returns its standard output. `given` is what the program was given and may repeat.
+/// Waits for the end of a program, and returns its standard output. `given` is what the program was
+/// given and may repeat.
 pub(super) async fn output(child: &mut Child, given: &[u8]) -> Result<SecretDocument, SourceError> {
     let error_text = Arc::new(Mutex::new(Zeroizing::new(Vec::new())));
     let mut reading = JoinSet::new();
@@ -169,8 +171,8 @@ async fn read_begin(mut stderr: impl AsyncRead + Unpin, begin: Arc<Mutex<Zeroizi
     }
 }
 
-/// The variables of the sidecar passed to programs, if set: the names of places and accounts, never a secret.
-/// `docs/configuration.md` has the list.
+/// The variables of the sidecar passed to programs, if set: the names of places and accounts, never
+/// a secret. `docs/configuration.md` has the list.
 const PASSED_ON: [&str; 41] = [
     "PATH",
     "HOME",
@@ -216,7 +218,8 @@ const PASSED_ON: [&str; 41] = [
 ];
 /// The bytes that are kept of standard error: more than the line that is shown.
 const MAX_COMPLAINT: usize = 1024;
-/// The time for standard error after the end of the program: what the program wrote is in the pipe already.
+/// The time for standard error after the end of the program: what the program wrote is in the pipe
+/// already.
 const STDERR_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

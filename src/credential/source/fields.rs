@@ -1,4 +1,5 @@
-//! `file:PATH#FIELD`: one secret of a file with several secrets, either a JSON object or lines `NAME=value`.
+//! `file:PATH#FIELD`: one secret of a file with several secrets, either a JSON object or lines
+//! `NAME=value`.
 
 use zeroize::Zeroizing;
 
@@ -31,8 +32,9 @@ pub(super) fn of_file(
     })
 }
 
-/// Returns the value of a name in lines `NAME=value`, as shells and `.env` files write them: with or without `export` and
-/// with or without quotation marks. Of several lines with one name the last line counts.
+/// Returns the value of a name in lines `NAME=value`, as shells and `.env` files write them: with
+/// or without `export` and with or without quotation marks. Of several lines with one name the last
+/// line counts.
 fn of_lines(text: &[u8], name: &str) -> Option<Zeroizing<Vec<u8>>> {
     let value = text
         .split(|byte| *byte == b'\n')

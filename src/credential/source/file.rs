@@ -17,10 +17,11 @@ use super::mount::MountPoints;
 /// The content of a file with its metadata, or the reason why there is none.
 pub(super) type ReadFile = Result<(RawSecret, Sight), SourceError>;
 
-/// Reads files as of one moment: if any has changed by the time the last one is read, all are read again.
+/// Reads files as of one moment: if any has changed by the time the last one is read, all are read
+/// again.
 ///
-/// Kubernetes replaces all files of a volume in one rename of `..data`. A token from before the rename with an
-/// app secret from after the rename would be a pair that never existed.
+/// Kubernetes replaces all files of a volume in one rename of `..data`. A token from before the
+/// rename with an app secret from after the rename would be a pair that never existed.
 pub(super) fn read_together(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, ReadFile> {
     for _ in 0..MAX_ATTEMPTS {
         let read: Vec<_> = paths.iter().map(|path| (path, read(path))).collect();
@@ -82,7 +83,8 @@ impl Sight {
         }
     }
 
-    /// Returns the identity by which the content is known again; `None` if an equal identity may hide a change.
+    /// Returns the identity by which the content is known again; `None` if an equal identity may
+    /// hide a change.
     pub(super) fn trusted(&self) -> Option<Identity> {
         self.is_settled.then_some(self.identity)
     }
@@ -129,7 +131,8 @@ pub(super) fn read(path: &Path) -> Result<(RawSecret, Sight), SourceError> {
 /// Reads a file of certificates, or a file that the platform writes for its clients.
 ///
 /// # Errors
-/// If the file cannot be read, or is no regular file. Of a file beyond every use, only the begin is read.
+/// If the file cannot be read, or is no regular file. Of a file beyond every use, only the begin is
+/// read.
 pub fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = open(path)?;
     let metadata = file.metadata()?;
@@ -165,7 +168,8 @@ fn is_readable_by_all(path: &Path, metadata: &Metadata) -> bool {
     metadata.mode() & 0o004 != 0 && !by_platform
 }
 
-/// The number of bytes that are read of a file that is no secret. The certificates of operating systems have some 250 KiB.
+/// The number of bytes that are read of a file that is no secret. The certificates of operating
+/// systems have some 250 KiB.
 const MAX_PLAIN_SIZE: u64 = 4 * 1024 * 1024;
 /// The concern about a secret in a file that every user of the machine can read.
 const READABLE_BY_ALL: &str = "every user of this machine can read it; give it mode 0400";

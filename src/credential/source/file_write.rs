@@ -16,12 +16,12 @@ use super::mount::MountPoints;
 use super::place_error::{PlaceError, PlaceFault};
 use crate::secret::Secret;
 
-/// Replaces the content of a file, or one field of the JSON object in it, in one step if the file holds the expected secret,
-/// keeping mode and owner: a reader sees the whole old content or the whole new one. A missing file is made,
-/// if no secret is expected.
+/// Replaces the content of a file, or one field of the JSON object in it, in one step if the file
+/// holds the expected secret, keeping mode and owner: a reader sees the whole old content or the
+/// whole new one. A missing file is made, if no secret is expected.
 ///
-/// A lock on the folder keeps other sidecars and commands out between the comparison and the write. Programs that write
-/// the file without the lock can still come between the two.
+/// A lock on the folder keeps other sidecars and commands out between the comparison and the write.
+/// Programs that write the file without the lock can still come between the two.
 ///
 /// # Errors
 /// If the file holds another secret, or cannot be written.
@@ -71,7 +71,8 @@ pub(super) fn replace_expected(
         .map_err(|error| PlaceError::Unknown(PlaceFault::File(error)))
 }
 
-/// Returns the file to replace, which may be missing: a symbolic link stays, and its target is replaced.
+/// Returns the file to replace, which may be missing: a symbolic link stays, and its target is
+/// replaced.
 pub(super) fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {
@@ -84,7 +85,8 @@ pub(super) fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
-/// Checks that a file with several secrets is a JSON object: lines `NAME=value` are changed by hand.
+/// Checks that a file with several secrets is a JSON object: lines `NAME=value` are changed by
+/// hand.
 ///
 /// # Errors
 /// If the file cannot be read, or is no object.
@@ -99,7 +101,8 @@ pub(super) fn must_be_object(path: &Path) -> Result<(), PlaceError> {
     }
 }
 
-/// Writes the content to a file beside the file to replace, with mode and owner of the file to replace.
+/// Writes the content to a file beside the file to replace, with mode and owner of the file to
+/// replace.
 fn write_aside(path: &Path, aside: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // The rest of a killed write: the lock proves the lack of a writer.
     std::fs::remove_file(aside).ok();
@@ -130,7 +133,8 @@ fn aside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.keyside"))
 }
 
-/// Locks a folder, until the returned file is dropped. A file system without locks gives none, which is no error.
+/// Locks a folder, until the returned file is dropped. A file system without locks gives none,
+/// which is no error.
 fn lock(folder: &Path) -> Result<Option<File>, PlaceError> {
     let Ok(file) = File::open(folder) else {
         return Ok(None);
@@ -145,7 +149,8 @@ fn lock(folder: &Path) -> Result<Option<File>, PlaceError> {
     Err(PlaceError::NotWritten(PlaceFault::Busy))
 }
 
-/// Checks that [`replace_expected`] could replace a file. Nothing can be seen of the check: the trial file has no name.
+/// Checks that [`replace_expected`] could replace a file. Nothing can be seen of the check: the
+/// trial file has no name.
 ///
 /// # Errors
 /// If the file or its folder could not be written.
@@ -188,7 +193,8 @@ pub(super) fn check_writable(path: &Path) -> Result<(), PlaceError> {
         .map_err(not_written)
 }
 
-/// In a folder with the sticky bit (`/tmp`), only the owner of the file or of the folder may replace a file.
+/// In a folder with the sticky bit (`/tmp`), only the owner of the file or of the folder may
+/// replace a file.
 fn check_sticky(folder: &Metadata, file: &Metadata) -> Result<(), PlaceError> {
     let user = rustix::process::geteuid();
     let is_owner = user.as_raw() == file.uid() || user.as_raw() == folder.uid();
@@ -202,9 +208,11 @@ fn not_written(error: std::io::Error) -> PlaceError {
     PlaceError::NotWritten(PlaceFault::File(error))
 }
 
-/// The number of times that a locked folder is tried: together 2 s, far more than a replacement takes.
+/// The number of times that a locked folder is tried: together 2 s, far more than a replacement
+/// takes.
 const LOCK_ATTEMPTS: usize = 100;
 /// The time between two attempts to lock a folder: a write with its syncs takes about as long.
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
-/// The size of the file that tries if there is room: the largest real secrets are keys of some 4 KiB.
+/// The size of the file that tries if there is room: the largest real secrets are keys of some 4
+/// KiB.
 const TRIAL_SIZE: usize = 4096;

@@ -22,8 +22,8 @@ pub(super) struct Gcp {
 impl Gcp {
     /// Reads the version that the reference names, else the latest.
     ///
-    /// The document has no time of writing: a reader of secrets (`roles/secretmanager.secretAccessor`) is not
-    /// allowed to ask for the metadata of a version.
+    /// The document has no time of writing: a reader of secrets
+    /// (`roles/secretmanager.secretAccessor`) is not allowed to ask for the metadata of a version.
     pub(super) async fn read(&self, secret: &str) -> Result<SecretDocument, SourceError> {
         let client = self.client.get_or_try_init(connect).await?;
         let name = if secret.contains("/versions/") {
@@ -45,8 +45,9 @@ impl Gcp {
 
     /// Adds a new value as the latest version if the latest version is the expected one.
     ///
-    /// Google has no check-and-set for versions. The value is compared before the write, and read back after the write: of
-    /// two writers, the one whose version is not the latest learns that the place was changed.
+    /// Google has no check-and-set for versions. The value is compared before the write, and read
+    /// back after the write: of two writers, the one whose version is not the latest learns that
+    /// the place was changed.
     ///
     /// # Errors
     /// If the latest version is another one, or Google refuses.

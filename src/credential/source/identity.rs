@@ -36,8 +36,8 @@ impl Identity {
         Some(Self::of(&metadata))
     }
 
-    /// True if a file read at the time `now` cannot have another content under this identity: the file was left alone
-    /// for longer than the steps in which file systems count time.
+    /// True if a file read at the time `now` cannot have another content under this identity: the
+    /// file was left alone for longer than the steps in which file systems count time.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH);
         let seconds = since_epoch.unwrap_or_default().as_secs();
@@ -46,8 +46,8 @@ impl Identity {
     }
 }
 
-/// True for a file on a file system of this machine's own. The kernel sees every change there: metadata is never out of
-/// date, and a watched folder gives notice of changes.
+/// True for a file on a file system of this machine's own. The kernel sees every change there:
+/// metadata is never out of date, and a watched folder gives notice of changes.
 pub(super) fn is_local(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| is_local_kind(&found))
 }
@@ -66,8 +66,9 @@ fn is_local_kind(found: &StatFs) -> bool {
 
 /// The time for which a file must have been left alone: FAT counts in steps of two seconds.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
-/// The file systems of a machine's own, by their magic numbers (statfs(2)): ext4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS,
-/// ZFS, bcachefs. All others, such as NFS, SMB, 9P and FUSE, may change behind the kernel's back.
+/// The file systems of a machine's own, by their magic numbers (statfs(2)): ext4, XFS, Btrfs,
+/// tmpfs, ramfs, overlayfs, F2FS, ZFS, bcachefs. All others, such as NFS, SMB, 9P and FUSE, may
+/// change behind the kernel's back.
 const LOCAL_KINDS: [i128; 9] = [
     0xEF53,
     0x5846_5342,

@@ -1,4 +1,5 @@
-//! Programs and secret managers: sources that may fail at any time and recover without a change here.
+//! Programs and secret managers: sources that may fail at any time and recover without a change
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use super::vault::Vault;
 use crate::config::Reference;
 use crate::egress::Egress;
 
-/// The sessions with secret managers, and the last result for each of their secrets. Both outlive reloads.
+/// The sessions with secret managers, and the last result for each of their secrets. Both outlive
+/// reloads.
 #[derive(Default)]
 pub struct Managers {
     pub(super) vault: Vault,
@@ -48,7 +50,8 @@ pub struct LastRead {
 impl Managers {
     /// Reads all references at the same time: a silent manager delays no other.
     ///
-    /// A document is read once for all fields, so a token and an app secret in a document are of the same version.
+    /// A document is read once for all fields, so a token and an app secret in a document are of
+    /// the same version.
     pub(super) async fn ask(self: &Arc<Self>, references: BTreeSet<Reference>) -> Findings {
         let reads = self.begin(references, Instant::now());
         reads.join_all().await.into_iter().flatten().collect()
@@ -173,7 +176,8 @@ impl Managers {
         self.aws.take_way_out(egress);
     }
 
-    /// Renews the sessions with managers that are due. Returns the time at which the next session is due.
+    /// Renews the sessions with managers that are due. Returns the time at which the next session
+    /// is due.
     pub async fn keep_sessions(&self) -> Option<Instant> {
         self.vault.keep_session().await
     }
@@ -208,8 +212,8 @@ impl Managers {
             .retain(|reference, _| references.contains(reference));
     }
 
-    /// Keeps the result of each reference, and logs changed results. A read older than the last finished read has no
-    /// news.
+    /// Keeps the result of each reference, and logs changed results. A read older than the last
+    /// finished read has no news.
     fn note(&self, findings: &Findings, asked: Instant) {
         let mut reads = self.last_reads.lock();
         for (reference, found) in findings {

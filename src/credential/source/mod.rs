@@ -56,7 +56,8 @@ use crate::config::Reference;
 pub struct ReadSecrets {
     /// The result for each reference.
     pub findings: Findings,
-    /// Each file as it was seen with the very bytes in `findings`: no change can fall between the two.
+    /// Each file as it was seen with the very bytes in `findings`: no change can fall between the
+    /// two.
     pub files: SeenFiles,
 }
 
@@ -68,8 +69,8 @@ pub async fn read_all(references: BTreeSet<Reference>, managers: &Arc<Managers>)
     read
 }
 
-/// Reads all `references`, but waits no longer than `patience` for programs and secret managers. What they have not
-/// answered by then is [`SourceError::Late`], and the reads go on.
+/// Reads all `references`, but waits no longer than `patience` for programs and secret managers.
+/// What they have not answered by then is [`SourceError::Late`], and the reads go on.
 pub async fn read_in_time(
     references: BTreeSet<Reference>,
     managers: &Arc<Managers>,
@@ -87,8 +88,8 @@ fn apart(references: BTreeSet<Reference>) -> (BTreeSet<Reference>, BTreeSet<Refe
     references.into_iter().partition(Reference::is_asked_for)
 }
 
-/// Reads files and environment variables. Files may live on a network: they are never read on the thread that serves
-/// requests.
+/// Reads files and environment variables. Files may live on a network: they are never read on the
+/// thread that serves requests.
 async fn read_files(references: BTreeSet<Reference>) -> ReadSecrets {
     let reading = tokio::task::spawn_blocking(move || read_local(references));
     reading.await.unwrap_or_default()
@@ -104,7 +105,8 @@ fn read_local(references: BTreeSet<Reference>) -> ReadSecrets {
         files.insert(path, read.map(|(raw, _)| raw));
     }
     let mut findings = Findings::new();
-    // Several fields may share one file with a reference to the whole file, which takes the bytes away.
+    // Several fields may share one file with a reference to the whole file, which takes the bytes
+    // away.
     let (fields, whole): (Vec<_>, Vec<_>) = references
         .into_iter()
         .partition(|reference| matches!(reference, Reference::FileField { .. }));

@@ -1,7 +1,7 @@
 //! Files with a mount of their own, and folders that are mounted read-only.
 //!
-//! A bind mount of a single file, and a `subPath` of Kubernetes, keep the file from the time of the mount. A
-//! replacement of the file outside never arrives.
+//! A bind mount of a single file, and a `subPath` of Kubernetes, keep the file from the time of the
+//! mount. A replacement of the file outside never arrives.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -55,7 +55,8 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Returns the mount of a file, behind all links, if nothing can be written there. The file may be missing.
+    /// Returns the mount of a file, behind all links, if nothing can be written there. The file may
+    /// be missing.
     pub(super) fn read_only_of(file: &Path) -> Option<Self> {
         let folder = file.parent()?;
         let flags = rustix::fs::statvfs(folder).ok()?.f_flag;
@@ -65,7 +66,8 @@ impl Mount {
         Self::find(&std::fs::read("/proc/self/mountinfo").ok()?, folder)
     }
 
-    /// Finds the mount of a folder in the format of proc(5). The last mount at a point hides the earlier ones.
+    /// Finds the mount of a folder in the format of proc(5). The last mount at a point hides the
+    /// earlier ones.
     fn find(mountinfo: &[u8], folder: &Path) -> Option<Self> {
         let lines = mountinfo.split(|byte| *byte == b'\n');
         lines

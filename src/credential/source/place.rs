@@ -46,7 +46,8 @@ impl SecretPlace {
         }
     }
 
-    /// Returns the limit of a write that may outlast a killed process; `None` for a write within the process.
+    /// Returns the limit of a write that may outlast a killed process; `None` for a write within
+    /// the process.
     #[must_use]
     pub fn outlasts_process_by(&self) -> Option<Duration> {
         let is_program = matches!(self.reference(), Reference::Exec { .. });
@@ -59,8 +60,8 @@ impl SecretPlace {
         matches!(self, Self::Named(Reference::Exec { .. }))
     }
 
-    /// Starts the program of a place, so that its trace can be noted before it gets the secret; `None` for a place without
-    /// a program.
+    /// Starts the program of a place, so that its trace can be noted before it gets the secret;
+    /// `None` for a place without a program.
     ///
     /// # Errors
     /// If the program cannot be started: the place is as it was.
@@ -73,7 +74,8 @@ impl SecretPlace {
         }
     }
 
-    /// Reads the present value; `None` if the value cannot be read back, as from a program that takes values.
+    /// Reads the present value; `None` if the value cannot be read back, as from a program that
+    /// takes values.
     ///
     /// # Errors
     /// If the value cannot be read.
@@ -94,12 +96,12 @@ impl SecretPlace {
         Ok(Some(secret))
     }
 
-    /// Puts a new secret in the place of the expected secret. A place that holds the new secret already is left alone.
-    /// Without an expected secret, the place must hold no possible secret.
+    /// Puts a new secret in the place of the expected secret. A place that holds the new secret
+    /// already is left alone. Without an expected secret, the place must hold no possible secret.
     ///
     /// # Errors
-    /// [`PlaceError::Changed`] if the place holds a different secret; else if the place cannot be written, or the write
-    /// is in doubt.
+    /// [`PlaceError::Changed`] if the place holds a different secret; else if the place cannot be
+    /// written, or the write is in doubt.
     pub async fn replace(
         &self,
         managers: &Managers,
@@ -158,8 +160,8 @@ impl SecretPlace {
     /// Finds out if the place can be written, without a write.
     ///
     /// # Errors
-    /// [`PlaceError::NotWritten`] if the place cannot be written; [`PlaceError::Unknown`] if only a write can prove the
-    /// right.
+    /// [`PlaceError::NotWritten`] if the place cannot be written; [`PlaceError::Unknown`] if only a
+    /// write can prove the right.
     pub async fn can_write(&self, managers: &Managers) -> Result<(), PlaceError> {
         if let Some(advice) = self.advice() {
             return Err(PlaceError::NotWritten(PlaceFault::ReadOnly(advice)));
@@ -196,8 +198,9 @@ impl SecretPlace {
         }
     }
 
-    /// Returns the command with which a user writes the new value, read from standard input or from the file `NEW`, with the
-    /// place to run it where this process sees a read-only mount. Reads the mounts.
+    /// Returns the command with which a user writes the new value, read from standard input or from
+    /// the file `NEW`, with the place to run it where this process sees a read-only mount. Reads
+    /// the mounts.
     #[must_use]
     pub fn by_hand(&self) -> Option<String> {
         by_hand::command(self.reference())

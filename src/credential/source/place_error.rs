@@ -7,11 +7,13 @@ use super::error::SourceError;
 /// The reason why a secret was not written, or may not have been written.
 #[derive(Debug)]
 pub enum PlaceError {
-    /// The place holds an unexpected value, from a different writer. The new secret is not in the place.
+    /// The place holds an unexpected value, from a different writer. The new secret is not in the
+    /// place.
     Changed,
     /// The place is as it was, for the given reason.
     NotWritten(PlaceFault),
-    /// The secret may be in its place: the answer is lost, or no proof exists. Reading the place gives the answer.
+    /// The secret may be in its place: the answer is lost, or no proof exists. Reading the place
+    /// gives the answer.
     Unknown(PlaceFault),
 }
 
@@ -32,7 +34,8 @@ pub enum PlaceFault {
     Manager(String),
     /// The program fails.
     Program(SourceError),
-    /// The manager answers no question for the right to write: only a write proves the right. Holds the reason.
+    /// The manager answers no question for the right to write: only a write proves the right. Holds
+    /// the reason.
     Unchecked(&'static str),
 }
 

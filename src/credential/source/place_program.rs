@@ -14,7 +14,8 @@ use super::place_error::{PlaceError, PlaceFault};
 use super::program_trace::ProgramTrace;
 use crate::secret::Secret;
 
-/// A started program that waits for a secret. Dropping kills the program, with the processes that the program started.
+/// A started program that waits for a secret. Dropping kills the program, with the processes that
+/// the program started.
 pub struct PlaceProgram {
     // Dropped before the child: afterwards the id may belong to another process.
     group: ProgramGroup,
@@ -74,7 +75,8 @@ impl PlaceProgram {
     }
 }
 
-/// Writes the secret and closes the pipe. A program that does not read reports success by its status.
+/// Writes the secret and closes the pipe. A program that does not read reports success by its
+/// status.
 async fn write(input: Option<ChildStdin>, value: &[u8]) {
     if let Some(mut input) = input {
         input.write_all(value).await.ok();

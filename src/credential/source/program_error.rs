@@ -1,7 +1,8 @@
 //! The first line that a failed program wrote to standard error, without what could be a secret.
 
-/// Returns the first line with text: without control characters, of bounded length, and masked where the line has words that
-/// look like keys or tokens, or that are words of the secrets that the program has printed or was given.
+/// Returns the first line with text: without control characters, of bounded length, and masked
+/// where the line has words that look like keys or tokens, or that are words of the secrets that
+/// the program has printed or was given.
 pub(super) fn first_line(stderr: &[u8], secrets: [&[u8]; 2]) -> Option<String> {
     let text = String::from_utf8_lossy(stderr);
     let mut line = text
@@ -39,7 +40,8 @@ fn mask_keys(line: &str) -> String {
     masked
 }
 
-/// True for a token of Meta, and for a long word of letters and digits. No word of a language looks so.
+/// True for a token of Meta, and for a long word of letters and digits. No word of a language looks
+/// so.
 fn looks_secret(word: &str) -> bool {
     let has = |is_kind: fn(&u8) -> bool| word.bytes().any(|byte| is_kind(&byte));
     word.starts_with("EAA")
@@ -51,7 +53,8 @@ fn looks_secret(word: &str) -> bool {
 const MASK: &str = "[redacted]";
 /// The shortest word of the output that is masked: shorter ones are in many messages by chance.
 const MIN_PRINTED: usize = 6;
-/// The shortest word that may be a key. Names of hosts and files have dots and slashes between shorter words.
+/// The shortest word that may be a key. Names of hosts and files have dots and slashes between
+/// shorter words.
 const MIN_KEY: usize = 16;
 /// The characters of the line that are shown: two lines of a terminal.
 const MAX_SHOWN: usize = 200;

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
-/// The identity of a program that leads a process group of its own. Ids of processes are used again, so the time of the
-/// start and the system belong to the identity.
+/// The identity of a program that leads a process group of its own. Ids of processes are used
+/// again, so the time of the start and the system belong to the identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramTrace {
     /// The id of the program and of its group.
@@ -26,7 +26,8 @@ pub enum ProgramLife {
     Running,
     /// The program and all processes of its group have ended.
     Ended,
-    /// The program was started where this process cannot look: on another system, or in another container.
+    /// The program was started where this process cannot look: on another system, or in another
+    /// container.
     Unseen,
 }
 

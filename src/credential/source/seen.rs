@@ -1,4 +1,5 @@
-//! The files in use as they were last seen: the digest of each content, and the metadata that spares a further read.
+//! The files in use as they were last seen: the digest of each content, and the metadata that
+//! spares a further read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -22,7 +23,8 @@ pub struct SeenFiles(BTreeMap<PathBuf, Seen>);
 struct Seen {
     /// The digest of the content, or of the fault.
     digest: [u8; 32],
-    /// The metadata by which the content is known again; `None` if only a read can prove the content.
+    /// The metadata by which the content is known again; `None` if only a read can prove the
+    /// content.
     identity: Option<Identity>,
 }
 
@@ -65,7 +67,8 @@ impl SeenFiles {
         (Self(seen), count)
     }
 
-    /// True if the metadata of a file proves that its content is the same as when the file was last seen.
+    /// True if the metadata of a file proves that its content is the same as when the file was last
+    /// seen.
     #[must_use]
     pub fn is_unchanged(&self, path: &Path) -> bool {
         let seen = self.0.get(path);
@@ -84,8 +87,8 @@ impl SeenFiles {
         self.0.insert(path.to_owned(), seen);
     }
 
-    /// Notes the content of a file from a reading before this check. If the content differs, the next check finds the
-    /// difference.
+    /// Notes the content of a file from a reading before this check. If the content differs, the
+    /// next check finds the difference.
     pub fn note_content(&mut self, path: &Path, content: &[u8]) {
         let digest = digest(content);
         if let Some(seen) = self.0.get_mut(path).filter(|seen| seen.digest != digest) {
@@ -98,7 +101,8 @@ impl SeenFiles {
 
     /// Adds files, or replaces known files.
     pub fn extend(&mut self, other: Self) {
-        // Built anew, the nodes of the tree are full: one by one, files in the order of names leave each half empty.
+        // Built anew, the nodes of the tree are full: one by one, files in the order of names leave
+        // each half empty.
         let own = std::mem::take(&mut self.0);
         self.0 = own.into_iter().chain(other.0).collect();
     }
@@ -164,7 +168,8 @@ impl Seen {
     }
 }
 
-/// Returns the digest of the names of the configuration files in a folder: the watch notices new files.
+/// Returns the digest of the names of the configuration files in a folder: the watch notices new
+/// files.
 fn digest_of_names(folder: &Path) -> [u8; 32] {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names: BTreeSet<_> = entries
@@ -183,7 +188,8 @@ fn digest_of_names(folder: &Path) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Returns the digest of a file's content, however long the file is. The file may hold a secret: the buffer is wiped.
+/// Returns the digest of a file's content, however long the file is. The file may hold a secret:
+/// the buffer is wiped.
 fn digest_of_content(file: &mut File) -> std::io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
     let mut buffer = Zeroizing::new([0; 4096]);
@@ -210,8 +216,9 @@ mod tests {
 
     use super::*;
 
-    /// A folder with files that were changed an hour ago, by the clock of the kernel: `count` copies cannot be aged, since
-    /// nobody sets the time of a change, so the settling time is waited for once.
+    /// A folder with files that were changed an hour ago, by the clock of the kernel: `count`
+    /// copies cannot be aged, since nobody sets the time of a change, so the settling time is
+    /// waited for once.
     fn settled(name: &str, count: usize) -> (PathBuf, SeenFiles) {
         let folder =
             std::env::temp_dir().join(format!("keyside-seen-{name}-{}", std::process::id()));

@@ -14,8 +14,8 @@ use crate::spool::{AttemptOutcome, StreamAnswer};
 pub struct PublishedEvent<'e> {
     /// The id of the event: consumers tell repeats by the id.
     pub id: &'e str,
-    /// The time of the order behind the delivery, such as a replay, in milliseconds since 1970; `None` without an order,
-    /// after the arrival alone.
+    /// The time of the order behind the delivery, such as a replay, in milliseconds since 1970;
+    /// `None` without an order, after the arrival alone.
     pub ordered_ms: Option<u64>,
     /// The headers, as for an application.
     pub headers: &'e [(String, Vec<u8>)],
@@ -92,8 +92,8 @@ impl<B: Broker> Line<B> {
 
     /// Publishes an event. A failed or silent connection is dropped; the next event dials anew.
     ///
-    /// A kept connection may have ended between two events: servers close idle connections, and restart. The event then
-    /// goes out once more at once, under the id of the first try.
+    /// A kept connection may have ended between two events: servers close idle connections, and
+    /// restart. The event then goes out once more at once, under the id of the first try.
     pub(super) async fn publish(&self, event: &PublishedEvent<'_>) -> Result<(), PublishFault> {
         let connected = self.connection().await?;
         let is_kept = connected.is_kept;
@@ -121,8 +121,8 @@ impl<B: Broker> Line<B> {
         sent
     }
 
-    /// Returns the present connection, or dials. Of many events without a connection, the first dials, and all get the
-    /// result: a silent server costs each event the time of a single dial.
+    /// Returns the present connection, or dials. Of many events without a connection, the first
+    /// dials, and all get the result: a silent server costs each event the time of a single dial.
     async fn connection(&self) -> Result<LineConnection<B::Connection>, PublishFault> {
         let seen = match self.present() {
             Ok(present) => return Ok(present),
@@ -224,8 +224,8 @@ impl PublishFault {
         }
     }
 
-    /// True if the next event needs a new connection. After a failover a new connection leads to the new master, and
-    /// new rights of a user count from the next login.
+    /// True if the next event needs a new connection. After a failover a new connection leads to
+    /// the new master, and new rights of a user count from the next login.
     fn ends_connection(&self) -> bool {
         !matches!(
             self,

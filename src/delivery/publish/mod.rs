@@ -7,8 +7,9 @@
 //!     Broker::send                        XADD, JetStream's publish, basic.publish with a confirm
 //! ```
 //!
-//! The event carries the id and the headers of the delivery to an application. After a connection has ended before the
-//! answer, the event comes twice under the same id. No part of a URL, a login or an event is ever logged or shown.
+//! The event carries the id and the headers of the delivery to an application. After a connection
+//! has ended before the answer, the event comes twice under the same id. No part of a URL, a login
+//! or an event is ever logged or shown.
 
 use std::fmt;
 use std::time::Duration;
@@ -62,11 +63,13 @@ enum Server {
 }
 
 impl Publisher {
-    /// Returns a publisher without a connection; the first event connects. `url` is the URL of the server, and
-    /// `authorities` are PEM certificates in place of the system's. An answer may take `patience`.
+    /// Returns a publisher without a connection; the first event connects. `url` is the URL of the
+    /// server, and `authorities` are PEM certificates in place of the system's. An answer may take
+    /// `patience`.
     ///
     /// # Errors
-    /// If the URL cannot be used, or the build has no support for the server. No error shows a part of the URL.
+    /// If the URL cannot be used, or the build has no support for the server. No error shows a part
+    /// of the URL.
     pub fn new(
         stream: &StreamAddress,
         url: &Secret,

@@ -81,7 +81,8 @@ impl NatsSubject {
             .connection_timeout(self.host_timeout)
             .tls_client_config(self.tls.clone())
             .require_tls(self.url.tls)
-            // The line dials again. The library alone would try for ever, and for a connection without an owner.
+            // The line dials again. The library alone would try for ever, and for a connection
+            // without an owner.
             .max_reconnects(self.servers.len())
             .ignore_discovered_servers()
             .event_callback(move |event| {
@@ -99,8 +100,8 @@ impl NatsSubject {
         }
     }
 
-    /// Publishes an event. A cluster without a leader answers as if there were no stream: a second look after a moment
-    /// tells.
+    /// Publishes an event. A cluster without a leader answers as if there were no stream: a second
+    /// look after a moment tells.
     async fn publish(
         &self,
         context: &jetstream::Context,
@@ -210,7 +211,8 @@ fn standing_after(event: &Event) -> Option<NatsState> {
     }
 }
 
-/// Returns the id for JetStream, which drops repeats. A replay is no repeat: the time of the order goes along.
+/// Returns the id for JetStream, which drops repeats. A replay is no repeat: the time of the order
+/// goes along.
 fn message_id(event: &PublishedEvent<'_>) -> String {
     match event.ordered_ms {
         Some(ordered_ms) => format!("{}/{ordered_ms}", event.id),

@@ -106,7 +106,8 @@ fn answer(code: &str, detail: &str) -> StreamAnswer {
         | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED" => StreamAnswer::Unready,
         // `proto-max-bulk-len`: the server closes the connection as well.
         _ if detail.contains("invalid bulk length") => StreamAnswer::TooLarge,
-        // A command of more than ten parts, before a login: the server closes the connection as well.
+        // A command of more than ten parts, before a login: the server closes the connection as
+        // well.
         _ if detail.contains("unauthenticated") => StreamAnswer::Denied,
         _ => StreamAnswer::Failed,
     }
@@ -135,8 +136,8 @@ fn answer_to_select(detail: &str) -> StreamAnswer {
 
 /// The library's words for a refused database.
 const REFUSED_DATABASE: &str = "Redis server refused to switch database";
-/// The least number of entries in a stream before the oldest go. A server without memory refuses entries before, and
-/// events then wait on disk.
+/// The least number of entries in a stream before the oldest go. A server without memory refuses
+/// entries before, and events then wait on disk.
 const LENGTH: u32 = 1_000_000;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The URL of a NATS or AMQP server, taken apart. The libraries get the parts, never the URL: their errors and logs
-//! may quote a URL.
+//! The URL of a NATS or AMQP server, taken apart. The libraries get the parts, never the URL: their
+//! errors and logs may quote a URL.
 
 use std::fmt;
 use std::net::IpAddr;

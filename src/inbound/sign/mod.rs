@@ -166,8 +166,8 @@ fn signature_bytes(scheme: &Signature, secret: &str, message: &[u8]) -> Result<V
     Ok(hmac(scheme.algorithm, &key, message))
 }
 
-/// Reads a private key of Ed25519: PKCS#8 in PEM, or the seed and the public key in base64. A seed alone has the form of a public
-/// key, which signs nothing, and is refused.
+/// Reads a private key of Ed25519: PKCS#8 in PEM, or the seed and the public key in base64. A seed
+/// alone has the form of a public key, which signs nothing, and is refused.
 fn ed25519_pair(secret: &str) -> Option<Ed25519KeyPair> {
     if secret.starts_with("-----BEGIN") {
         let der = PrivatePkcs8KeyDer::from_pem_slice(secret.as_bytes()).ok()?;
@@ -230,7 +230,8 @@ fn plivo_v3_message(url: &str, event: &UnsignedEvent<'_>) -> Result<String, Sign
         .collect::<Vec<_>>()
         .join("&");
     let form = concatenated(&in_form);
-    // The separators depend on the number of parameters: a parameter can be empty, as in the form `=`.
+    // The separators depend on the number of parameters: a parameter can be empty, as in the form
+    // `=`.
     let params = match (in_url.is_empty(), in_form.is_empty()) {
         (true, true) => String::new(),
         (true, false) => format!("?{form}"),

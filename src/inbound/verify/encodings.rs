@@ -1,8 +1,10 @@
-//! The other ways to write the JSON of an event: a proxy in front may have read the body and written the JSON anew, and
-//! no signature survives. The forms serve the diagnosis alone, and never the check.
+//! The other ways to write the JSON of an event: a proxy in front may have read the body and
+//! written the JSON anew, and no signature survives. The forms serve the diagnosis alone, and never
+//! the check.
 
-/// Returns the forms in which a provider may have written a JSON body before a program on the way wrote the JSON anew, the
-/// likeliest first; none for a body without JSON. The order of the fields and the spelling of numbers stay.
+/// Returns the forms in which a provider may have written a JSON body before a program on the way
+/// wrote the JSON anew, the likeliest first; none for a body without JSON. The order of the fields
+/// and the spelling of numbers stay.
 pub(super) fn other_encodings(body: &[u8]) -> Vec<Vec<u8>> {
     let Some(text) = std::str::from_utf8(body)
         .ok()
@@ -96,8 +98,8 @@ fn push_units(out: &mut String, character: char) {
     }
 }
 
-/// The forms: Meta's, with and without the escapes of `<`, `%` and `@` in older products, then the forms of other
-/// providers' libraries.
+/// The forms: Meta's, with and without the escapes of `<`, `%` and `@` in older products, then the
+/// forms of other providers' libraries.
 const FORMS: [StringForm; 4] = [
     StringForm {
         is_ascii: true,

@@ -11,7 +11,8 @@ use crate::inbound::forgery::Forgery;
 /// A request's head, and what the connection and the configuration add to it.
 pub(super) struct SignedHead<'a> {
     pub(super) request: &'a Parts,
-    /// The path of the webhook as configured: a client can spell the path of a request in several ways.
+    /// The path of the webhook as configured: a client can spell the path of a request in several
+    /// ways.
     pub(super) webhook: &'a str,
     /// The last segment of the path, for a webhook with a token in the path.
     pub(super) token: Option<&'a str>,

@@ -127,9 +127,9 @@ impl Verifier {
         self.takes_get
     }
 
-    /// Begins a check with the request's head, before a byte of the body is read. `webhook` is the path
-    /// of the webhook; `token` is the last segment of the request's path, for a webhook with a token in
-    /// the path; `peer` is the address of the other end.
+    /// Begins a check with the request's head, before a byte of the body is read. `webhook` is the
+    /// path of the webhook; `token` is the last segment of the request's path, for a webhook with a
+    /// token in the path; `peer` is the address of the other end.
     ///
     /// # Errors
     /// If there is no signature, if no signature can be right, or if there is no secret to
@@ -170,8 +170,9 @@ impl Verifier {
         })
     }
 
-    /// Returns true if an accepted secret makes the signature of the body in a different encoding of the JSON: a program on the
-    /// way has read the event, and written the JSON anew. `begun` begins the check of the request.
+    /// Returns true if an accepted secret makes the signature of the body in a different encoding
+    /// of the JSON: a program on the way has read the event, and written the JSON anew. `begun`
+    /// begins the check of the request.
     pub fn is_reencoded(
         &self,
         body: &Body,
@@ -258,8 +259,8 @@ impl Check {
         }
     }
 
-    /// Returns the bound on the body that the schemes set, in bytes. Parameters are sorted before they
-    /// are signed, so a form costs time and memory before anything is known about the sender.
+    /// Returns the bound on the body that the schemes set, in bytes. Parameters are sorted before
+    /// they are signed, so a form costs time and memory before anything is known about the sender.
     #[must_use]
     pub fn max_body(&self) -> u64 {
         let bounds = self.attempts.iter().map(|attempt| match attempt {
@@ -269,8 +270,8 @@ impl Check {
         bounds.min().unwrap_or(u64::MAX)
     }
 
-    /// Returns true if [`Check::finish`] goes through the whole body. Otherwise all has been computed
-    /// while the body arrived.
+    /// Returns true if [`Check::finish`] goes through the whole body. Otherwise all has been
+    /// computed while the body arrived.
     #[must_use]
     pub fn reads_body(&self) -> bool {
         self.attempts.iter().any(|attempt| match attempt {

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-/// The nonces of accepted events, by webhook. A nonce is spent when the application has accepted the event, so a
-/// provider can repeat an event without acceptance.
+/// The nonces of accepted events, by webhook. A nonce is spent when the application has accepted
+/// the event, so a provider can repeat an event without acceptance.
 ///
-/// Nonces are forgotten after a time. Above the bound the webhook with the most nonces forgets the oldest nonce, so a
-/// busy webhook costs no other webhook any memory.
+/// Nonces are forgotten after a time. Above the bound the webhook with the most nonces forgets the
+/// oldest nonce, so a busy webhook costs no other webhook any memory.
 #[derive(Debug, Default)]
 pub struct Nonces {
     table: Mutex<NonceTable>,
@@ -47,7 +47,8 @@ pub(super) struct NonceUse {
     webhook: DigestStart,
     nonce: DigestStart,
     keep: Duration,
-    /// False for a signature in the place of a nonce: the provider makes the same one for each equal event.
+    /// False for a signature in the place of a nonce: the provider makes the same one for each
+    /// equal event.
     is_unique: bool,
 }
 
@@ -56,8 +57,8 @@ pub(super) struct NonceUse {
 pub enum Freshness {
     /// No event with the nonce was accepted.
     New,
-    /// An event with the nonce and the same body was accepted: the provider has not seen the answer,
-    /// or somebody replays the event.
+    /// An event with the nonce and the same body was accepted: the provider has not seen the
+    /// answer, or somebody replays the event.
     Repeated,
     /// An event with the nonce and a different body was accepted.
     Reused,
@@ -65,8 +66,8 @@ pub enum Freshness {
 
 impl NonceUse {
     /// Returns the use of a nonce at a webhook, in the scheme with this signature header, to be
-    /// remembered for the time `keep`. The webhook counts, because a provider gives an event one id and
-    /// sends it to several webhooks, each of which must get the event.
+    /// remembered for the time `keep`. The webhook counts, because a provider gives an event one id
+    /// and sends it to several webhooks, each of which must get the event.
     pub(super) fn new(webhook: &str, header: &str, nonce: &str, keep: Duration) -> Self {
         Self {
             webhook: key_of(&[webhook]),
@@ -76,8 +77,9 @@ impl NonceUse {
         }
     }
 
-    /// Returns the use of a signature in the place of a nonce, for a scheme that joins names and values without a mark in
-    /// between: a second body under the signature is a forgery, and an equal body is a new event.
+    /// Returns the use of a signature in the place of a nonce, for a scheme that joins names and
+    /// values without a mark in between: a second body under the signature is a forgery, and an
+    /// equal body is a new event.
     pub(super) fn of_signature(
         webhook: &str,
         header: &str,
@@ -105,7 +107,8 @@ fn first_bytes(digest: &[u8]) -> DigestStart {
 }
 
 impl Nonces {
-    /// Tells whether an event with this nonce was accepted before. `body` is the digest of the body.
+    /// Tells whether an event with this nonce was accepted before. `body` is the digest of the
+    /// body.
     pub(super) fn freshness(
         &self,
         nonce: &NonceUse,
@@ -146,8 +149,9 @@ impl Nonces {
         self.table.lock().is_changed
     }
 
-    /// Returns the bytes to keep over a restart: the nonces of this process and those in the bytes `kept` before, perhaps by
-    /// the process of a deployment before. The latest 16,384 stay. Only hashes are among the bytes.
+    /// Returns the bytes to keep over a restart: the nonces of this process and those in the bytes
+    /// `kept` before, perhaps by the process of a deployment before. The latest 16,384 stay. Only
+    /// hashes are among the bytes.
     #[must_use]
     pub fn kept_with(&self, kept: &[u8], now: SystemTime) -> Vec<u8> {
         let mut table = self.table.lock();
@@ -254,7 +258,8 @@ impl WebhookNonces {
 
 /// The bound on nonces of all webhooks: some 8 MiB.
 const MAX_NONCES: usize = 65_536;
-/// The bound on nonces that outlive a restart: a file of some 900 KiB, written once a minute at most.
+/// The bound on nonces that outlive a restart: a file of some 900 KiB, written once a minute at
+/// most.
 const MAX_KEPT: usize = 16_384;
 /// The bytes of a kept nonce: webhook, nonce, body, and the second of its end.
 const RECORD: usize = 16 + 16 + 16 + 8;

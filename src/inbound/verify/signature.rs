@@ -243,8 +243,8 @@ impl MessageFrame {
     }
 }
 
-/// Returns true for a value with a text of the message between its parts. The end of a body could pass as the beginning of
-/// the value behind it: both make the same message.
+/// Returns true for a value with a text of the message between its parts. The end of a body could
+/// pass as the beginning of the value behind it: both make the same message.
 fn has_separator(scheme: &Signature, value: &str) -> bool {
     scheme.message.iter().any(|part| match part {
         MessagePart::Text(text) => !text.is_empty() && value.contains(text.as_str()),
@@ -272,7 +272,8 @@ fn nonce_use(
         head.webhook,
         scheme.header.as_str(),
         values.nonce.or(values.id)?,
-        // A timestamp that is ahead by the tolerance is accepted until it is behind by the tolerance.
+        // A timestamp that is ahead by the tolerance is accepted until it is behind by the
+        // tolerance.
         2 * scheme.tolerance?,
     ))
 }

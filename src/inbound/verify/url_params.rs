@@ -63,8 +63,8 @@ pub(super) fn begin(
     let header = scheme.header.as_str();
     let nonce_use = match (&scheme.nonce, scheme.form) {
         (Some(_), _) => Some(NonceUse::new(head.webhook, header, nonce, NONCE_MEMORY)),
-        // `a=bc` and `ab=c` are signed alike: the first accepted form is the one that the provider has sent.
-        // The signature counts as bytes, since Base64 has several spellings.
+        // `a=bc` and `ab=c` are signed alike: the first accepted form is the one that the provider
+        // has sent. The signature counts as bytes, since Base64 has several spellings.
         (None, UrlForm::Twilio) if is_form => signatures.first().map(|signature| {
             let spelled = HEXLOWER.encode(signature);
             NonceUse::of_signature(head.webhook, header, &spelled, NONCE_MEMORY)
@@ -150,8 +150,8 @@ impl UrlParamsCheck {
     }
 }
 
-/// Messages with different beginnings: a start, the parameters without separators, the end. The parts are hashed in
-/// place, because each copy of a form would cost the form's length.
+/// Messages with different beginnings: a start, the parameters without separators, the end. The
+/// parts are hashed in place, because each copy of a form would cost the form's length.
 #[derive(Default)]
 struct Messages<'b> {
     starts: Vec<String>,
@@ -259,7 +259,8 @@ fn is_hash(hash: &str, body: &BodyHash) -> bool {
     hash.eq_ignore_ascii_case(&HEXLOWER.encode(body))
 }
 
-/// Returns two URLs: the given URL, and the URL without the port, or with the port implied by the scheme.
+/// Returns two URLs: the given URL, and the URL without the port, or with the port implied by the
+/// scheme.
 fn with_and_without_port(url: &str) -> Vec<String> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return vec![url.to_owned()];
@@ -352,15 +353,16 @@ const LEGACY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'\'')
     .remove(b'(')
     .remove(b')');
-/// The bound on a signed form, in bytes, above the 100 kB that Node's body-parser reads by default. The
-/// longest text of WhatsApp (4,096 characters) has 48 KiB as a form.
+/// The bound on a signed form, in bytes, above the 100 kB that Node's body-parser reads by default.
+/// The longest text of WhatsApp (4,096 characters) has 48 KiB as a form.
 const MAX_FORM: u64 = 128 * 1024;
 /// The number of fields of a form or a query: the default of PHP (`max_input_vars`) and of Node's
 /// `querystring` (`maxKeys`).
 const MAX_FIELDS: usize = 1000;
 /// The time for which the nonce of an accepted event is remembered, in a scheme that signs no time.
 /// Plivo sends an event again for 7 minutes
-/// (<https://support.plivo.com/hc/en-us/articles/360041344652>); a longer memory stops later replays.
+/// (<https://support.plivo.com/hc/en-us/articles/360041344652>); a longer memory stops later
+/// replays.
 const NONCE_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The number of signatures tried per header; Plivo sends two while it replaces a key.
 const MAX_SIGNATURES: usize = 8;

@@ -1,13 +1,14 @@
 //! The pacing of one limit: may the next request go, and when. Pure: time and the number of waiting
-//! requests are arguments; a pacer has no channel and no clock, and no lock but that of the buckets of
-//! all pairs, if the limit is that of a pair.
+//! requests are arguments; a pacer has no channel and no clock, and no lock but that of the buckets
+//! of all pairs, if the limit is that of a pair.
 //!
 //! Four things decide, in this order: a pause; who counts the tokens; a slowdown that throttles
 //! have taught; the bucket. While the shared server counts, tokens come through [`Prefetch`].
 //!
 //! # A shared limit, its server lost and back
 //!
-//! A hand-over gives no token away: the new counter assumes all tokens used that the old counter may have given.
+//! A hand-over gives no token away: the new counter assumes all tokens used that the old counter
+//! may have given.
 //!
 //! | server | counter | least time to a full bucket, as told to the server | who may send |
 //! |---|---|---|---|
@@ -19,7 +20,8 @@
 //!
 //! A loss that comes soon after the last is one loss with it: nothing is assumed to be used anew.
 //!
-//! The share is whole while the server has never answered. `on_failure` may close or open the limit in place of the share.
+//! The share is whole while the server has never answered. `on_failure` may close or open the limit
+//! in place of the share.
 
 use std::time::Duration;
 
@@ -45,14 +47,15 @@ pub(super) struct Pacer {
     pub(super) scope: Scope,
     /// Quota of all sidecars together; none if only pauses hold requests back.
     pub(super) quota: Option<Quota>,
-    /// Tokens of the sidecar; the share, if the limit is shared. A token of the server costs a token of the share too: the
-    /// share is used already when the server is lost.
+    /// Tokens of the sidecar; the share, if the limit is shared. A token of the server costs a
+    /// token of the share too: the share is used already when the server is lost.
     tokens: Tokens,
     /// The current counter of tokens.
     pub(super) counted_by: CountedBy,
     /// Time of the last loss of the shared server.
     lost_at: Instant,
-    /// Time from which on the local share is used after that loss; `None` while the server has never answered.
+    /// Time from which on the local share is used after that loss; `None` while the server has
+    /// never answered.
     alone_from: Option<Instant>,
     /// The last pause, running or over.
     pause: Option<Pause>,
@@ -92,12 +95,13 @@ impl Pacer {
         }
     }
 
-    /// A copy with new quota and tokens and the old pause, slowdown and debt: a reload never refills
-    /// the bucket. Held tokens of a shared bucket are lost: [`Self::return_all`] comes first. As of [`Self::new`], the sidecar counts.
+    /// A copy with new quota and tokens and the old pause, slowdown and debt: a reload never
+    /// refills the bucket. Held tokens of a shared bucket are lost: [`Self::return_all`] comes
+    /// first. As of [`Self::new`], the sidecar counts.
     pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
         let tokens = tokens.after(&self.tokens, now);
-        // The server may know nothing of the bucket at the new quota. The sidecar knows the least use of a
-        // shared bucket, and does not round up.
+        // The server may know nothing of the bucket at the new quota. The sidecar knows the least
+        // use of a shared bucket, and does not round up.
         let used = self.bucket_in_charge().map_or(0, |bucket| {
             if self.is_shared() {
                 bucket.tokens_in(bucket.full_in(now))
@@ -116,8 +120,9 @@ impl Pacer {
         }
     }
 
-    /// Lets a request through, or says what to do next, while `waiting` requests wait, the most patient until `latest`.
-    /// With none, held tokens of the shared server are only returned or refilled.
+    /// Lets a request through, or says what to do next, while `waiting` requests wait, the most
+    /// patient until `latest`. With none, held tokens of the shared server are only returned or
+    /// refilled.
     pub(super) fn decide(
         &mut self,
         waiting: usize,
@@ -168,11 +173,13 @@ impl Pacer {
     fn server_lost(&mut self, now: Instant) {
         let is_again = self.alone_from.is_some() && now - self.lost_at < LOST_AGAIN;
         self.lost_at = now;
-        // A server that comes and goes would take a second's tokens with every loss, and leave none to send with.
+        // A server that comes and goes would take a second's tokens with every loss, and leave none
+        // to send with.
         if is_again {
             return;
         }
-        // A share begins without a burst, and without a single token too: thousands of sidecars would send one message each.
+        // A share begins without a burst, and without a single token too: thousands of sidecars
+        // would send one message each.
         if let Some(bucket) = self.tokens.bucket() {
             self.charge_present(tokens_of_a_second(&bucket), now);
         }
@@ -190,7 +197,8 @@ impl Pacer {
         if now - self.lost_at < LOST_POLL {
             self.prefetch.resume(full_in, if_lost, now);
         } else {
-            // Other sidecars notice the server's return up to LOST_POLL later, and send from their shares until then.
+            // Other sidecars notice the server's return up to LOST_POLL later, and send from their
+            // shares until then.
             self.prefetch.restart(if_lost + LOST_POLL, now);
         }
     }
@@ -229,8 +237,8 @@ impl Pacer {
         Some(RemotePause::after_throttle(length, growth))
     }
 
-    /// Takes tokens for messages that cannot wait. If the sidecar counts, missing tokens overdraw the bucket, and
-    /// no request goes until they have come.
+    /// Takes tokens for messages that cannot wait. If the sidecar counts, missing tokens overdraw
+    /// the bucket, and no request goes until they have come.
     pub(super) fn charge(&mut self, messages: UnqueuedMessages, now: Instant) {
         if self.is_shared() {
             self.charge_present(messages.count(), now);
@@ -272,7 +280,8 @@ impl Pacer {
             .filter(|interval| *interval > self.interval())
     }
 
-    /// Time until the turn of a request with `ahead` requests before it; without a token of a shared bucket the least time.
+    /// Time until the turn of a request with `ahead` requests before it; without a token of a
+    /// shared bucket the least time.
     pub(super) fn wait(&self, ahead: usize, now: Instant) -> Duration {
         let pause_end = self.pause_at(now).map_or(now, |pause| pause.until);
         let turn = match self.prefetch.turn(ahead, self.interval()) {
@@ -289,7 +298,8 @@ impl Pacer {
         first + interval.saturating_mul(saturated(ahead))
     }
 
-    /// True if the turn of a request with `ahead` requests before it comes after a deadline, however the server replies.
+    /// True if the turn of a request with `ahead` requests before it comes after a deadline,
+    /// however the server replies.
     pub(super) fn is_in_vain(&self, ahead: usize, deadline: Instant, now: Instant) -> bool {
         let wait = self.wait(ahead, now);
         let margin = match self.prefetch.turn(ahead, Duration::ZERO) {
@@ -299,7 +309,8 @@ impl Pacer {
         now + wait + margin > deadline
     }
 
-    /// Returns the held tokens of a shared bucket, to be given back to the server. Their number is the result.
+    /// Returns the held tokens of a shared bucket, to be given back to the server. Their number is
+    /// the result.
     pub(super) fn return_all(&mut self) -> u32 {
         let quota = self.quota.filter(|_| self.is_shared());
         quota.map_or(0, |quota| self.prefetch.return_all(quota))
@@ -377,8 +388,8 @@ impl Pacer {
             if now < alone_from {
                 return Err(Next::At(alone_from));
             }
-            // Until `alone_from`, sidecars still sent with tokens the server had granted. The share must not add to those,
-            // so it starts empty.
+            // Until `alone_from`, sidecars still sent with tokens the server had granted. The share
+            // must not add to those, so it starts empty.
             if let Tokens::Own(bucket) = &mut self.tokens {
                 bucket.remove_at_least(tokens_of_a_second(bucket), alone_from);
             }

@@ -157,8 +157,8 @@ impl TakeReply {
             },
             interval: time(reply.interval),
             left: u32::try_from(reply.left).unwrap_or_default(),
-            // Less the time since the server counted, and that of the next request: told of more, the server would take tokens
-            // away with each request.
+            // Less the time since the server counted, and that of the next request: told of more,
+            // the server would take tokens away with each request.
             full_in: time(reply.full_in).saturating_sub(2 * (now - asked)),
             wait: time(reply.paused),
             next: time(reply.next_in.max(0)),

@@ -1,10 +1,12 @@
-//! The bytes behind a head: a body, and perhaps a further request that a peer sent without waiting for the answer.
+//! The bytes behind a head: a body, and perhaps a further request that a peer sent without waiting
+//! for the answer.
 //!
-//! hyper gets a request, and nothing of the next one before the answer is flushed. So each request line is seen when its
-//! head begins, however requests lie in packets. Only behind a chunked body may hyper get bytes of the next request.
+//! hyper gets a request, and nothing of the next one before the answer is flushed. So each request
+//! line is seen when its head begins, however requests lie in packets. Only behind a chunked body
+//! may hyper get bytes of the next request.
 
-/// True if bytes behind a head may have more than the body. Nearly all messages are one JSON object, or nothing is behind the
-/// head: only other requests are looked at closely.
+/// True if bytes behind a head may have more than the body. Nearly all messages are one JSON
+/// object, or nothing is behind the head: only other requests are looked at closely.
 pub(super) fn may_exceed_body(head: &[u8], behind: &[u8]) -> bool {
     match behind.last() {
         None => false,
@@ -15,7 +17,8 @@ pub(super) fn may_exceed_body(head: &[u8], behind: &[u8]) -> bool {
     }
 }
 
-/// The length of the body that the first header of this name tells; `None` if there is none, or the head is not whole.
+/// The length of the body that the first header of this name tells; `None` if there is none, or the
+/// head is not whole.
 fn content_length(head: &[u8]) -> Option<usize> {
     head.split(|byte| *byte == b'\n').find_map(|line| {
         let (name, value) = line.split_at_checked(CONTENT_LENGTH.len())?;

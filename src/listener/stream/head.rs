@@ -14,8 +14,8 @@ use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
 #[derive(Debug)]
 pub(super) struct HeadScan {
     line: LineScan,
-    /// True if a request line surely begins where the scan began: hyper may hold the first part of a pipelined head, and what
-    /// arrives then is the rest of the head, or a body.
+    /// True if a request line surely begins where the scan began: hyper may hold the first part of
+    /// a pipelined head, and what arrives then is the rest of the head, or a body.
     is_line: bool,
     /// True if the first byte of the line begins a TLS handshake.
     is_tls: bool,
@@ -95,8 +95,9 @@ impl HeadScan {
         self.line != LineScan::Waiting
     }
 
-    /// Scans the request line as the bytes arrive: a `#` in it is a fragment, which hyper drops. Returns the bytes with an
-    /// encoded target if the target has a byte that hyper refuses and other servers take.
+    /// Scans the request line as the bytes arrive: a `#` in it is a fragment, which hyper drops.
+    /// Returns the bytes with an encoded target if the target has a byte that hyper refuses and
+    /// other servers take.
     pub(super) fn scan_line(&mut self, bytes: &[u8], link: &Link) -> Option<Vec<u8>> {
         let begin = self.begin_line(bytes, link)?;
         let rest = bytes.get(begin..)?;
@@ -118,7 +119,8 @@ impl HeadScan {
         self.is_line.then(|| with_encoded(bytes, target))?
     }
 
-    /// Returns the position of the first byte of the line; `None` if the line is over, or has not begun.
+    /// Returns the position of the first byte of the line; `None` if the line is over, or has not
+    /// begun.
     fn begin_line(&mut self, bytes: &[u8], link: &Link) -> Option<usize> {
         match self.line {
             LineScan::Done => return None,
@@ -137,7 +139,8 @@ impl HeadScan {
         Some(begin)
     }
 
-    /// Finds the end of the head in the next bytes; `None` if the head goes on. Empty lines before a request end nothing.
+    /// Finds the end of the head in the next bytes; `None` if the head goes on. Empty lines before
+    /// a request end nothing.
     pub(super) fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let begin = match self.length {
             0 => bytes.iter().position(|byte| !LINE_ENDS.contains(byte))?,
@@ -195,7 +198,8 @@ impl HeadScan {
         buf.put_slice(NO_HEAD.get(..length).unwrap_or_default());
     }
 
-    /// The refusal in the place of the bare status line that hyper writes for a head that it cannot parse.
+    /// The refusal in the place of the bare status line that hyper writes for a head that it cannot
+    /// parse.
     pub(super) fn refusal(&self, written_by_hyper: &[u8]) -> Refusal {
         let status = written_by_hyper.get(9..12).unwrap_or_default();
         if self.is_refused {
@@ -220,14 +224,16 @@ impl HeadScan {
     }
 }
 
-/// True for bytes that begin with a method and a target. No line of a header does, nor does JSON or a form.
+/// True for bytes that begin with a method and a target. No line of a header does, nor does JSON or
+/// a form.
 fn begins_request(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
     let target = bytes.get(method.count()..).unwrap_or_default();
     target.len() < bytes.len() && (target.starts_with(b" /") || target.starts_with(b" http"))
 }
 
-/// Returns the bytes with percent signs for what hyper refuses in a part of them; `None` if there is nothing to encode.
+/// Returns the bytes with percent signs for what hyper refuses in a part of them; `None` if there
+/// is nothing to encode.
 fn with_encoded(bytes: &[u8], part: Range<usize>) -> Option<Vec<u8>> {
     let target = bytes.get(part.clone())?;
     if !target.iter().any(|byte| ENCODED.contains(byte)) {
@@ -245,8 +251,9 @@ fn with_encoded(bytes: &[u8], part: Range<usize>) -> Option<Vec<u8>> {
     Some(encoded)
 }
 
-/// The characters that a target must not have unencoded (RFC 3986, section 2), that every other server takes, and that
-/// Meta's own examples have: `conversation_directions(["business_initiated"])`.
+/// The characters that a target must not have unencoded (RFC 3986, section 2), that every other
+/// server takes, and that Meta's own examples have:
+/// `conversation_directions(["business_initiated"])`.
 const ENCODED: [u8; 4] = *b"\"<>`";
 const LINE_ENDS: [u8; 2] = *b"\r\n";
 /// The longest head for which hyper's buffer stays at 16 KiB, in bytes.

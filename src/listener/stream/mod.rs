@@ -39,7 +39,8 @@ pub(super) struct LinkStream<T> {
     refusals: Arc<ArcSwap<RefusalForms>>,
     watchdog: Watchdog,
     head: HeadScan,
-    /// Bytes that were read, and that hyper has not got yet: they belong to the next request, or found no room.
+    /// Bytes that were read, and that hyper has not got yet: they belong to the next request, or
+    /// found no room.
     ahead: Bytes,
     /// The refusal that replaces an error answer of hyper's, and the count of the written bytes.
     replacement: Option<(Vec<u8>, usize)>,
@@ -49,15 +50,15 @@ pub(super) struct LinkStream<T> {
     ended: Option<Instant>,
     /// True if the peer's side has ended, and hyper was not told.
     hides_end: bool,
-    /// True if a read of hyper's is pending since the last flush. hyper does not read while it holds bytes of a
-    /// further request, or of a body that its handler does not ask for.
+    /// True if a read of hyper's is pending since the last flush. hyper does not read while it
+    /// holds bytes of a further request, or of a body that its handler does not ask for.
     is_reading: bool,
     /// True once a byte of the answer was written.
     has_written: bool,
     /// The time of the last interim answer that the peer has got to see if it is still there.
     probed: Option<Instant>,
-    /// True while the peer takes no byte of what is to be written. The watchdog then has the end of the
-    /// wait.
+    /// True while the peer takes no byte of what is to be written. The watchdog then has the end of
+    /// the wait.
     is_stalled: bool,
     patience: PeerPatience,
     portion: Portion,
@@ -91,7 +92,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         }
     }
 
-    /// Returns ready once there are bytes to read, or the end of the peer's side: true. False for a peer that is to leave.
+    /// Returns ready once there are bytes to read, or the end of the peer's side: true. False for a
+    /// peer that is to leave.
     pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if !self.ahead.is_empty() || self.stream.get_ref().poll_readable(cx).is_ready() {
             return Poll::Ready(true);
@@ -104,7 +106,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
 
     /// Takes back bytes that hyper has read ahead, and forgets a long head.
     pub(super) fn put_back(&mut self, ahead: &[u8]) {
-        // An empty line behind a body begins no request (RFC 9112, 2.2): it must not start the timeout of a head.
+        // An empty line behind a body begins no request (RFC 9112, 2.2): it must not start the
+        // timeout of a head.
         let begin = ahead.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         let ahead = ahead
             .get(begin.unwrap_or(ahead.len())..)
@@ -132,7 +135,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         step
     }
 
-    /// Scans bytes of a head behind the first `before` of a buffer, and keeps back what may belong to the next request.
+    /// Scans bytes of a head behind the first `before` of a buffer, and keeps back what may belong
+    /// to the next request.
     fn take_head(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let new = buf.filled().get(before..).unwrap_or_default();
         if !self.head.has_begun() && !new.is_empty() {
@@ -162,8 +166,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         }
     }
 
-    /// Reads outside a head: no more than the body, if its length is known. What comes behind the body waits for the end of
-    /// the answer; `begin_head` wakes hyper for it.
+    /// Reads outside a head: no more than the body, if its length is known. What comes behind the
+    /// body waits for the end of the answer; `begin_head` wakes hyper for it.
     fn poll_read_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -221,8 +225,9 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends a pending write with an error once the peer has taken nothing for `Timeouts::write`, or has taken the answer
-    /// too slowly on the whole. Other wake-ups of the connection do not prolong the wait.
+    /// Ends a pending write with an error once the peer has taken nothing for `Timeouts::write`, or
+    /// has taken the answer too slowly on the whole. Other wake-ups of the connection do not
+    /// prolong the wait.
     fn write_or_timeout<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -245,7 +250,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.has_written = true;
-        // Looked at beforehand, so that a pause between two portions does not count as a wait for the peer.
+        // Looked at beforehand, so that a pause between two portions does not count as a wait for
+        // the peer.
         ready!(self.portion.poll_left(cx));
         let stream = self.stream.get_mut();
         let step = self.portion.poll_write(cx, data, |cx, data| {
@@ -270,8 +276,9 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         let now = Instant::now();
         self.watchdog.set(now + self.timeouts.keep_alive);
         self.link.seat().rests(now);
-        // hyper does not read now if an earlier read is pending: then no read would start the timer, listen for the order
-        // to leave, or take the next request from the bytes that are here.
+        // hyper does not read now if an earlier read is pending: then no read would start the
+        // timer, listen for the order to leave, or take the next request from the bytes that are
+        // here.
         let is_over =
             self.watchdog.poll(cx).is_ready() || self.link.seat().poll_told(cx).is_ready();
         if is_over || self.hides_end || !self.ahead.is_empty() {
@@ -309,7 +316,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
         if step.is_ready() {
             this.take_head(buf, before);
         } else if this.link.seat().poll_told(cx).is_ready() {
-            // Without a byte of a request, this looks to hyper as if the peer had closed the connection.
+            // Without a byte of a request, this looks to hyper as if the peer had closed the
+            // connection.
             if this.head.has_begun() {
                 this.head.refuse(buf);
             }
@@ -408,8 +416,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
 
 /// The reads of a turn that throw bytes away: some 64 KiB, in a tenth of a millisecond.
 const THROWN_AWAY_AT_A_TIME: usize = 16;
-/// The most bytes in a read, a byte less than hyper's first buffer: hyper doubles the buffer after a read that fills
-/// the whole buffer.
+/// The most bytes in a read, a byte less than hyper's first buffer: hyper doubles the buffer after
+/// a read that fills the whole buffer.
 const MAX_PIECE: u64 = 8 * 1024 - 1;
 /// Time for the peer to read an answer that came before the request had ended.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

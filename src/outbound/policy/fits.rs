@@ -6,7 +6,8 @@ use crate::outbound::error::OutboundError;
 use crate::provider::{Provider, QueryWords, RequestPattern};
 use crate::query;
 
-/// The senders in a query, in every spelling that some server understands: media is read with the sender as a parameter.
+/// The senders in a query, in every spelling that some server understands: media is read with the
+/// sender as a parameter.
 pub(super) fn senders_in<'q>(
     query: &'q str,
     pattern: &RequestPattern,
@@ -17,8 +18,8 @@ pub(super) fn senders_in<'q>(
         .map(|pair| pair.value())
 }
 
-/// Returns true if a query names the sender for every server: a provider without an eye for the spelling would act for any
-/// sender.
+/// Returns true if a query names the sender for every server: a provider without an eye for the
+/// spelling would act for any sender.
 ///
 /// # Errors
 /// 400 for a sender under a wrong spelling of the parameter, or for several senders.
@@ -44,7 +45,8 @@ pub(super) fn names_sender(query: &str, pattern: &RequestPattern) -> Result<bool
     })
 }
 
-/// The value of a query parameter on the way into the path: a plain segment, read alike by every server.
+/// The value of a query parameter on the way into the path: a plain segment, read alike by every
+/// server.
 ///
 /// # Errors
 /// 400 without exactly one parameter of the name.
@@ -73,8 +75,8 @@ fn parameter_of(pattern: &RequestPattern) -> &str {
     pattern.sender.as_deref().unwrap_or(SENDER_PARAMETER)
 }
 
-/// True for a query that a pattern takes: no parameter besides the pattern's and the credentials that are stripped, and
-/// no word that the pattern excludes.
+/// True for a query that a pattern takes: no parameter besides the pattern's and the credentials
+/// that are stripped, and no word that the pattern excludes.
 pub(super) fn query_fits(pattern: &RequestPattern, query: &str, provider: &Provider) -> bool {
     query::pairs(query).all(|pair| {
         let may_be_there = pattern.query.as_ref().is_none_or(|allowed| {

@@ -105,7 +105,8 @@ impl Route {
         })
     }
 
-    /// The further patterns for bodies that a request may match; none besides a pattern that takes any body.
+    /// The further patterns for bodies that a request may match; none besides a pattern that takes
+    /// any body.
     fn alternatives_to<'a>(
         &'a self,
         chosen: &RequestPattern,
@@ -134,8 +135,8 @@ impl Route {
         OutboundError::UnknownOperation(unknown::advice(provider, &request.method, path))
     }
 
-    /// Returns the operation that a refused request asks for: the first that the route allows, or else the first of the
-    /// provider.
+    /// Returns the operation that a refused request asks for: the first that the route allows, or
+    /// else the first of the provider.
     pub(super) fn operation_of<'a>(
         &'a self,
         request: &'a Parts,
@@ -224,7 +225,8 @@ impl Route {
         account.is_some_and(|account| account.value == named)
     }
 
-    /// True for an object that is one of the senders, such as a phone number that is read by its id.
+    /// True for an object that is one of the senders, such as a phone number that is read by its
+    /// id.
     fn is_sender(&self, object: Option<&str>) -> bool {
         object.is_some_and(|object| self.senders.contains(object))
     }

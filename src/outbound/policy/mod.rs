@@ -37,8 +37,8 @@ use shown::cut;
 /// The routes of a generation.
 #[derive(Debug)]
 pub struct Policy {
-    /// Sorted: the longest path first, then in the order of the configuration. A reload shares the routes that it leaves
-    /// as they were.
+    /// Sorted: the longest path first, then in the order of the configuration. A reload shares the
+    /// routes that it leaves as they were.
     routes: Vec<Arc<Route>>,
     index: Arc<RouteIndex>,
     /// True if a provider of a route has placeholders for the tokens that SDKs ask for.
@@ -59,8 +59,8 @@ pub struct Denied<'a> {
 }
 
 impl<'a> Denied<'a> {
-    /// The denial of the first route that decided, which is this route if none has decided yet. A route of another host
-    /// says nothing about a request that a later route judges.
+    /// The denial of the first route that decided, which is this route if none has decided yet. A
+    /// route of another host says nothing about a request that a later route judges.
     fn or(self, route: &'a Route, error: OutboundError) -> Self {
         let has_decided = match self.error {
             OutboundError::WrongHost => matches!(error, OutboundError::WrongHost),
@@ -111,7 +111,8 @@ impl Policy {
         }
     }
 
-    /// Returns the policy with other routes in the places of routes that differ in their credentials alone.
+    /// Returns the policy with other routes in the places of routes that differ in their
+    /// credentials alone.
     ///
     /// # Errors
     /// The first thing in the way of a route.
@@ -159,13 +160,14 @@ impl Policy {
         positions.filter_map(|position| self.routes.get(*position).map(Arc::as_ref))
     }
 
-    /// Decides on a request that [`super::guard::admit`] let in, perhaps for a named upstream. Of routes with the same
-    /// path, the first that permits the request decides, or the first of them refuses. Where their credentials differ,
-    /// only a sender, or a link with the name of its route, chooses between them.
+    /// Decides on a request that [`super::guard::admit`] let in, perhaps for a named upstream. Of
+    /// routes with the same path, the first that permits the request decides, or the first of them
+    /// refuses. Where their credentials differ, only a sender, or a link with the name of its
+    /// route, chooses between them.
     ///
     /// # Errors
-    /// 404 without a route, 421 for a target with a foreign host, 403 for an operation or a sender that
-    /// the route does not allow, and for a request that could go out with several credentials.
+    /// 404 without a route, 421 for a target with a foreign host, 403 for an operation or a sender
+    /// that the route does not allow, and for a request that could go out with several credentials.
     pub fn check<'a>(
         &'a self,
         request: &'a Parts,
@@ -224,8 +226,8 @@ impl Policy {
         Err(denied)
     }
 
-    /// The placeholder for an SDK that asks for an access token itself, with the route that gives it. A placeholder
-    /// opens nothing, so the first route with the path answers.
+    /// The placeholder for an SDK that asks for an access token itself, with the route that gives
+    /// it. A placeholder opens nothing, so the first route with the path answers.
     #[must_use]
     pub fn token_answer(&self, request: &Parts) -> Option<(&Route, &TokenAnswer)> {
         if !self.answers_for_tokens {
@@ -275,7 +277,8 @@ impl Policy {
         Cow::Owned(same_path.candidates(host, named.iter().map(|sender| &**sender)))
     }
 
-    /// The refusal of a request without the name of a route; `None` for an account of another route, whose decision counts.
+    /// The refusal of a request without the name of a route; `None` for an account of another
+    /// route, whose decision counts.
     fn not_chosen(&self, permit: &Permit<'_>, candidates: &[usize]) -> Option<OutboundError> {
         let Some(account) = permit.route.account_in(permit.request, permit.path) else {
             return Some(not_chosen(permit.provider(), permit.request));

@@ -13,8 +13,8 @@ use crate::outbound::error::OutboundError;
 use crate::provider::{Operation, OperationKind, PathMap, Provider, RequestPattern};
 use crate::upstream::Upstream;
 
-/// The permission to pass a request on. Only [`Policy::check`](super::Policy::check) makes a permit, and no secret is
-/// injected without a permit.
+/// The permission to pass a request on. Only [`Policy::check`](super::Policy::check) makes a
+/// permit, and no secret is injected without a permit.
 #[derive(Debug)]
 pub struct Permit<'a> {
     /// The route.
@@ -23,17 +23,19 @@ pub struct Permit<'a> {
     pub operation: &'a Operation,
     /// The pattern of the operation that the request matches.
     pub request: &'a RequestPattern,
-    /// Further patterns for some bodies that the request may match, each with its operation: the body decides, by
-    /// [`Permit::decided_by`].
+    /// Further patterns for some bodies that the request may match, each with its operation: the
+    /// body decides, by [`Permit::decided_by`].
     pub alternatives: Vec<(&'a Operation, &'a RequestPattern)>,
     /// The path as the application wrote it, without the prefix of the route.
     pub path: &'a str,
     /// The sender that the path names, or else the body.
     pub sender: Option<&'a str>,
-    /// True if the provider never learns the sender in the path, because the path changes on the way.
+    /// True if the provider never learns the sender in the path, because the path changes on the
+    /// way.
     pub(super) drops_sender: bool,
-    /// The parameter and the sender that Keyside adds to the query of a request that must name one, and reads or deletes:
-    /// the only sender of the route. The provider then refuses media of another sender.
+    /// The parameter and the sender that Keyside adds to the query of a request that must name one,
+    /// and reads or deletes: the only sender of the route. The provider then refuses media of
+    /// another sender.
     pub added_sender: Option<(&'a str, &'a str)>,
     /// True if path or query name the route: by one of its senders, or by its account.
     pub(super) names_route: bool,
@@ -41,7 +43,8 @@ pub struct Permit<'a> {
     pub(super) shares_path: bool,
 }
 
-/// The senders that a message names besides its path, in the form of [`party`](crate::provider::party).
+/// The senders that a message names besides its path, in the form of
+/// [`party`](crate::provider::party).
 #[derive(Debug, Default)]
 pub struct NamedSenders {
     /// The senders in the body.
@@ -52,14 +55,17 @@ pub struct NamedSenders {
     pub in_query: Vec<String>,
 }
 
-/// The subject of the limits and pauses that a request meets. A throttle pauses this and nothing else.
+/// The subject of the limits and pauses that a request meets. A throttle pauses this and nothing
+/// else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitSubject<'a> {
     /// A message: the pair, the sender and the account's messages.
     Message,
-    /// Administration of one object: an account, a template, a number. Empty if the path names none.
+    /// Administration of one object: an account, a template, a number. Empty if the path names
+    /// none.
     Administration(&'a str),
-    /// A request other than a message that sends, such as a call, about one object; by [`Permit::request_key`].
+    /// A request other than a message that sends, such as a call, about one object; by
+    /// [`Permit::request_key`].
     Operation(String),
     /// A request that waits for nothing, such as the reading of media.
     Unlimited,
@@ -108,8 +114,9 @@ impl<'a> Permit<'a> {
             .find(|further| further.name == *name)
     }
 
-    /// The path before the provider's paths in links of answers. Where routes share a path, the link names its route: a
-    /// link to media names no sender, and must lead back to the same credential.
+    /// The path before the provider's paths in links of answers. Where routes share a path, the
+    /// link names its route: a link to media names no sender, and must lead back to the same
+    /// credential.
     #[must_use]
     pub fn link_path(&self) -> Cow<'a, str> {
         if self.shares_path {
@@ -119,13 +126,15 @@ impl<'a> Permit<'a> {
         }
     }
 
-    /// The patterns that the request may match, each with its operation; more than one only until the body decides.
+    /// The patterns that the request may match, each with its operation; more than one only until
+    /// the body decides.
     pub fn patterns(&self) -> impl Iterator<Item = (&'a Operation, &'a RequestPattern)> {
         let first = (self.operation, self.request);
         std::iter::once(first).chain(self.alternatives.iter().copied())
     }
 
-    /// The permit after the body has decided for the pattern at this position of [`Permit::patterns`].
+    /// The permit after the body has decided for the pattern at this position of
+    /// [`Permit::patterns`].
     #[must_use]
     pub fn decided_by(&self, pattern: usize) -> Self {
         let decided = self.patterns().nth(pattern);
@@ -140,8 +149,8 @@ impl<'a> Permit<'a> {
 
     /// Decides on the senders that body and query name.
     ///
-    /// The sender of a message is named in the body. A query only adds to what must be allowed: the provider may read
-    /// any sender, or none of a query.
+    /// The sender of a message is named in the body. A query only adds to what must be allowed: the
+    /// provider may read any sender, or none of a query.
     ///
     /// # Errors
     /// 403 for a foreign sender, and for a message without a sender on a route with `senders`.
@@ -172,8 +181,9 @@ impl<'a> Permit<'a> {
         })
     }
 
-    /// The sender whose limits the request meets. Where the provider never learns the sender, a credential is one number, and
-    /// any text in the path would have limits of its own: the limits are those of the empty name.
+    /// The sender whose limits the request meets. Where the provider never learns the sender, a
+    /// credential is one number, and any text in the path would have limits of its own: the limits
+    /// are those of the empty name.
     #[must_use]
     pub fn counted_sender(&self) -> &'a str {
         self.sender
@@ -215,7 +225,8 @@ impl<'a> Permit<'a> {
             .counts_as_management(method, self.path)
     }
 
-    /// The rule that changes the path on the way to the provider, if there is a rule for the request.
+    /// The rule that changes the path on the way to the provider, if there is a rule for the
+    /// request.
     #[must_use]
     pub fn path_map(&self, method: &Method) -> Option<&'a PathMap> {
         self.provider().path_map(method, self.path)

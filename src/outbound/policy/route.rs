@@ -117,7 +117,8 @@ impl Route {
             .filter(move |(_, pattern)| pattern.has_method(method))
     }
 
-    /// True for an upstream of this route. Clients name a proxied upstream by plain `http://` as well.
+    /// True for an upstream of this route. Clients name a proxied upstream by plain `http://` as
+    /// well.
     pub(super) fn is_at(&self, upstream: &NamedUpstream) -> bool {
         let has_port = |port| {
             let named = upstream.port;

@@ -68,7 +68,8 @@ fn pointers(places: &[Vec<String>]) -> String {
     pointers.join(" or ")
 }
 
-/// The advice for the choice of a route: by a sender in the query, by the account in the path, or by the path of a route.
+/// The advice for the choice of a route: by a sender in the query, by the account in the path, or
+/// by the path of a route.
 fn choosing(provider: &Provider, pattern: &RequestPattern) -> String {
     let by_any = || requests(provider).any(|known| known.sender.as_deref() == Some(ANY_QUERY));
     let parameter = pattern

@@ -408,7 +408,8 @@ fn a_request_passes_if_any_allowed_operation_takes_it() {
     let numbers = ["phone_numbers", "objects", "media"];
     let policy = Policy::new(vec![route("acme", "", &["106"], &numbers)]);
     for (method, target, expected) in [
-        // `media` goes out with the only sender of the route, and `phone_numbers` would find a foreign one.
+        // `media` goes out with the only sender of the route, and `phone_numbers` would find a
+        // foreign one.
         ("GET", "/v23.0/1", "acme media -"),
         ("GET", "/v23.0/1?fields=name", "acme objects -"),
         ("POST", "/v23.0/1", "acme: sender_not_allowed"),

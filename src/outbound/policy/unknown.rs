@@ -56,7 +56,8 @@ fn is_version(part: &str) -> bool {
 const MAX_SEGMENTS: usize = 10;
 /// The longest segment that an advice repeats, in bytes: longer ones are ids or keys.
 const MAX_SHOWN: usize = 48;
-/// The shortest id, in digits: shorter numbers are part of a path, such as the version in `/whatsapp/1/message`.
+/// The shortest id, in digits: shorter numbers are part of a path, such as the version in
+/// `/whatsapp/1/message`.
 const MIN_ID: usize = 5;
 
 #[cfg(test)]

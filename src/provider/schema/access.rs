@@ -161,7 +161,8 @@ fn uses_access_token(inject: &Inject) -> bool {
 const RESERVED_CLAIMS: [&str; 3] = ["iat", "exp", "jti"];
 /// The default lifetime of a minted token, as in Vonage's SDKs.
 const MINTED_LIFETIME: Duration = Duration::from_secs(900);
-/// The default lifetime of an exchanged token. One hour, as in the examples of RFC 6749, section 5.1.
+/// The default lifetime of an exchanged token. One hour, as in the examples of RFC 6749, section
+/// 5.1.
 const EXCHANGED_LIFETIME: Duration = Duration::from_secs(3600);
 /// The shortest lifetime. A shorter lifetime would end while requests wait in a queue.
 const MIN_LIFETIME: Duration = Duration::from_secs(10);

@@ -123,7 +123,8 @@ fn codes(reader: &mut Reader<'_>, key: &str) -> Option<Vec<String>> {
     Some(reader.array(key)?.iter().filter_map(code).collect())
 }
 
-/// Reads patterns of codes: a number, a text, a range `"200-299"`, or a code with a subcode `"100/33"`.
+/// Reads patterns of codes: a number, a text, a range `"200-299"`, or a code with a subcode
+/// `"100/33"`.
 fn patterns(reader: &mut Reader<'_>, key: &str) -> Option<Vec<CodePattern>> {
     let numbers = |text: &str| {
         let (first, last) = text.split_once('-')?;
@@ -164,7 +165,8 @@ fn code_places(field: &Field<'_>) -> Vec<CodePlace> {
     one_or_more(field, code_place)
 }
 
-/// Reads `message`: the place of the message, or a list of places. The empty pointer is an answer without JSON as a whole.
+/// Reads `message`: the place of the message, or a list of places. The empty pointer is an answer
+/// without JSON as a whole.
 fn messages(reader: &mut Reader<'_>) -> Vec<String> {
     let field = reader.field("message");
     field

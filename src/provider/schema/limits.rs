@@ -31,7 +31,8 @@ pub(super) fn limits(mut reader: Reader<'_>, forms: &[SegmentForm]) -> ProviderL
     limits
 }
 
-/// Reads the characters between several parties in one text. No character of a number or of a channel separates.
+/// Reads the characters between several parties in one text. No character of a number or of a
+/// channel separates.
 fn separators(text: &str) -> Result<String, Malformed> {
     let separates = |c: char| c.is_ascii_punctuation() && !"+-().:_@".contains(c);
     if text.is_empty() || !text.chars().all(separates) {

@@ -1,4 +1,5 @@
-//! A provider as it is written in TOML, in a preset or under `[provider.NAME]`, and the way to an [`Outline`].
+//! A provider as it is written in TOML, in a preset or under `[provider.NAME]`, and the way to an
+//! [`Outline`].
 //!
 //! | key | meaning |
 //! |---|---|
@@ -27,12 +28,16 @@
 //! | `[rotation]` | `live_secrets`: the number of secrets that may be alive at once |
 //! | `[webhook]` | the signatures of events, and by `[[webhook.event]]` the forms of events: `kind` (`message`, `status`), `when` (a JSON pointer to a value that only these events have) and `is` (its values), `sender` and `user` (JSON pointers to the business's number and to the person) |
 //!
-//! A request is `METHOD /path`, or a table with `request` and `query` (the allowed parameters), `only` and `without` (the
-//! words that parameters may have, and may not have), `body` (the only fields of a JSON body), `media`, `upstream` (the name of a further host), `limited` (a message), `apart` (a message that the rates of senders and of the account leave out), `raw` (the bytes of a file), `content_types`, `sender` (the query parameter that names the
-//! sender) and `inject` of its own. In a path, `{v}` is a version or nothing, `{id}` digits,
-//! `{sender}` the sender by an id or by a phone number, `{name}` a segment of the form with this name, or else any segment, and `{...}` at the end any further segments. A segment with the name of
-//! a parameter or secret may be anything in an application's request, and leaves with the account's own value: no
-//! application reaches another account.
+//! A request is `METHOD /path`, or a table with `request` and `query` (the allowed parameters),
+//! `only` and `without` (the words that parameters may have, and may not have), `body` (the only
+//! fields of a JSON body), `media`, `upstream` (the name of a further host), `limited` (a message),
+//! `apart` (a message that the rates of senders and of the account leave out), `raw` (the bytes of
+//! a file), `content_types`, `sender` (the query parameter that names the sender) and `inject` of
+//! its own. In a path, `{v}` is a version or nothing, `{id}` digits, `{sender}` the sender by an id
+//! or by a phone number, `{name}` a segment of the form with this name, or else any segment, and
+//! `{...}` at the end any further segments. A segment with the name of a parameter or secret may be
+//! anything in an application's request, and leaves with the account's own value: no application
+//! reaches another account.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -86,7 +91,8 @@ use crate::refusal_form::RefusalForm;
 
 /// Reads a provider.
 ///
-/// Faults go to the reader's report. A malformed `upstream` or a missing `inject` leaves no provider: `None`.
+/// Faults go to the reader's report. A malformed `upstream` or a missing `inject` leaves no
+/// provider: `None`.
 pub(crate) fn read(name: &str, mut reader: Reader<'_>) -> Option<Outline> {
     let evidence = reader.choice("evidence", &EVIDENCE);
     let title = reader.field("title").and_then(|field| field.string());

@@ -21,7 +21,8 @@ pub(super) struct TemplateNames<'a> {
 impl TemplateNames<'_> {
     /// Reports a name without a meaning, without a certain value, or with a value for signing only.
     ///
-    /// No request may leave half filled in, so every name in a template must have a value in every credential.
+    /// No request may leave half filled in, so every name in a template must have a value in every
+    /// credential.
     pub(super) fn check(&self, field: &Field<'_>, name: &str) {
         let is_known = (self.has_access_token && name == ACCESS_TOKEN) || self.is_parameter(name);
         match self.secrets.iter().find(|secret| secret.name == name) {
@@ -68,7 +69,8 @@ impl TemplateNames<'_> {
             field.fault("an unknown name in braces, expected parameters with form = \"label\" or form = \"host\"");
             return None;
         };
-        // A parameter in the place of the port makes `x` the port, and `x` is no number, hence a fault.
+        // A parameter in the place of the port makes `x` the port, and `x` is no number, hence a
+        // fault.
         field.parse(|_| sample.parse::<Origin>())?;
         Some(template)
     }

@@ -191,7 +191,8 @@ impl OperationReader<'_> {
 
     /// Checks a path with a parameter or secret of the account as a segment.
     ///
-    /// Keyside writes the path anew, segment by segment, so every segment must have exactly one value.
+    /// Keyside writes the path anew, segment by segment, so every segment must have exactly one
+    /// value.
     fn check_own(&self, field: &Field<'_>, path: &PathPattern) {
         let own: Vec<_> = path
             .variables()
@@ -261,8 +262,8 @@ const KINDS: [(&str, OperationKind); 3] = [
     ("administration", OperationKind::Administration),
 ];
 
-/// True for a method whose parameters stand in the query. Some servers, Graph's among them, read them from a body as well: a
-/// request whose query is bound has no field in its body.
+/// True for a method whose parameters stand in the query. Some servers, Graph's among them, read
+/// them from a body as well: a request whose query is bound has no field in its body.
 fn has_parameters_in_query(method: &Method) -> bool {
     method.is_safe() || method == Method::DELETE
 }

@@ -92,8 +92,8 @@ fn check_target(field: &Field<'_>, map: &PathMap, names: &TemplateNames<'_>) {
 
 /// Returns a path for each request with a parameter or secret of the account as a segment.
 ///
-/// Whatever an application writes in such a segment, the account's own value goes out: no application reaches
-/// another account.
+/// Whatever an application writes in such a segment, the account's own value goes out: no
+/// application reaches another account.
 fn own_paths(operations: &[Operation], names: &TemplateNames<'_>) -> Vec<PathMap> {
     operations
         .iter()

@@ -194,7 +194,8 @@ const PARAMETER_FORMS: [(&str, ParameterForm); 3] = [
     ("host", ParameterForm::Host),
 ];
 
-/// Names with another meaning: keys of `[credential.NAME]`, variables of path patterns, the access token.
+/// Names with another meaning: keys of `[credential.NAME]`, variables of path patterns, the access
+/// token.
 const TAKEN: [&str; 10] = [
     "provider",
     "max_age",

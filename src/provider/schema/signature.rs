@@ -107,7 +107,8 @@ fn check_tolerance(signature: &Signature, tolerance: Option<&Field<'_>>) {
     }
 }
 
-/// Reports a replay check without a signed nonce or id. Anybody could change a nonce that is not signed.
+/// Reports a replay check without a signed nonce or id. Anybody could change a nonce that is not
+/// signed.
 fn check_replay(signature: &Signature, replay: Option<&Field<'_>>) {
     let Some(field) = replay.filter(|_| signature.replay) else {
         return;
@@ -162,8 +163,8 @@ fn message_parts(text: &str) -> Result<Vec<MessagePart>, Malformed> {
     Ok(parts)
 }
 
-/// The tolerance of a signed time, unless the definition names one: the value of Standard Webhooks and
-/// of most providers' samples.
+/// The tolerance of a signed time, unless the definition names one: the value of Standard Webhooks
+/// and of most providers' samples.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 const UNKNOWN_NAME: Malformed = Malformed::new(
     "an unknown name in braces, expected {body}, {sha256:body}, {timestamp}, {nonce}, {id} or {url}",

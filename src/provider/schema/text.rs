@@ -68,7 +68,8 @@ pub(super) fn header_text(text: &str) -> Result<String, Malformed> {
     Ok(text.to_owned())
 }
 
-/// Returns true if a template may be the value of a header. Secrets were checked when they were read.
+/// Returns true if a template may be the value of a header. Secrets were checked when they were
+/// read.
 pub(super) fn is_header_template(template: &Template) -> bool {
     template.parts.iter().all(|part| match part {
         TemplatePart::Text(text) => is_header_text(text),

@@ -1,4 +1,5 @@
-//! The destinations of the store: their numbers, and the events that one gets by an order or waits for too long.
+//! The destinations of the store: their numbers, and the events that one gets by an order or waits
+//! for too long.
 
 use redb::ReadableTable;
 
@@ -10,8 +11,8 @@ use crate::spool::tables::{
 };
 
 impl Ledger<'_> {
-    /// Returns the numbers of destinations by their names, and true for each that is new. A new number
-    /// holds once it is [named](Self::name_destination).
+    /// Returns the numbers of destinations by their names, and true for each that is new. A new
+    /// number holds once it is [named](Self::name_destination).
     pub(in crate::spool) fn destinations(
         &mut self,
         keys: &[String],
@@ -70,8 +71,8 @@ impl Ledger<'_> {
         self.enqueue(place, Row::ordered(lanes, now_ms))
     }
 
-    /// Makes dead letters of events with a wait since before a time, and returns these: an order for one of
-    /// them may have come meanwhile.
+    /// Makes dead letters of events with a wait since before a time, and returns these: an order
+    /// for one of them may have come meanwhile.
     pub(in crate::spool) fn expire_waiting(
         &mut self,
         old: Vec<WaitingEvent>,

@@ -1,4 +1,5 @@
-//! A write transaction: every change of the store is a step here, and either all steps count or no step.
+//! A write transaction: every change of the store is a step here, and either all steps count or no
+//! step.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -287,7 +288,8 @@ impl<'t> Ledger<'t> {
         Ok(Ok(EventReceipt::Stored { seq, known }))
     }
 
-    /// Takes a step of a waiting event. Returns false, and changes nothing, if the event does not wait any more.
+    /// Takes a step of a waiting event. Returns false, and changes nothing, if the event does not
+    /// wait any more.
     pub(super) fn settle(
         &mut self,
         at: LedgerPlace,
@@ -334,8 +336,8 @@ impl<'t> Ledger<'t> {
         Ok(true)
     }
 
-    /// Lets a dead or delivered event wait at a destination again, from now on; returns false if the event waits
-    /// there already, or is gone.
+    /// Lets a dead or delivered event wait at a destination again, from now on; returns false if
+    /// the event waits there already, or is gone.
     pub(super) fn replay(
         &mut self,
         at: LedgerPlace,

@@ -18,8 +18,8 @@ pub(in crate::spool) struct ErasedEvent {
 }
 
 impl Ledger<'_> {
-    /// Erases an event at every destination; with `items` the event's items are forgotten as well. Returns `None`
-    /// for an unknown event.
+    /// Erases an event at every destination; with `items` the event's items are forgotten as well.
+    /// Returns `None` for an unknown event.
     pub(in crate::spool) fn erase(
         &mut self,
         seq: Seq,
@@ -100,7 +100,8 @@ impl Ledger<'_> {
         Ok(count)
     }
 
-    /// Removes delivered events older than `before_ms`, at most `most`; returns how many rows it went through.
+    /// Removes delivered events older than `before_ms`, at most `most`; returns how many rows it
+    /// went through.
     pub(in crate::spool) fn expire_done(
         &mut self,
         before_ms: u64,
@@ -121,7 +122,8 @@ impl Ledger<'_> {
         Ok(old.len())
     }
 
-    /// Removes dead letters of a destination from before `before_ms`, at most `most`; returns how many.
+    /// Removes dead letters of a destination from before `before_ms`, at most `most`; returns how
+    /// many.
     pub(in crate::spool) fn expire_dead(
         &mut self,
         destination: DestinationId,

@@ -7,8 +7,8 @@ use crate::spool::error::{SpoolRefusal, StoreError};
 use crate::spool::tables::EventRow;
 
 impl Ledger<'_> {
-    /// Finds room for `size` bytes: delivered events go before the end of `keep`, the oldest first. Returns the reason, and
-    /// removes no event, if waiting events and dead letters leave no room.
+    /// Finds room for `size` bytes: delivered events go before the end of `keep`, the oldest first.
+    /// Returns the reason, and removes no event, if waiting events and dead letters leave no room.
     pub(super) fn make_room(&mut self, size: u64) -> Result<Option<SpoolRefusal>, StoreError> {
         let held = self.counts.bytes.saturating_sub(self.counts.kept_bytes);
         let Rules { max_size, disk, .. } = self.rules;
@@ -54,7 +54,8 @@ impl Ledger<'_> {
         }
     }
 
-    /// Adds an event, after a change, to the bytes of delivered events if every destination has the event.
+    /// Adds an event, after a change, to the bytes of delivered events if every destination has the
+    /// event.
     pub(super) fn count_after(&mut self, row: &EventRow) {
         if row.is_done() {
             self.counts.kept_bytes = self.counts.kept_bytes.saturating_add(row.size);
@@ -78,6 +79,6 @@ const ITEM_SIZE: usize = 60;
 pub(super) const KNOWN_SIZE: u64 = 60;
 /// The allowance for each lane at each destination, in bytes.
 const LANE_SIZE: usize = 60;
-/// The bound on delivered events removed for room in a transaction: a large event finds room among small events, and no
-/// transaction takes long.
+/// The bound on delivered events removed for room in a transaction: a large event finds room among
+/// small events, and no transaction takes long.
 pub(super) const MAX_ROOM_ROWS: usize = 4096;

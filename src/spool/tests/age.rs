@@ -1,4 +1,5 @@
-//! The age of what waits: what becomes too old, and what neither an order nor a wrong clock lets grow old.
+//! The age of what waits: what becomes too old, and what neither an order nor a wrong clock lets
+//! grow old.
 
 use super::*;
 use crate::boot::BootTime;
@@ -59,7 +60,8 @@ async fn a_replayed_event_has_the_whole_of_max_age_once_more() {
     let delivery = due(&spool, &to).await.remove(0);
     assert_eq!(delivery.ordered_ms(), ordered_ms);
     drop(delivery);
-    // Behind the replayed event, an event with too long a wait is found, and so is the replayed event in the end.
+    // Behind the replayed event, an event with too long a wait is found, and so is the replayed
+    // event in the end.
     accept(&spool, "b").await;
     tokio::time::advance(days(2)).await;
     spool.expire().await.unwrap();

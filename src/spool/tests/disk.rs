@@ -115,8 +115,8 @@ impl Disk {
         self.0.lock().fault = None;
     }
 
-    /// The disk after the power is back: what was synced, and of what was written since then whatever
-    /// `chance` lets through, in sectors of 512 bytes.
+    /// The disk after the power is back: what was synced, and of what was written since then
+    /// whatever `chance` lets through, in sectors of 512 bytes.
     pub(in crate::spool) fn after_power_cut(&self, chance: &mut impl FnMut() -> bool) -> Self {
         let mut state = self.0.lock();
         state.attached += 1;

@@ -11,7 +11,8 @@ fn sealed_with(disk: &Disk, keys: &[[u8; 32]], config: SpoolConfig, clock: Spool
 const LOST: [u8; 32] = [1; 32];
 const NEW: [u8; 32] = [2; 32];
 
-/// A disk with two events of a person under a lost key, and an event of a second person under a new key.
+/// A disk with two events of a person under a lost key, and an event of a second person under a new
+/// key.
 async fn with_a_lost_key(
     disk: &Disk,
     config: SpoolConfig,

@@ -1,4 +1,5 @@
-//! Order: strictly by arrival in a lane, messages before statuses across lanes, nobody waits for others.
+//! Order: strictly by arrival in a lane, messages before statuses across lanes, nobody waits for
+//! others.
 
 use std::collections::HashMap;
 

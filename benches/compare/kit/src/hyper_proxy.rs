@@ -1,4 +1,5 @@
-//! The job of the comparison on hyper and hyper's legacy client, without any feature: the cost of the library alone.
+//! The job of the comparison on hyper and hyper's legacy client, without any feature: the cost of
+//! the library alone.
 
 use crate::args::Args;
 use crate::net::{client_config, listen};
@@ -21,7 +22,8 @@ struct Proxy {
     upstream: String,
     host: HeaderValue,
     auth: HeaderValue,
-    /// A rate limiter too generous to refuse: the theoretical arrival time, in ns, of one request per microsecond.
+    /// A rate limiter too generous to refuse: the theoretical arrival time, in ns, of one request
+    /// per microsecond.
     arrival: Cell<u64>,
     start: Instant,
 }

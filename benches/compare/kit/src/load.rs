@@ -1,8 +1,9 @@
-//! The load generator: one thread, raw epoll. A closed loop, or (`--rate`) a constant rate, where latency counts from
-//! the moment a request was due, so a stall of the proxy shows in the latency.
+//! The load generator: one thread, raw epoll. A closed loop, or (`--rate`) a constant rate, where
+//! latency counts from the moment a request was due, so a stall of the proxy shows in the latency.
 //!
-//! At both ends of the measured window the generator reads the CPU time of the sessions named by `--sid` and `--upsid`:
-//! CPU time and requests belong to one window. The result is one line of JSON.
+//! At both ends of the measured window the generator reads the CPU time of the sessions named by
+//! `--sid` and `--upsid`: CPU time and requests belong to one window. The result is one line of
+//! JSON.
 
 use crate::args::Args;
 use crate::hist::Hist;
@@ -37,7 +38,8 @@ pub fn run(args: &Args) {
     load.report(&before, &window.sample());
 }
 
-/// Sends a request on each connection at once, after `--silence` seconds; before the silence, `--prime` times as well.
+/// Sends a request on each connection at once, after `--silence` seconds; before the silence,
+/// `--prime` times as well.
 pub fn burst(args: &Args) {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     let mut load = Load::new(args);
@@ -146,7 +148,8 @@ struct Counts {
     done: u64,
     good: u64,
     reconnects: u64,
-    /// Failures: the connection was refused, ended before the first byte of an answer, or ended within an answer.
+    /// Failures: the connection was refused, ended before the first byte of an answer, or ended
+    /// within an answer.
     fail_connect: u64,
     fail_noreply: u64,
     fail_partial: u64,
@@ -331,7 +334,8 @@ impl Load {
 }
 
 impl Exchange {
-    /// Reads from `buffer`. Returns the status of a whole answer, and true if the connection ends after the answer.
+    /// Reads from `buffer`. Returns the status of a whole answer, and true if the connection ends
+    /// after the answer.
     fn read_answer(&mut self, buffer: &mut Vec<u8>) -> Result<Option<(u16, bool)>, Malformed> {
         self.got_bytes |= !buffer.is_empty();
         while self.answer.is_none() {

@@ -29,7 +29,8 @@ impl Body {
         Ok(body)
     }
 
-    /// Takes the bytes of the body out of the buffer. True after the end of the body. Trailers are not expected.
+    /// Takes the bytes of the body out of the buffer. True after the end of the body. Trailers are
+    /// not expected.
     pub fn consume(&mut self, buffer: &mut Vec<u8>, bytes: &mut u64) -> Result<bool, Malformed> {
         loop {
             match self {

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-/// The CPU time used by every task of a session, in ns (schedstat), and in clock ticks as user and system time.
+/// The CPU time used by every task of a session, in ns (schedstat), and in clock ticks as user and
+/// system time.
 #[derive(Clone, Copy, Default)]
 pub struct SessionCpu {
     pub ns: u64,
@@ -45,7 +46,8 @@ fn clock(id: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Clock ticks of all CPUs since boot: busy ticks (neither idle nor waiting nor stolen), and stolen ticks.
+/// Clock ticks of all CPUs since boot: busy ticks (neither idle nor waiting nor stolen), and stolen
+/// ticks.
 pub fn machine_ticks() -> (u64, u64) {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: Vec<u64> =

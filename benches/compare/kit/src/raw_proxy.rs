@@ -1,6 +1,7 @@
-//! A raw epoll proxy, one thread: the floor for this job with rustls. No product: the proxy knows only bodies with a
-//! length, keeps no timeouts, and answers errors by closing. The proxy reads a whole request, adds the header, and sends
-//! head and body as a TLS record in one write. A whole answer is handed on unchanged.
+//! A raw epoll proxy, one thread: the floor for this job with rustls. No product: the proxy knows
+//! only bodies with a length, keeps no timeouts, and answers errors by closing. The proxy reads a
+//! whole request, adds the header, and sends head and body as a TLS record in one write. A whole
+//! answer is handed on unchanged.
 
 use crate::args::Args;
 use crate::message::Malformed;

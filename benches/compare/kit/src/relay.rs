@@ -1,5 +1,5 @@
-//! A link with a round trip: passes bytes both ways, each after half of `--rtt-us`. The first bytes of a caller wait a whole
-//! round trip longer, as a handshake of TCP would make them.
+//! A link with a round trip: passes bytes both ways, each after half of `--rtt-us`. The first bytes
+//! of a caller wait a whole round trip longer, as a handshake of TCP would make them.
 
 use crate::args::Args;
 use crate::net::listen;

@@ -1,5 +1,6 @@
-//! A mock upstream, one thread, raw epoll. Every well-formed request with a single, right `Authorization` gets a fixed
-//! body, and any other request 401. `GET /__stats` returns counts, as the harness's proof of the work.
+//! A mock upstream, one thread, raw epoll. Every well-formed request with a single, right
+//! `Authorization` gets a fixed body, and any other request 401. `GET /__stats` returns counts, as
+//! the harness's proof of the work.
 
 use crate::args::Args;
 use crate::message::{Body, Malformed};

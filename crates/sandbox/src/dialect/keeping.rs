@@ -1,10 +1,11 @@
-//! The things that each provider keeps beside messages. The forms of the answers are those that the SDKs of the vendors read, or of the
-//! vendors' documents.
+//! The things that each provider keeps beside messages. The forms of the answers are those that the
+//! SDKs of the vendors read, or of the vendors' documents.
 
 use super::answer::Answer;
 use super::kept::{KeptFiles, KeptMessages, KeptObjects};
 
-/// docs.360dialog.com on templates: the list is `waba_templates`; a template is deleted by its name.
+/// docs.360dialog.com on templates: the list is `waba_templates`; a template is deleted by its
+/// name.
 pub(super) const DIALOG_360_TEMPLATES: KeptObjects = KeptObjects {
     path: "/v1/configs/templates",
     made: 201,
@@ -19,7 +20,8 @@ pub(super) const DIALOG_360_TEMPLATES: KeptObjects = KeptObjects {
     ),
 };
 
-/// docs.360dialog.com on media: the answers are those of the Cloud API, and `url` names Meta's host.
+/// docs.360dialog.com on media: the answers are those of the Cloud API, and `url` names Meta's
+/// host.
 pub(super) const DIALOG_360_MEDIA: KeptFiles = KeptFiles {
     upload: "/media",
     uploaded: Answer::json(200, r#"{"id":"{id}"}"#),
@@ -68,7 +70,8 @@ pub(super) const INFOBIP_REPORTS: KeptMessages = KeptMessages {
     ),
 };
 
-/// twilio-node 6.2.0, rest/content/v1: `sid`, `friendly_name`, `contents`; 204 for a deletion, and 20404 for a missing one.
+/// twilio-node 6.2.0, rest/content/v1: `sid`, `friendly_name`, `contents`; 204 for a deletion, and
+/// 20404 for a missing one.
 pub(super) const TWILIO_CONTENT: KeptObjects = KeptObjects {
     path: "/v1/Content",
     made: 201,

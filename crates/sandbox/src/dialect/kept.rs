@@ -1,11 +1,12 @@
-//! The things that a provider keeps beside messages, as data: objects such as templates, files, and the state of a message.
+//! The things that a provider keeps beside messages, as data: objects such as templates, files, and
+//! the state of a message.
 
 use super::answer::Answer;
 
 /// Objects that an application makes, lists, reads, changes and deletes.
 pub(crate) struct KeptObjects {
-    /// The path for making an object with POST and listing all with GET. A single object has a further segment, the id
-    /// or the name.
+    /// The path for making an object with POST and listing all with GET. A single object has a
+    /// further segment, the id or the name.
     pub(crate) path: &'static str,
     /// The status of the answer to a new object.
     pub(crate) made: u16,
@@ -31,7 +32,8 @@ pub(crate) struct KeptFiles {
     pub(crate) uploaded: Answer,
     /// The form of ids, as in [`super::protocol::Dialect::id`].
     pub(crate) id: &'static str,
-    /// The path of the description, and the description with `{id}`, `{type}`, `{sha256}` and `{size}`.
+    /// The path of the description, and the description with `{id}`, `{type}`, `{sha256}` and
+    /// `{size}`.
     pub(crate) about: (&'static str, Answer),
     /// The path of the bytes. The id is the parameter `mid` of the query, or else the last segment.
     pub(crate) download: &'static str,
@@ -45,7 +47,8 @@ pub(crate) struct KeptFiles {
 
 /// The state of a message that was sent.
 pub(crate) struct KeptMessages {
-    /// The path. The id is the parameter `messageId` of the query, or else the last segment without `.json`.
+    /// The path. The id is the parameter `messageId` of the query, or else the last segment without
+    /// `.json`.
     pub(crate) path: &'static str,
     /// The answer with `{id}`, `{from}` and `{to}`.
     pub(crate) answer: Answer,

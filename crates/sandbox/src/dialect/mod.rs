@@ -1,10 +1,12 @@
-//! Dialects: the ways in which providers other than Meta take keys, messages and questions, and sign events.
+//! Dialects: the ways in which providers other than Meta take keys, messages and questions, and
+//! sign events.
 //!
-//! [`table`] has one row per provider, from the vendors' own documents and SDKs unless a comment in the table says
-//! otherwise. Unknown parts have one plain form that no vendor uses: `{"id":"..."}` as the answer to a message, 401
-//! and 429 with `{"error":{"code":"...","message":"..."}}` for a wrong key and for too many messages. Dialects
-//! cover sending, and samples of everything else. Some keep templates, files and the state of messages as well ([`kept`]). The
-//! content of a message is not checked.
+//! [`table`] has one row per provider, from the vendors' own documents and SDKs unless a comment in
+//! the table says otherwise. Unknown parts have one plain form that no vendor uses: `{"id":"..."}`
+//! as the answer to a message, 401 and 429 with `{"error":{"code":"...","message":"..."}}` for a
+//! wrong key and for too many messages. Dialects cover sending, and samples of everything else.
+//! Some keep templates, files and the state of messages as well ([`kept`]). The content of a
+//! message is not checked.
 
 mod answer;
 mod keeping;

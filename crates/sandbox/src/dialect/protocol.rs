@@ -1,4 +1,5 @@
-//! The protocol of a provider, as data: the key and its places, the paths, the answers, and the signature of events.
+//! The protocol of a provider, as data: the key and its places, the paths, the answers, and the
+//! signature of events.
 
 use super::answer::Answer;
 use super::kept::{KeptFiles, KeptMessages, KeptObjects};
@@ -12,7 +13,8 @@ pub struct Dialect {
     pub host: &'static str,
     /// The values of an account that are not secret, by their names in a credential.
     pub parameters: &'static [(&'static str, &'static str)],
-    /// The values that a credential stores like secrets although they are public, such as a user name.
+    /// The values that a credential stores like secrets although they are public, such as a user
+    /// name.
     pub names: &'static [(&'static str, &'static str)],
     /// The secret that authorizes requests.
     pub key: Key,
@@ -24,10 +26,12 @@ pub struct Dialect {
     pub(crate) required_headers: &'static [(&'static str, &'static str)],
     /// The endpoint that exchanges the key for a token.
     pub(crate) exchange: Option<Exchange>,
-    /// The answers to requests with the right key other than messages, by method and path: media, "mark as read", the
-    /// state of a message, and the questions of health checks. Nothing is kept: each answer is a sample.
+    /// The answers to requests with the right key other than messages, by method and path: media,
+    /// "mark as read", the state of a message, and the questions of health checks. Nothing is kept:
+    /// each answer is a sample.
     pub(crate) others: &'static [(&'static str, &'static str, Answer)],
-    /// Further requests with the right key, as `METHODS /path`, which have one plain sample as the answer.
+    /// Further requests with the right key, as `METHODS /path`, which have one plain sample as the
+    /// answer.
     pub(crate) samples: &'static [&'static str],
     /// The objects that are kept, such as templates.
     pub(crate) kept_objects: Option<KeptObjects>,
@@ -35,12 +39,14 @@ pub struct Dialect {
     pub(crate) kept_files: Option<KeptFiles>,
     /// The state of messages.
     pub(crate) kept_messages: Option<KeptMessages>,
-    /// The provider's further hosts, each with the name in the preset. The sandbox serves them on the provider's host.
+    /// The provider's further hosts, each with the name in the preset. The sandbox serves them on
+    /// the provider's host.
     pub further: &'static [(&'static str, &'static str)],
-    /// The paths that take a message with POST. `{name}` is the parameter `name`, or else any segment.
+    /// The paths that take a message with POST. `{name}` is the parameter `name`, or else any
+    /// segment.
     pub(crate) sends: &'static [&'static str],
-    /// A JSON pointer that only "mark as read" and the sign of typing have, where they go to the path of messages, and the answer to
-    /// them. They are no messages.
+    /// A JSON pointer that only "mark as read" and the sign of typing have, where they go to the
+    /// path of messages, and the answer to them. They are no messages.
     pub(crate) receipt: Option<(&'static str, Answer)>,
     /// JSON pointers to the sender; the field `X` of a form is `/X`.
     pub(crate) sender: &'static [&'static str],
@@ -48,7 +54,8 @@ pub struct Dialect {
     pub(crate) recipient: &'static [&'static str],
     /// The form of message ids: `{hex}` is replaced by 32 hex digits and `{uuid}` by a UUID.
     pub(crate) id: &'static str,
-    /// The answer to an accepted message. `{id}`, `{from}`, `{to}` and parameters in the body are replaced.
+    /// The answer to an accepted message. `{id}`, `{from}`, `{to}` and parameters in the body are
+    /// replaced.
     pub(crate) accepted: Answer,
     /// The answer to a missing or wrong key.
     pub(crate) refused: Answer,
@@ -138,7 +145,8 @@ pub(super) enum BodyFormat {
 impl EventSigning {
     /// Makes the body of an event.
     ///
-    /// The vendors' forms of events are not emulated. A test that needs the real form orders it as `body`.
+    /// The vendors' forms of events are not emulated. A test that needs the real form orders it as
+    /// `body`.
     pub(crate) fn body(&self, from: &str, to: &str, text: &str) -> Vec<u8> {
         let encode = |value| {
             percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
@@ -179,9 +187,11 @@ pub(crate) enum Place {
     Query(&'static str),
     /// A JSON pointer into the body, which may be a form.
     Field(&'static str),
-    /// A user name and a key as parameters of body or query: name of the user's parameter, user, name of the key's.
+    /// A user name and a key as parameters of body or query: name of the user's parameter, user,
+    /// name of the key's.
     Login(&'static str, &'static str, &'static str),
-    /// A JWT after `Bearer`, signed by the application with RS256. Its `application_id` is this parameter.
+    /// A JWT after `Bearer`, signed by the application with RS256. Its `application_id` is this
+    /// parameter.
     Minted(&'static str),
     /// The token of an exchange, in `Authorization` after a prefix.
     Exchanged(&'static str),
@@ -189,7 +199,8 @@ pub(crate) enum Place {
 
 /// An endpoint that exchanges the key for a token.
 pub(crate) struct Exchange {
-    /// True if the real endpoint has a host of its own. The sandbox serves it on the provider's host.
+    /// True if the real endpoint has a host of its own. The sandbox serves it on the provider's
+    /// host.
     pub(crate) has_own_host: bool,
     /// The path.
     pub(crate) path: &'static str,

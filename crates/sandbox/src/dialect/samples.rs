@@ -1,8 +1,8 @@
-//! The requests of each provider that a sandbox answers with a plain sample: the rest of an application's job, beside
-//! the requests of [`super::table`] with answers of a special form.
+//! The requests of each provider that a sandbox answers with a plain sample: the rest of an
+//! application's job, beside the requests of [`super::table`] with answers of a special form.
 //!
-//! Each line is `METHODS /path`: `{name}` is any segment and `{...}` at the end is any rest. The requests come from the
-//! vendors' documents and SDKs.
+//! Each line is `METHODS /path`: `{name}` is any segment and `{...}` at the end is any rest. The
+//! requests come from the vendors' documents and SDKs.
 
 use super::answer::Answer;
 

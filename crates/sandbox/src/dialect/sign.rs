@@ -1,6 +1,7 @@
 //! The signatures of events, as each provider makes them.
 //!
-//! The code is apart from the verification of events in Keyside, so that each of the two tests the other.
+//! The code is apart from the verification of events in Keyside, so that each of the two tests the
+//! other.
 
 use aws_lc_rs::hmac::{self, Algorithm, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256};
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -86,7 +87,8 @@ pub(super) fn standard_webhooks(event: &EventToSign<'_>) -> HeaderLines {
     let time = event.time.to_string();
     let id = event.nonce;
     let message = [id.as_bytes(), b".", time.as_bytes(), b".", event.body].concat();
-    // Without a valid key the signature is that of an empty key, and the receiver refuses the event.
+    // Without a valid key the signature is that of an empty key, and the receiver refuses the
+    // event.
     let key = BASE64.decode(event.secret.as_bytes()).unwrap_or_default();
     let tag = hmac::sign(&hmac::Key::new(HMAC_SHA256, &key), &message);
     vec![
@@ -125,8 +127,8 @@ pub(super) fn telnyx(event: &EventToSign<'_>) -> HeaderLines {
     ]
 }
 
-// Signatures over the URL and the sorted fields of a form. Twilio's libraries count a repeated field once, Plivo's
-// libraries count each repetition.
+// Signatures over the URL and the sorted fields of a form. Twilio's libraries count a repeated
+// field once, Plivo's libraries count each repetition.
 
 pub(super) fn twilio(event: &EventToSign<'_>) -> HeaderLines {
     let mut fields = sorted_fields(event.body);

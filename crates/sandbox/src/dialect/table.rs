@@ -1,8 +1,8 @@
 //! The table of all dialects.
 //!
-//! The comment above each row cites the source of each part. Parts without a citation are those of [`PLAIN`]. A value
-//! inside an answer may be made up where only the form of the answer is known. Vendors' texts were read in November
-//! 2026, SDKs in the cited versions.
+//! The comment above each row cites the source of each part. Parts without a citation are those of
+//! [`PLAIN`]. A value inside an answer may be made up where only the form of the answer is known.
+//! Vendors' texts were read in November 2026, SDKs in the cited versions.
 
 use super::answer::Answer;
 use super::protocol::{BodyFormat, Dialect, EventSigning, Exchange, Key, KeyKind, Place};
@@ -68,8 +68,9 @@ const BEARER: Place = Place::Header("authorization", "Bearer ");
 
 /// The rows, the best known providers first.
 pub(super) static TABLE: [Dialect; 24] = [
-    // docs.360dialog.com: header, path, and the statement that messages, answers and most errors are those of the
-    // Cloud API, with no sender in the path. The status for a wrong key is not known.
+    // docs.360dialog.com: header, path, and the statement that messages, answers and most errors
+    // are those of the Cloud API, with no sender in the path. The status for a wrong key is not
+    // known.
     Dialect {
         name: "360dialog",
         samples: samples::DIALOG_360,
@@ -97,7 +98,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         ..PLAIN
     },
     // OpenAPI of the vendor, @infobip-api/sdk 0.3.2: paths, header, exchange (parameters in the
-    // query, as in the SDK, or in the body; the client is `sandbox-client`), the code for too many messages.
+    // query, as in the SDK, or in the body; the client is `sandbox-client`), the code for too many
+    // messages.
     Dialect {
         name: "infobip",
         samples: samples::INFOBIP,
@@ -153,7 +155,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         ],
         sender: &["/from", "/messages/0/from", "/messages/0/sender"],
         recipient: &["/to", "/messages/0/to", "/messages/0/destinations/0/to"],
-        // Infobip answers a single message and a list of messages with different fields. The answer here has the fields of both.
+        // Infobip answers a single message and a list of messages with different fields. The answer
+        // here has the fields of both.
         accepted: json(
             200,
             r#"{"bulkId":"{id}","messages":[{"messageId":"{id}","status":{"groupId":1,"groupName":"PENDING","id":7,"name":"PENDING_ENROUTE","description":"Message sent to next instance"},"destination":"{to}"}],"to":"{to}","messageCount":1,"messageId":"{id}","status":{"groupId":1,"groupName":"PENDING","id":7,"name":"PENDING_ENROUTE","description":"Message sent to next instance"}}"#,
@@ -165,8 +168,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("callback_login", KeyKind::Login, sign::basic),
         ..PLAIN
     },
-    // twilio-node 6.2.0, twilio-python 9.13.0: paths, answer, form of an error. The vendor's pages on errors 20003 and
-    // 20429: their texts.
+    // twilio-node 6.2.0, twilio-python 9.13.0: paths, answer, form of an error. The vendor's pages
+    // on errors 20003 and 20429: their texts.
     Dialect {
         name: "twilio",
         samples: samples::TWILIO,
@@ -262,7 +265,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         }),
         ..PLAIN
     },
-    // @vonage/messages 1.24.0, @vonage/jwt 1.14.0, vonage-python-sdk: path, token, answer, the titles of both errors.
+    // @vonage/messages 1.24.0, @vonage/jwt 1.14.0, vonage-python-sdk: path, token, answer, the
+    // titles of both errors.
     Dialect {
         name: "vonage",
         samples: samples::VONAGE,
@@ -316,7 +320,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("signing_key", KeyKind::Text, sign::bird),
         ..PLAIN
     },
-    // messagebird-sdk (Python) 0.106.0: host, header, paths, the form of an error, Standard Webhooks.
+    // messagebird-sdk (Python) 0.106.0: host, header, paths, the form of an error, Standard
+    // Webhooks.
     Dialect {
         name: "bird-platform",
         samples: samples::BIRD_PLATFORM,
@@ -410,8 +415,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("signing_key", KeyKind::Text, sign::messagebird),
         ..PLAIN
     },
-    // sinch/skills, @sinch/conversation 1.4.0, @sinch/sdk-client: paths, exchange, the parts of an answer, and
-    // the `WWW-Authenticate: ... expired` that makes the SDK ask for a new token.
+    // sinch/skills, @sinch/conversation 1.4.0, @sinch/sdk-client: paths, exchange, the parts of an
+    // answer, and the `WWW-Authenticate: ... expired` that makes the SDK ask for a new token.
     Dialect {
         name: "sinch",
         samples: samples::SINCH,
@@ -516,7 +521,8 @@ pub(super) static TABLE: [Dialect; 24] = [
             headers: &[("retry-after", "1")],
             body: r#"{"error":{"status":429,"code":"TOO_MANY_REQUESTS","message":"Too many requests"}}"#,
         },
-        // docs.ycloud.com/reference-link/whatsapp-errors: Meta's error stands in `whatsappApiError`.
+        // docs.ycloud.com/reference-link/whatsapp-errors: Meta's error stands in
+        // `whatsappApiError`.
         pair_throttled: Some(json(
             429,
             r#"{"error":{"status":429,"code":"TOO_MANY_REQUESTS","message":"Too many requests","whatsappApiError":{"code":"131056","message":"(#131056) (Business Account, Consumer Account) pair rate limit hit"}}}"#,
@@ -524,8 +530,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_secret", KeyKind::Text, sign::ycloud),
         ..PLAIN
     },
-    // developers.telnyx.com, telnyx (Node): path, header, the code and headers for too many messages (the reset in
-    // seconds from now), the place of the id.
+    // developers.telnyx.com, telnyx (Node): path, header, the code and headers for too many
+    // messages (the reset in seconds from now), the place of the id.
     Dialect {
         name: "telnyx",
         samples: samples::TELNYX,
@@ -628,7 +634,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_token", KeyKind::Text, sign::unsigned),
         ..PLAIN
     },
-    // zenvia-openapi-spec, @zenvia/sdk: path, header, the code of a wrong key. A 429 is not documented.
+    // zenvia-openapi-spec, @zenvia/sdk: path, header, the code of a wrong key. A 429 is not
+    // documented.
     Dialect {
         name: "zenvia",
         samples: samples::ZENVIA,
@@ -723,8 +730,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         }),
         ..PLAIN
     },
-    // A catalogue that cites docs.gupshup.io: paths, header, 202. Events have no signature: the token is in
-    // the callback URL.
+    // A catalogue that cites docs.gupshup.io: paths, header, 202. Events have no signature: the
+    // token is in the callback URL.
     Dialect {
         name: "gupshup",
         samples: samples::GUPSHUP,
@@ -772,8 +779,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("callback_login", KeyKind::Login, sign::basic),
         ..PLAIN
     },
-    // docs.haptik.ai: both headers, the path, webhooks. Each account of this bot platform has a host of
-    // its own.
+    // docs.haptik.ai: both headers, the path, webhooks. Each account of this bot platform has a
+    // host of its own.
     Dialect {
         name: "haptik",
         host: "haptik.example",
@@ -805,7 +812,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         recipient: &["/phone", "/chatId"],
         ..PLAIN
     },
-    // Third-party code: path, header. The vendor's Postman collection: the text for too many messages.
+    // Third-party code: path, header. The vendor's Postman collection: the text for too many
+    // messages.
     Dialect {
         name: "interakt",
         host: "api.interakt.ai",
@@ -834,8 +842,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_secret", KeyKind::Text, sign::aisensy),
         ..PLAIN
     },
-    // Third-party code with the key in a form, and a catalogue with the key in a header: path, both places. apprise 2.3.0: the
-    // forms of answers and errors.
+    // Third-party code with the key in a form, and a catalogue with the key in a header: path, both
+    // places. apprise 2.3.0: the forms of answers and errors.
     Dialect {
         name: "kaleyra",
         host: "api.kaleyra.io",
@@ -857,8 +865,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_token", KeyKind::Text, sign::webhook_token),
         ..PLAIN
     },
-    // The vendor's text and a catalogue: path, header, the headers beside 429. The signature of events is not
-    // known: here the token is in the callback URL.
+    // The vendor's text and a catalogue: path, header, the headers beside 429. The signature of
+    // events is not known: here the token is in the callback URL.
     Dialect {
         name: "respond-io",
         host: "api.respond.io",
@@ -881,8 +889,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_token", KeyKind::Text, sign::unsigned),
         ..PLAIN
     },
-    // A catalogue: paths, the lifetime of a token, which requests carry with or without a scheme. Third-party code: the
-    // name of the token in an answer.
+    // A catalogue: paths, the lifetime of a token, which requests carry with or without a scheme.
+    // Third-party code: the name of the token in an answer.
     Dialect {
         name: "route-mobile",
         host: "apis.rmlconnect.net",

@@ -48,7 +48,8 @@ pub(crate) async fn change(
     number::change(call, id, given).ok_or_else(|| call.unknown(id))
 }
 
-/// Returns true for the known account, and for any id if a requested field exists only for accounts.
+/// Returns true for the known account, and for any id if a requested field exists only for
+/// accounts.
 fn is_account(id: &str, fields: Option<&[&str]>) -> bool {
     let names = fields.unwrap_or_default();
     id == ACCOUNT || names.iter().any(|name| ACCOUNT_FIELDS.contains(name))
@@ -186,7 +187,8 @@ pub(crate) async fn block_users(
 
 #[derive(Serialize)]
 struct BlockedUser {
-    /// A field of lists only. Meta's documentation lacks `input` in lists, but pywa 4.5.0 cannot read them without it.
+    /// A field of lists only. Meta's documentation lacks `input` in lists, but pywa 4.5.0 cannot
+    /// read them without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     messaging_product: Option<&'static str>,
     input: String,

@@ -1,4 +1,5 @@
-//! Calls about apps: their webhooks, the accounts that they are subscribed to, and tokens for others.
+//! Calls about apps: their webhooks, the accounts that they are subscribed to, and tokens for
+//! others.
 
 use http::Method;
 use hyper::body::Incoming;
@@ -46,7 +47,8 @@ pub(crate) async fn subscribed(
     }
 }
 
-/// True if the app gets the events of an account: as calls have said, or else as the sandbox was started.
+/// True if the app gets the events of an account: as calls have said, or else as the sandbox was
+/// started.
 fn is_subscribed(call: &Call<'_>, list: &str) -> bool {
     let kept = &call.state.kept;
     if kept.is_deleted(list, APP) {

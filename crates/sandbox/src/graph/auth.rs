@@ -1,4 +1,5 @@
-//! Authentication of Graph calls: the token, the place of the token, the scopes, and the proof with the app secret.
+//! Authentication of Graph calls: the token, the place of the token, the scopes, and the proof with
+//! the app secret.
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};

@@ -39,8 +39,8 @@ impl Call<'_> {
         }
     }
 
-    /// Reads what a call says: the fields of a JSON object or of a form, and the parameters of the query. What proves the
-    /// caller is left out, and so is the product.
+    /// Reads what a call says: the fields of a JSON object or of a form, and the parameters of the
+    /// query. What proves the caller is left out, and so is the product.
     pub(crate) async fn given(&self, body: Incoming) -> Result<Map<String, Value>, GraphError> {
         let bytes = read_bytes(body, MAX_JSON).await?;
         let mut given = match serde_json::from_slice(&bytes) {
@@ -56,7 +56,8 @@ impl Call<'_> {
     }
 }
 
-/// The parameters as the fields of an object. Graph reads truth values, lists and objects from their text.
+/// The parameters as the fields of an object. Graph reads truth values, lists and objects from
+/// their text.
 fn named(parameters: &Query) -> Map<String, Value> {
     let value = |text: &str| match serde_json::from_str(text) {
         Ok(value @ (Value::Bool(_) | Value::Array(_) | Value::Object(_))) => value,

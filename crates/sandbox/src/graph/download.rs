@@ -128,7 +128,8 @@ fn serve(file: &File, request_headers: &HeaderMap) -> Response<Reply> {
     response
 }
 
-/// Reads one range of bytes. Several ranges, and ranges that do not fit, are ignored, as HTTP allows.
+/// Reads one range of bytes. Several ranges, and ranges that do not fit, are ignored, as HTTP
+/// allows.
 fn byte_range(value: &str, length: usize) -> Option<(usize, usize)> {
     let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
     let end = length.checked_sub(1)?;

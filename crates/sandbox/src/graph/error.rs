@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::json::GraphJson;
 
-/// An error as Graph answers it. The texts are recorded from Graph or taken from Meta's documentation.
+/// An error as Graph answers it. The texts are recorded from Graph or taken from Meta's
+/// documentation.
 #[derive(Clone, Debug)]
 pub(crate) struct GraphError {
     pub(crate) status: StatusCode,
@@ -88,8 +89,8 @@ impl GraphError {
 
     /// Code 100: the request has two `Authorization` headers.
     ///
-    /// Meta's front end refuses such a request without a reason. The sandbox names the reason, so that a proxy with
-    /// this fault is found.
+    /// Meta's front end refuses such a request without a reason. The sandbox names the reason, so
+    /// that a proxy with this fault is found.
     pub(crate) fn doubled_authorization() -> Self {
         let message = "(#100) More than one Authorization header";
         Self::new(StatusCode::BAD_REQUEST, 100, message)

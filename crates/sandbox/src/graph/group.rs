@@ -208,8 +208,8 @@ fn invite_link(invite: &str) -> GraphJson {
     GraphJson::new(&json!({"messaging_product": "whatsapp", "invite_link": link}))
 }
 
-/// The answer to a change of a group, which an event settles later. The two sources differ: Meta's description has
-/// `success`, its documentation `request_id`.
+/// The answer to a change of a group, which an event settles later. The two sources differ: Meta's
+/// description has `success`, its documentation `request_id`.
 fn under_way() -> GraphJson {
     GraphJson::new(&json!({
         "messaging_product": "whatsapp", "request_id": ids::object_id(), "success": true,

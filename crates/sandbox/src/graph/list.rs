@@ -1,7 +1,9 @@
-//! Edges that make objects, and edges that list them: what a call has made is listed, read, changed and deleted.
+//! Edges that make objects, and edges that list them: what a call has made is listed, read, changed
+//! and deleted.
 //!
-//! The objects and answers have the keys of Meta's documentation and of its OpenAPI description where these tell them. No source
-//! tells the answers about migrations, intents and shared credit beyond `success` and an id.
+//! The objects and answers have the keys of Meta's documentation and of its OpenAPI description
+//! where these tell them. No source tells the answers about migrations, intents and shared credit
+//! beyond `success` and an id.
 
 use http::Method;
 use hyper::body::Incoming;
@@ -46,7 +48,8 @@ enum Owner {
     Named(&'static str),
 }
 
-/// Answers a call of an edge that makes or lists objects; `None` for a list in which no call has made one.
+/// Answers a call of an edge that makes or lists objects; `None` for a list in which no call has
+/// made one.
 pub(crate) async fn answer(
     call: &Call<'_>,
     id: &str,
@@ -162,7 +165,8 @@ pub(crate) async fn made(
     Ok(GraphJson::success())
 }
 
-/// `POST /{solution}/accept` and the other answers of partners, which change the status of a solution; `None` for another call.
+/// `POST /{solution}/accept` and the other answers of partners, which change the status of a
+/// solution; `None` for another call.
 pub(crate) fn partner_answer(call: &Call<'_>, id: &str, edge: &str) -> Option<GraphJson> {
     if call.method != Method::POST {
         return None;

@@ -125,7 +125,8 @@ fn refuse_form(error: multer::Error) -> GraphError {
     })
 }
 
-/// Refuses media types that WhatsApp does not take, and files that are larger than their type allows.
+/// Refuses media types that WhatsApp does not take, and files that are larger than their type
+/// allows.
 fn check_size(media_type: &str, length: usize) -> Result<(), GraphError> {
     let essence = media_type
         .split(';')

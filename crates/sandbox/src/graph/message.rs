@@ -93,7 +93,8 @@ fn parse_recipient(body: &Value) -> Result<Recipient, GraphError> {
     Ok(Recipient::Phone { input, digits })
 }
 
-/// Reads a business-scoped user id: a country code in capitals, a dot, and letters, digits and dots.
+/// Reads a business-scoped user id: a country code in capitals, a dot, and letters, digits and
+/// dots.
 fn parse_user(body: &Value) -> Result<Recipient, GraphError> {
     let Some(id) = body.get("recipient").and_then(Value::as_str) else {
         return Err(GraphError::required("to"));

@@ -243,8 +243,8 @@ async fn edge_call(
     }
 }
 
-/// The answer, or else the sample of the edge. An unknown path must fail: an answer of success would hide a missing part of the
-/// emulation.
+/// The answer, or else the sample of the edge. An unknown path must fail: an answer of success
+/// would hide a missing part of the emulation.
 fn or_sample(
     call: &Call<'_>,
     id: &str,

@@ -12,8 +12,8 @@ use super::setting::Setting;
 use crate::ids::{ACCOUNT, SENDER};
 use crate::json::{GraphJson, Selected};
 
-/// `GET /{number}`; `None` for an id that is no number. If any number may send, an id with fields counts as a number: templates,
-/// files and accounts have been ruled out before.
+/// `GET /{number}`; `None` for an id that is no number. If any number may send, an id with fields
+/// counts as a number: templates, files and accounts have been ruled out before.
 pub(crate) fn read(call: &Call<'_>, id: &str) -> Option<GraphJson> {
     let fields = call.query.fields();
     if !call.state.is_sender(id) || !(is_certain(call, id) || fields.is_some()) {
@@ -24,8 +24,8 @@ pub(crate) fn read(call: &Call<'_>, id: &str) -> Option<GraphJson> {
     Some(GraphJson::new(&Selected::new(number, fields, "id")))
 }
 
-/// `POST /{number}`; `None` for an id that is no number. If any number may send, an id with a setting of numbers counts as a
-/// number.
+/// `POST /{number}`; `None` for an id that is no number. If any number may send, an id with a
+/// setting of numbers counts as a number.
 pub(crate) fn change(
     call: &Call<'_>,
     id: &str,
@@ -50,7 +50,8 @@ fn is_certain(call: &Call<'_>, id: &str) -> bool {
     !call.state.rules.senders.is_empty() || id == SENDER
 }
 
-/// `POST /{number}/register`, `/deregister`, `/request_code` and `/verify_code`, of a sender or a number that a call has added.
+/// `POST /{number}/register`, `/deregister`, `/request_code` and `/verify_code`, of a sender or a
+/// number that a call has added.
 pub(crate) async fn registration(
     call: &Call<'_>,
     id: &str,
@@ -140,7 +141,8 @@ struct Number<'a> {
     id: &'a str,
 }
 
-/// The obstacles to messages: <https://developers.facebook.com/docs/whatsapp/cloud-api/health-status>.
+/// The obstacles to messages:
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/health-status>.
 #[derive(Serialize)]
 struct Health<'a> {
     can_send_message: &'a str,

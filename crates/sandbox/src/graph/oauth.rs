@@ -183,7 +183,8 @@ fn required<'a>(query: &'a Query, name: &str) -> Result<&'a str, GraphError> {
     query.get(name).ok_or_else(|| GraphError::required(name))
 }
 
-/// The lifetime of an exchanged token in seconds, from Meta's documented example: a little under 60 days.
+/// The lifetime of an exchanged token in seconds, from Meta's documented example: a little under 60
+/// days.
 const TOKEN_LIFETIME: u64 = 5_183_944;
 
 #[cfg(test)]

@@ -81,7 +81,8 @@ fn cursor(call: &Call<'_>, name: &str) -> Option<usize> {
 
 /// Makes a link to another page.
 ///
-/// Like Graph's links, it has the host and the parameters of the call, and the token, which a proxy must remove.
+/// Like Graph's links, it has the host and the parameters of the call, and the token, which a proxy
+/// must remove.
 fn link(call: &Call<'_>, limit: usize, direction: &str, position: usize) -> String {
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok());
     let repeated = call

@@ -1,6 +1,7 @@
 //! Calls that the sandbox answers with a sample: administration without a state of its own here.
 //!
-//! The answers have the keys of Meta's documentation and of its OpenAPI description, with values of the sandbox.
+//! The answers have the keys of Meta's documentation and of its OpenAPI description, with values of
+//! the sandbox.
 
 use serde_json::{Value, json};
 

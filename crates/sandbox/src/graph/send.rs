@@ -1,4 +1,5 @@
-//! `/{sender}/messages` and related edges: a message is checked, recorded as sent, and answered with a wamid.
+//! `/{sender}/messages` and related edges: a message is checked, recorded as sent, and answered
+//! with a wamid.
 
 use std::time::SystemTime;
 
@@ -70,7 +71,8 @@ pub(crate) async fn encrypted(
     accept(call, sender, &message, body)
 }
 
-/// Marks a message as read, with or without a typing indicator. Such a call is no message and meets no limit.
+/// Marks a message as read, with or without a typing indicator. Such a call is no message and meets
+/// no limit.
 fn mark_as_read(body: &Value) -> Result<GraphJson, GraphError> {
     check_product(body)?;
     if body.get("status").and_then(Value::as_str) != Some("read") {

@@ -1,6 +1,7 @@
 //! Edges with a single object: what a call has set is read back.
 //!
-//! The objects have the keys of Meta's documentation and of its OpenAPI description, unless their line says otherwise.
+//! The objects have the keys of Meta's documentation and of its OpenAPI description, unless their
+//! line says otherwise.
 
 use http::Method;
 use hyper::body::Incoming;
@@ -96,7 +97,8 @@ fn object(text: &str, id: &str) -> Map<String, Value> {
 const POST: &[Method] = &[Method::POST];
 const SUCCESS: &str = r#"{"success":true}"#;
 
-/// `conversational_automation` is documented as a field of the number alone, and `dataset` in no source.
+/// `conversational_automation` is documented as a field of the number alone, and `dataset` in no
+/// source.
 const SETTINGS: [Setting; 8] = [
     Setting {
         edge: "settings",

@@ -12,7 +12,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Splits a path into version and rest. A version newer than Graph's stays in the path, which is then unknown.
+    /// Splits a path into version and rest. A version newer than Graph's stays in the path, which
+    /// is then unknown.
     pub(crate) fn new(path: &str) -> Self {
         let after = path.trim_start_matches('/');
         let (first, rest) = after.split_once('/').unwrap_or((after, ""));
@@ -54,7 +55,8 @@ fn oldest_version() -> String {
     format!("v{OLDEST_VERSION}.0")
 }
 
-/// The oldest served version. Older versions, and paths without a version, are upgraded to the oldest.
+/// The oldest served version. Older versions, and paths without a version, are upgraded to the
+/// oldest.
 const OLDEST_VERSION: u32 = 21;
 
 /// The newest version that Meta had in November 2026.

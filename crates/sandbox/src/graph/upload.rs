@@ -28,7 +28,8 @@ pub(crate) fn open(call: &Call<'_>) -> Result<GraphJson, GraphError> {
         received: 0,
     };
     call.state.uploads.set(&session, progress);
-    // Graph's ids of sessions contain a question mark, so that a part of the id comes back as a query.
+    // Graph's ids of sessions contain a question mark, so that a part of the id comes back as a
+    // query.
     let id = format!("{session}?sig=ARZ{:.16}", ids::app_secret());
     Ok(GraphJson::new(&Session {
         id: &id,

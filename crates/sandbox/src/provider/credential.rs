@@ -51,7 +51,8 @@ impl PresentedKey {
         })
     }
 
-    /// Returns the fingerprint of the key: for an exchanged token the key behind it, for a JWT the public key.
+    /// Returns the fingerprint of the key: for an exchanged token the key behind it, for a JWT the
+    /// public key.
     pub(super) fn fingerprint(&self) -> String {
         match self.text.split_once('.') {
             Some((fingerprint, _)) if self.is_exchanged() => fingerprint.to_owned(),
@@ -154,7 +155,8 @@ fn basic_password(request: &ProviderRequest, user: &str) -> Option<String> {
     (name == user).then(|| password.to_owned())
 }
 
-/// Returns the public key that verifies the request's JWT, if the claims are current and name the application.
+/// Returns the public key that verifies the request's JWT, if the claims are current and name the
+/// application.
 fn signing_key(request: &ProviderRequest, state: &State, application: &str) -> Option<String> {
     let jwt = request.header("authorization")?.strip_prefix("Bearer ")?;
     let mut verified = state.tokens.public_keys().into_iter().filter_map(|key| {

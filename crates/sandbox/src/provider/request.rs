@@ -54,7 +54,8 @@ impl ProviderRequest {
         value.to_str().ok()
     }
 
-    /// Returns the text or number at the first pointer that exists in the body, or else an empty text.
+    /// Returns the text or number at the first pointer that exists in the body, or else an empty
+    /// text.
     pub(super) fn text_at(&self, pointers: &[&str]) -> String {
         let mut values = pointers
             .iter()
@@ -74,8 +75,8 @@ impl ProviderRequest {
             .or_else(|| self.query.get(name))
     }
 
-    /// Returns true for a path of this form: `{name}` fits any segment, `{name}.json` one with this ending, and `{...}` at the
-    /// end whatever follows.
+    /// Returns true for a path of this form: `{name}` fits any segment, `{name}.json` one with this
+    /// ending, and `{...}` at the end whatever follows.
     pub(super) fn has_path(&self, template: &str) -> bool {
         let path = self.head.uri.path();
         if let Some(beginning) = template.strip_suffix("{...}") {

@@ -1,4 +1,5 @@
-//! Objects that an application has made: templates of other providers than Meta, and flows and QR codes of Meta.
+//! Objects that an application has made: templates of other providers than Meta, and flows and QR
+//! codes of Meta.
 
 use std::collections::VecDeque;
 

@@ -50,7 +50,8 @@ impl File {
         )
     }
 
-    /// Returns the `hash` of a link, which prevents a longer life of the link. The token protects the file.
+    /// Returns the `hash` of a link, which prevents a longer life of the link. The token protects
+    /// the file.
     fn link_hash(&self, expiry: u64) -> String {
         let digest = Sha256::new()
             .chain_update(&self.id)

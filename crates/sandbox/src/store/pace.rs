@@ -1,4 +1,5 @@
-//! Rates: messages of a sender, messages of a pair of sender and recipient, and calls of an account per hour.
+//! Rates: messages of a sender, messages of a pair of sender and recipient, and calls of an account
+//! per hour.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +18,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Takes a token of a sender's bucket; false without a token. The burst is one second's messages.
+    /// Takes a token of a sender's bucket; false without a token. The burst is one second's
+    /// messages.
     pub(crate) fn take_sender(&self, sender: &str, per_second: u32, now: Instant) -> bool {
         let interval = Duration::from_secs(1) / per_second.max(1);
         let mut senders = self.senders.lock();
@@ -40,7 +42,8 @@ impl Pace {
         )
     }
 
-    /// Counts a call of an account and returns the used share of the hourly limit, in percent and at least 1.
+    /// Counts a call of an account and returns the used share of the hourly limit, in percent and
+    /// at least 1.
     pub(crate) fn count_call(&self, account: &str, now: Instant) -> u64 {
         let mut accounts = self.accounts.lock();
         let fresh = Calls {

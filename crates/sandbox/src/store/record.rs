@@ -19,7 +19,8 @@ pub struct Accepted {
     pub sender: String,
     /// The recipient, as the request spells it.
     pub recipient: String,
-    /// The type of the message, such as `text`; for other providers than Meta the path of the request.
+    /// The type of the message, such as `text`; for other providers than Meta the path of the
+    /// request.
     pub kind: String,
     /// The id of the message.
     pub wamid: String,

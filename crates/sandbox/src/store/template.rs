@@ -53,7 +53,8 @@ impl Templates {
         })?
     }
 
-    /// Changes a template. A sample belongs to the fixed account, until another account has changed its templates.
+    /// Changes a template. A sample belongs to the fixed account, until another account has changed
+    /// its templates.
     pub(crate) fn edit(&self, id: &str, change: impl FnOnce(&mut Template)) {
         let mut accounts = self.0.lock();
         if !accounts.values().flatten().any(|known| known.id == id) {
@@ -66,7 +67,8 @@ impl Templates {
         }
     }
 
-    /// Removes the templates with a name, and with an id if there is one, and returns the number of removed templates.
+    /// Removes the templates with a name, and with an id if there is one, and returns the number of
+    /// removed templates.
     ///
     /// # Errors
     /// There are too many accounts.

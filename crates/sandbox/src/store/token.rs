@@ -84,7 +84,8 @@ impl Tokens {
         self.public_keys.lock().clone()
     }
 
-    /// Returns the state of a token. The lookup is by hash, so its duration reveals nothing about valid tokens.
+    /// Returns the state of a token. The lookup is by hash, so its duration reveals nothing about
+    /// valid tokens.
     pub(crate) fn state(&self, token: &str) -> TokenState {
         match self.grants.lock().get(&digest(token)) {
             None => TokenState::Unknown,

@@ -1,4 +1,5 @@
-//! Tests of what the sandboxes of other providers than Meta keep: templates, files, and the state of messages.
+//! Tests of what the sandboxes of other providers than Meta keep: templates, files, and the state
+//! of messages.
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};

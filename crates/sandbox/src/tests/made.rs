@@ -1,4 +1,5 @@
-//! Tests of what the sandbox of Meta keeps: templates, flows and QR codes, each read back as it was made.
+//! Tests of what the sandbox of Meta keeps: templates, flows and QR codes, each read back as it was
+//! made.
 
 use serde_json::{Value, json};
 

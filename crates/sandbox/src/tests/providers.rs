@@ -21,7 +21,8 @@ async fn of(name: &str, options: Options) -> Sandbox {
     .unwrap()
 }
 
-/// Messages in the vendors' forms: provider, path, header, body, status. `{key}` and `{to}` are replaced.
+/// Messages in the vendors' forms: provider, path, header, body, status. `{key}` and `{to}` are
+/// replaced.
 #[rustfmt::skip]
 const MESSAGES: [(&str, &str, &str, &str, u16); 26] = [
     ("360dialog", "/messages", "D360-API-KEY: {key}", r#"{"messaging_product":"whatsapp","to":"{to}","type":"text","text":{"body":"x"}}"#, 200),

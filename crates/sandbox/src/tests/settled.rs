@@ -1,4 +1,5 @@
-//! Tests of the state behind administration at the sandbox of Meta: what a call has set or made is read back.
+//! Tests of the state behind administration at the sandbox of Meta: what a call has set or made is
+//! read back.
 
 use serde_json::{Value, json};
 
@@ -140,7 +141,8 @@ async fn a_setting_of_a_number_is_read_with_the_number() {
         read["webhook_configuration"]["phone_number"].is_null(),
         "{read}"
     );
-    // Any number may send here, so a setting of numbers makes an id a number, and nothing else does.
+    // Any number may send here, so a setting of numbers makes an id a number, and nothing else
+    // does.
     assert_eq!(
         post(&sandbox, "/106540352242922", json!({"pin": "123456"})).await["success"],
         true
@@ -151,7 +153,8 @@ async fn a_setting_of_a_number_is_read_with_the_number() {
     );
 }
 
-/// The edge that makes an object, what a call says, the edge that lists the object, and a field of the object with its value.
+/// The edge that makes an object, what a call says, the edge that lists the object, and a field of
+/// the object with its value.
 #[rustfmt::skip]
 const MADE: [[&str; 5]; 11] = [
     ["product_catalogs", r#"{"catalog_id":"77"}"#, "product_catalogs", "id", "77"],

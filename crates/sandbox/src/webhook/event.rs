@@ -131,8 +131,8 @@ fn write_envelope<T: Serialize>(account: &str, values: &[T]) -> GraphJson {
 
 /// Returns the headers of a webhook.
 ///
-/// The signature covers exactly the bytes of the body. Its key is the text of the secret, not the bytes that the
-/// hex digits of the secret stand for.
+/// The signature covers exactly the bytes of the body. Its key is the text of the secret, not the
+/// bytes that the hex digits of the secret stand for.
 pub(super) fn headers(event: &EventToSign<'_>) -> HeaderLines {
     // HMAC takes keys of any length, so there is always a signature.
     let mac = Hmac::<Sha256>::new_from_slice(event.secret.as_bytes())

@@ -1,6 +1,8 @@
-//! Webhooks: sent to every subscribed app, signed with the app's secret, and repeated until the answer is 200.
+//! Webhooks: sent to every subscribed app, signed with the app's secret, and repeated until the
+//! answer is 200.
 //!
-//! The bodies and the signature are Meta's, or the signature is another provider's; see [`crate::dialect`].
+//! The bodies and the signature are Meta's, or the signature is another provider's; see
+//! [`crate::dialect`].
 
 mod app;
 mod callback;
@@ -57,7 +59,8 @@ impl Webhooks {
         }
     }
 
-    /// Subscribes an app, after Meta's handshake with the callback URL. An app of the same name is replaced.
+    /// Subscribes an app, after Meta's handshake with the callback URL. An app of the same name is
+    /// replaced.
     pub(crate) async fn subscribe(&self, app: App) -> Result<(), SubscribeError> {
         let callback = Callback::parse(&app.callback).ok_or(SubscribeError::Url)?;
         if self.provider.is_none() {
@@ -139,7 +142,8 @@ impl Webhooks {
         &self.attempts
     }
 
-    /// Sends the statuses of an accepted message: sent, delivered and read, or the failure of a magic recipient.
+    /// Sends the statuses of an accepted message: sent, delivered and read, or the failure of a
+    /// magic recipient.
     pub(crate) fn report_status(
         self: &Arc<Self>,
         sender: &str,

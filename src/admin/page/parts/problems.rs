@@ -1,4 +1,5 @@
-//! The lists of what is wrong, with what to do, of what is to be done in time, and of what is paused.
+//! The lists of what is wrong, with what to do, of what is to be done in time, and of what is
+//! paused.
 
 use super::Scene;
 use crate::admin::page::html::Html;

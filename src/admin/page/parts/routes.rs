@@ -96,7 +96,8 @@ fn limits_text(limit: &Value, hour: &LastHour<'_>) -> String {
     text
 }
 
-/// Writes that the route fails, or that the provider restricts a sender. The problems above have the reason.
+/// Writes that the route fails, or that the provider restricts a sender. The problems above have
+/// the reason.
 fn failing(status: &Value, html: &mut Html) {
     let traffic = &status["traffic"];
     let restricted = list(&traffic["restrictions"]).count() as u64;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::admin::page::html::Html;
 
-/// Writes the beginning of a table. The roles stand for themselves, because a phone shows each row as a card, and elements
-/// that are laid out otherwise lose their meaning in some browsers.
+/// Writes the beginning of a table. The roles stand for themselves, because a phone shows each row
+/// as a card, and elements that are laid out otherwise lose their meaning in some browsers.
 pub(super) fn begin(html: &mut Html, titles: &[&'static str]) {
     html.markup("<table role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\">");
     for title in titles {
@@ -20,7 +20,8 @@ pub(super) fn end(html: &mut Html) {
     html.markup("</tbody></table>");
 }
 
-/// Writes the beginning of a row, with the cell that names it. The name is its key in the live update.
+/// Writes the beginning of a row, with the cell that names it. The name is its key in the live
+/// update.
 pub(super) fn row(html: &mut Html, name: &str) {
     html.markup("<tr role=\"row\" data-key=\"").text(name);
     html.markup("\"><th role=\"rowheader\" scope=\"row\"><bdi>");

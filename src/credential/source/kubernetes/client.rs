@@ -1,4 +1,5 @@
-//! A request to the cluster's API and the answer: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
+//! A request to the cluster's API and the answer:
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,12 +42,14 @@ pub(super) struct ClusterRequest {
 }
 
 impl ClusterClient {
-    /// Sends a request and returns the status and the body, which the reader of a Secret has to wipe.
+    /// Sends a request and returns the status and the body, which the reader of a Secret has to
+    /// wipe.
     pub(super) async fn ask(
         &self,
         request: ClusterRequest,
     ) -> Result<(StatusCode, Bytes), ClusterError> {
-        // The kubelet writes a new token well before the old one ends, so each request reads the file.
+        // The kubelet writes a new token well before the old one ends, so each request reads the
+        // file.
         let token = read_token()?;
         let (upstream, host) = self.connect()?;
         let outgoing = compose(request, &host, &token);
@@ -155,7 +158,8 @@ fn compose(request: ClusterRequest, host: &str, token: &Secret) -> Outgoing {
     head.finish()
 }
 
-/// Returns the message in an answer of the cluster, without control characters and bounded; and wipes the answer.
+/// Returns the message in an answer of the cluster, without control characters and bounded; and
+/// wipes the answer.
 pub(super) fn message(body: Bytes) -> String {
     #[derive(serde::Deserialize)]
     struct Status {

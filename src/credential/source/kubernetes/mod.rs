@@ -1,7 +1,8 @@
 //! `k8s:`: a key of a Secret of the cluster that this pod runs in, by the cluster's API.
 //!
-//! The address of the cluster and the service account come from Kubernetes, as for each pod. Three requests are needed,
-//! all on a single Secret by name: `get`, `patch`, and the question if `patch` is allowed.
+//! The address of the cluster and the service account come from Kubernetes, as for each pod. Three
+//! requests are needed, all on a single Secret by name: `get`, `patch`, and the question if `patch`
+//! is allowed.
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -131,8 +132,8 @@ impl Kubernetes {
         Ok(())
     }
 
-    /// Asks if the service account may do this with a Secret. Every service account may ask, by the role
-    /// `system:basic-user`.
+    /// Asks if the service account may do this with a Secret. Every service account may ask, by the
+    /// role `system:basic-user`.
     async fn is_allowed(
         &self,
         verb: &'static str,

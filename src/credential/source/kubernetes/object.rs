@@ -1,4 +1,5 @@
-//! The JSON form of a Secret: <https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/>.
+//! The JSON form of a Secret:
+//! <https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/>.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -46,7 +47,8 @@ struct Metadata<'a> {
     managed_fields: Vec<ManagedFields<'a>>,
 }
 
-/// The fields that one writer set last: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
+/// The fields that one writer set last:
+/// <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ManagedFields<'a> {
@@ -107,8 +109,8 @@ fn decoded(value: &RawValue) -> Option<Zeroizing<Vec<u8>>> {
 
 /// Returns the time since which a key has its value.
 ///
-/// Each writer that owns the key wrote the present value, and later times of a writer may be about other fields. So the
-/// earliest time is the closest.
+/// Each writer that owns the key wrote the present value, and later times of a writer may be about
+/// other fields. So the earliest time is the closest.
 fn since(managed: &[ManagedFields<'_>], key: &str) -> Option<SystemTime> {
     let field = format!("f:{key}");
     let owners = managed.iter().filter(|writer| {
@@ -121,7 +123,8 @@ fn since(managed: &[ManagedFields<'_>], key: &str) -> Option<SystemTime> {
         .map(SystemTime::from)
 }
 
-/// Composes a merge patch (RFC 7396) that changes one key, and that the cluster refuses after any change since `version`.
+/// Composes a merge patch (RFC 7396) that changes one key, and that the cluster refuses after any
+/// change since `version`.
 pub(super) fn patch(version: &str, key: &str, value: &Secret) -> Zeroizing<String> {
     #[expect(
         clippy::disallowed_methods,

@@ -59,8 +59,9 @@ impl<'a> VaultRequest<'a> {
 }
 
 impl VaultClient {
-    /// Creates a client from the variables of the `vault` and `bao` commands: `VAULT_ADDR`, `VAULT_CACERT` and
-    /// `VAULT_NAMESPACE`, or their `BAO_` forms. `VAULT_SKIP_VERIFY` is ignored: certificates are always checked.
+    /// Creates a client from the variables of the `vault` and `bao` commands: `VAULT_ADDR`,
+    /// `VAULT_CACERT` and `VAULT_NAMESPACE`, or their `BAO_` forms. `VAULT_SKIP_VERIFY` is ignored:
+    /// certificates are always checked.
     pub(super) fn from_environment(egress: &Egress) -> Result<Self, VaultError> {
         let address = variable("ADDR")
             .map_or_else(|| DEFAULT_ADDRESS.to_owned(), |address| (*address).clone());
@@ -103,8 +104,8 @@ impl VaultClient {
         read(path, answer)
     }
 
-    /// Sends a request whose answer holds a secret, and returns the body of a successful answer, which the caller has
-    /// to wipe.
+    /// Sends a request whose answer holds a secret, and returns the body of a successful answer,
+    /// which the caller has to wipe.
     pub(super) async fn ask_for_secret(
         &self,
         question: VaultRequest<'_>,
@@ -125,7 +126,8 @@ impl VaultClient {
         line.target(question.path);
         let mut head = line.headers(&self.host);
         head.header(&header::USER_AGENT, USER_AGENT);
-        // A Vault server may be set to refuse requests without this header, which no browser form can add.
+        // A Vault server may be set to refuse requests without this header, which no browser form
+        // can add.
         head.header(&REQUEST, "true");
         if let Some(namespace) = &self.namespace {
             head.header(&NAMESPACE, namespace);

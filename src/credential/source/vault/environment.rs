@@ -4,7 +4,8 @@ use zeroize::Zeroizing;
 
 use crate::provider::Origin;
 
-/// Returns the value of a variable, by the end of its name: `ADDR` for `BAO_ADDR` or else `VAULT_ADDR`.
+/// Returns the value of a variable, by the end of its name: `ADDR` for `BAO_ADDR` or else
+/// `VAULT_ADDR`.
 ///
 /// OpenBao's command looks at its own variable first as well.
 pub(super) fn variable(name: &str) -> Option<Zeroizing<String>> {

@@ -19,8 +19,9 @@ use super::error::VaultError;
 use super::session::Session;
 use crate::secret::{Fingerprint, Secret};
 
-/// Reads the secret at a path: the mount, then the path below the mount. For each field of `fields` the document has
-/// the time of the last change of the field's value, as far as `ages` or the versions of the engine give the time.
+/// Reads the secret at a path: the mount, then the path below the mount. For each field of `fields`
+/// the document has the time of the last change of the field's value, as far as `ages` or the
+/// versions of the engine give the time.
 pub(super) async fn read(
     session: &Session,
     path: &str,
@@ -54,10 +55,11 @@ pub(super) async fn read(
     Ok(secret.document)
 }
 
-/// Walks the versions of a secret back from `version`, which is of `since`, and returns the time of the oldest version in a
-/// row with the value of each field that `newest` has.
+/// Walks the versions of a secret back from `version`, which is of `since`, and returns the time of
+/// the oldest version in a row with the value of each field that `newest` has.
 ///
-/// Any fault ends the walk, and [`MAX_VERSIONS_BACK`] does: the value is at least as old as the last version that was read.
+/// Any fault ends the walk, and [`MAX_VERSIONS_BACK`] does: the value is at least as old as the
+/// last version that was read.
 async fn changes<'f>(
     session: &Session,
     path: &KvPath,
@@ -92,8 +94,8 @@ async fn changes<'f>(
     walks
 }
 
-/// The time at which the value of each field was last changed, for the values last read: a refresh asks for no old version
-/// again.
+/// The time at which the value of each field was last changed, for the values last read: a refresh
+/// asks for no old version again.
 #[derive(Default)]
 pub(super) struct FieldAges(Mutex<BTreeMap<(String, String), FieldAge>>);
 
@@ -128,7 +130,8 @@ impl FieldAges {
     }
 }
 
-/// Puts a new value in the place of the expected one in one field, and leaves the other fields as they are.
+/// Puts a new value in the place of the expected one in one field, and leaves the other fields as
+/// they are.
 ///
 /// A write of a different field meanwhile is no obstacle: the secret is read and compared again.
 pub(super) async fn replace(
@@ -156,7 +159,8 @@ pub(super) async fn replace(
     Err(PlaceError::Changed)
 }
 
-/// Writes the whole data of a secret. With check-and-set, Vault refuses the write if `version` is not the newest.
+/// Writes the whole data of a secret. With check-and-set, Vault refuses the write if `version` is
+/// not the newest.
 async fn write_at(
     session: &Session,
     path: &KvPath,
@@ -333,16 +337,19 @@ fn text(value: &RawValue) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(value.get().as_bytes().to_vec())
 }
 
-/// The path of the question what the token may do: <https://openbao.org/api-docs/system/capabilities-self/>.
+/// The path of the question what the token may do:
+/// <https://openbao.org/api-docs/system/capabilities-self/>.
 const CAPABILITIES: &str = "sys/capabilities-self";
 /// The answer about a token that may not ask.
 const UNCHECKED: PlaceFault = PlaceFault::Unchecked(
     "Vault's token may not ask `sys/capabilities-self` what its policy allows",
 );
-/// The number of times that a secret is compared and written: each time a different field was written meanwhile.
+/// The number of times that a secret is compared and written: each time a different field was
+/// written meanwhile.
 const MAX_ATTEMPTS: usize = 5;
-/// The time for reading older versions, within the 10 s for a document. Without them the secret counts as changed with the
-/// newest version.
+/// The time for reading older versions, within the 10 s for a document. Without them the secret
+/// counts as changed with the newest version.
 const WALK_TIMEOUT: Duration = Duration::from_secs(3);
-/// The number of versions that are read to find the last change of a field. An engine keeps 10 by default.
+/// The number of versions that are read to find the last change of a field. An engine keeps 10 by
+/// default.
 const MAX_VERSIONS_BACK: usize = 20;

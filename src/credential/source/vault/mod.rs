@@ -1,8 +1,8 @@
 //! `vault:`: a field of a secret in a KV engine of HashiCorp Vault or OpenBao.
 //!
-//! The address of Vault and the way to log in come from the environment, as for the `vault` and `bao` commands.
-//! Requests go through this program's own client: Keyside needs five requests of the protocol, and a library for
-//! all of it would add a second HTTP client to the program.
+//! The address of Vault and the way to log in come from the environment, as for the `vault` and
+//! `bao` commands. Requests go through this program's own client: Keyside needs five requests of
+//! the protocol, and a library for all of it would add a second HTTP client to the program.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +43,8 @@ impl Vault {
         self.egress.store(Arc::new(egress.clone()));
     }
 
-    /// Reads the secret at a path: the mount, then the path below the mount as the `vault kv` command takes it; and the age
-    /// of each of these fields.
+    /// Reads the secret at a path: the mount, then the path below the mount as the `vault kv`
+    /// command takes it; and the age of each of these fields.
     pub(super) async fn read(
         &self,
         path: &str,
@@ -61,11 +61,13 @@ impl Vault {
         Ok(read?)
     }
 
-    /// Writes a value into one field of the secret at a path, and leaves the other fields as they are.
+    /// Writes a value into one field of the secret at a path, and leaves the other fields as they
+    /// are.
     ///
     /// # Errors
-    /// If Vault refuses; also if somebody else wrote the secret meanwhile and the engine keeps versions.
-    /// Puts a new value in the place of the expected one, in one field of the secret at a path.
+    /// If Vault refuses; also if somebody else wrote the secret meanwhile and the engine keeps
+    /// versions. Puts a new value in the place of the expected one, in one field of the secret at a
+    /// path.
     ///
     /// # Errors
     /// If the field holds another value, or Vault refuses.
@@ -98,7 +100,8 @@ impl Vault {
         Ok(session)
     }
 
-    /// Renews or replaces the session if its token nears the end. Returns the time at which the next check is due.
+    /// Renews or replaces the session if its token nears the end. Returns the time at which the
+    /// next check is due.
     pub(super) async fn keep_session(&self) -> Option<Instant> {
         let mut current = self.session.lock().await;
         let session = Arc::clone(current.as_ref()?);
@@ -118,8 +121,9 @@ impl Vault {
 
     /// Drops a session that failed, and says if a new one may do better.
     ///
-    /// A refusal may mean that the token of an old session ended before its time. After a failed connection the
-    /// address may be different at the next session, but trying again at once makes no sense.
+    /// A refusal may mean that the token of an old session ended before its time. After a failed
+    /// connection the address may be different at the next session, but trying again at once makes
+    /// no sense.
     async fn should_retry(
         &self,
         session: &Arc<Session>,
@@ -164,5 +168,6 @@ fn warn(error: &VaultError) {
     tracing::warn!(%error, "the session with Vault could not be renewed: secrets from Vault stay as they are");
 }
 
-/// The time after which a failed renewal is tried again. Renewals start when a third of the lease is left.
+/// The time after which a failed renewal is tried again. Renewals start when a third of the lease
+/// is left.
 const RENEW_RETRY_INTERVAL: Duration = Duration::from_secs(30);

@@ -76,8 +76,9 @@ struct LeaseAnswer {
 }
 
 impl Session {
-    /// Opens a session: by an AppRole login if `VAULT_ROLE_ID` is set, by a Kubernetes login if `VAULT_ROLE` is,
-    /// else with `VAULT_TOKEN` or the file that `VAULT_TOKEN_FILE` names (an agent's sink).
+    /// Opens a session: by an AppRole login if `VAULT_ROLE_ID` is set, by a Kubernetes login if
+    /// `VAULT_ROLE` is, else with `VAULT_TOKEN` or the file that `VAULT_TOKEN_FILE` names (an
+    /// agent's sink).
     ///
     /// A session without any token is valid: an agent between Keyside and Vault may add its own.
     pub(super) async fn open(egress: &Egress) -> Result<Self, VaultError> {
@@ -108,7 +109,8 @@ impl Session {
     async fn with_token(client: VaultClient, token: Option<Secret>) -> Result<Self, VaultError> {
         let mut lease = Lease::ENDLESS;
         if token.is_some() {
-            // A token may lack the right to look itself up, and is then used for as long as Vault accepts the token.
+            // A token may lack the right to look itself up, and is then used for as long as Vault
+            // accepts the token.
             match client
                 .ask_for_secret(VaultRequest::get("auth/token/lookup-self", token.as_ref()))
                 .await
@@ -233,7 +235,8 @@ fn expose(secret: Option<&Secret>) -> &str {
     secret.map(Secret::expose).unwrap_or_default()
 }
 
-/// Writes an object of texts into a buffer that never grows, because a growing buffer leaves copies behind.
+/// Writes an object of texts into a buffer that never grows, because a growing buffer leaves copies
+/// behind.
 fn json(fields: &[(&str, &str)]) -> Zeroizing<String> {
     let quoted = |text: &str| Zeroizing::new(serde_json::Value::from(text).to_string());
     let length = fields

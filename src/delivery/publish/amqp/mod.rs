@@ -1,4 +1,5 @@
-//! RabbitMQ, by AMQP 0-9-1: an event is a persistent message, confirmed by the server and taken by a queue.
+//! RabbitMQ, by AMQP 0-9-1: an event is a persistent message, confirmed by the server and taken by
+//! a queue.
 
 mod socket;
 
@@ -36,8 +37,8 @@ pub(super) struct AmqpExchange {
 /// A connection with idle channels.
 pub(super) struct AmqpConnection {
     connection: Connection,
-    /// Channels without an event. Events never share a channel: the server answers some faults by closing the channel,
-    /// and the answer must be about a single event.
+    /// Channels without an event. Events never share a channel: the server answers some faults by
+    /// closing the channel, and the answer must be about a single event.
     idle: Mutex<Vec<Channel>>,
     _end: Arc<SocketEnd>,
 }
@@ -266,7 +267,8 @@ fn fault(error: &Error) -> PublishFault {
     }
 }
 
-/// Returns the meaning of a reply code; `None` for the end of all connections, as at the stop of the server.
+/// Returns the meaning of a reply code; `None` for the end of all connections, as at the stop of
+/// the server.
 fn answer(number: u16, words: &str) -> Option<StreamAnswer> {
     Some(match number {
         CONNECTION_FORCED => return None,
@@ -288,7 +290,8 @@ const SCHEME: UrlScheme = UrlScheme {
 };
 /// The delivery mode of persistent messages: a restart of the server loses none.
 const PERSISTENT: u8 = 2;
-/// The time between two signs of life. The library ends a connection after twice the time in silence.
+/// The time between two signs of life. The library ends a connection after twice the time in
+/// silence.
 const HEARTBEAT_SECONDS: u16 = 15;
 
 // The reply codes of AMQP 0-9-1.

@@ -1,6 +1,8 @@
-//! The sockets of AMQP connections: TLS as for every connection of Keyside, and an end without a wait.
+//! The sockets of AMQP connections: TLS as for every connection of Keyside, and an end without a
+//! wait.
 //!
-//! lapin's TLS comes with PKCS #12 and old ciphers. Keyside gives lapin a runtime with Keyside's sockets instead.
+//! lapin's TLS comes with PKCS #12 and old ciphers. Keyside gives lapin a runtime with Keyside's
+//! sockets instead.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -41,7 +43,8 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Sockets {
-    /// Connects to a server. A silent server has a bound of time, since lapin's thread waits meanwhile.
+    /// Connects to a server. A silent server has a bound of time, since lapin's thread waits
+    /// meanwhile.
     pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<AmqpSocket> {
         let stream = timeout(self.timeout, TcpStream::connect((host, port))).await??;
         stream.set_nodelay(true)?;
@@ -59,8 +62,8 @@ impl Sockets {
     }
 }
 
-/// The end of a connection's socket. lapin reads and writes on a separate thread. Without the end of the socket, the
-/// thread would wait for a silent server for ever.
+/// The end of a connection's socket. lapin reads and writes on a separate thread. Without the end
+/// of the socket, the thread would wait for a silent server for ever.
 #[derive(Default)]
 pub(super) struct SocketEnd(Mutex<Option<Socket>>);
 
@@ -133,5 +136,6 @@ impl Reactor for SocketReactor {
     }
 }
 
-/// The time for lapin to take leave of the server: longer than a round trip, and short for the end of the process.
+/// The time for lapin to take leave of the server: longer than a round trip, and short for the end
+/// of the process.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);

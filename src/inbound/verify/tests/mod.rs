@@ -43,7 +43,8 @@ fn own(scheme: &str) -> Provider {
     Arc::unwrap_or_clone(provider.unwrap().fill(&BTreeMap::new()).0)
 }
 
-/// The provider, with secrets of any value: those of published vectors are placeholders, such as `12345`.
+/// The provider, with secrets of any value: those of published vectors are placeholders, such as
+/// `12345`.
 fn with_any_value(provider: &Provider) -> Provider {
     let mut provider = provider.clone();
     for kind in &mut provider.secrets {

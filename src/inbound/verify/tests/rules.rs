@@ -135,7 +135,8 @@ fn a_nonce_is_spent_when_its_event_is_accepted() {
     assert_eq!(once().freshness(&nonces, then()), Freshness::Repeated);
 }
 
-/// The message is `{body}.{nonce}.{timestamp}`: the end of the body is taken for the beginning of the nonce.
+/// The message is `{body}.{nonce}.{timestamp}`: the end of the body is taken for the beginning of
+/// the nonce.
 #[test]
 fn the_end_of_a_body_never_passes_as_the_beginning_of_the_nonce() {
     let scheme = "kind = 'hmac'\nheader = 'X-Signature'\nalgorithm = 'sha256'\ntimestamp = 'X-Time'\nnonce = 'X-Nonce'\n\

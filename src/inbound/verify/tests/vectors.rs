@@ -137,8 +137,8 @@ fn every_preset_that_signs_has_a_vector() {
     }
 }
 
-/// Most vectors come from third parties. Without a published vector, `source` says that the vector was made for this
-/// test.
+/// Most vectors come from third parties. Without a published vector, `source` says that the vector
+/// was made for this test.
 #[test]
 fn the_known_answers_of_third_parties_hold() {
     let vectors = vectors();

@@ -14,9 +14,10 @@ mod tests;
 
 /// Tokens taken ahead, to let most requests go without asking the shared server.
 ///
-/// For each waiting request a token is taken as far ahead as the request would wait, so that a single question is enough.
-/// A sidecar that sends often holds further tokens: no more than were used in the last tenth of a second, and no more than
-/// come in a tenth of a second. A token unused for a tenth of a second is given back.
+/// For each waiting request a token is taken as far ahead as the request would wait, so that a
+/// single question is enough. A sidecar that sends often holds further tokens: no more than were
+/// used in the last tenth of a second, and no more than come in a tenth of a second. A token unused
+/// for a tenth of a second is given back.
 #[derive(Debug)]
 pub(in crate::limit) struct Prefetch {
     /// Times from which on the held tokens are good, the earliest first.
@@ -73,8 +74,9 @@ impl Prefetch {
         }
     }
 
-    /// No tokens, of the bucket at a new quota, full in `full_in` at the earliest, whatever the server knows. What is known
-    /// of the server's count stays: the epoch, and the tokens given back.
+    /// No tokens, of the bucket at a new quota, full in `full_in` at the earliest, whatever the
+    /// server knows. What is known of the server's count stays: the epoch, and the tokens given
+    /// back.
     pub(in crate::limit) fn at_new_quota(&self, full_in: Duration, now: Instant) -> Self {
         Self {
             full_at: now + full_in,
@@ -85,7 +87,8 @@ impl Prefetch {
         }
     }
 
-    /// Uses a held token; else returns the time at which one becomes good, or `None` if none is held.
+    /// Uses a held token; else returns the time at which one becomes good, or `None` if none is
+    /// held.
     pub(in crate::limit) fn use_token(&mut self, now: Instant) -> Result<(), Option<Instant>> {
         match self.due.front() {
             Some(due) if *due <= now => {
@@ -108,10 +111,12 @@ impl Prefetch {
         self.due.len()
     }
 
-    /// Time before which asking for tokens is of no use, while the most patient request waits for `patience`.
+    /// Time before which asking for tokens is of no use, while the most patient request waits for
+    /// `patience`.
     pub(in crate::limit) fn ask_from(&self, patience: Duration) -> Instant {
         let ahead = patience.min(MAX_AHEAD);
-        // Requests that can wait longer than MAX_AHEAD ask seldom while tokens are short: no reply tells of turns beyond it.
+        // Requests that can wait longer than MAX_AHEAD ask seldom while tokens are short: no reply
+        // tells of turns beyond it.
         let margin = if patience > MAX_AHEAD && self.is_short {
             MAX_AHEAD / 2
         } else {
@@ -122,8 +127,9 @@ impl Prefetch {
         self.ask_at.max(from)
     }
 
-    /// Margin before the end of a wait of `ahead`: a token that becomes good within it is not asked for, because the reply
-    /// takes time too. While tokens are short, a question waits until it brings the tokens of a while, and not a single one.
+    /// Margin before the end of a wait of `ahead`: a token that becomes good within it is not asked
+    /// for, because the reply takes time too. While tokens are short, a question waits until it
+    /// brings the tokens of a while, and not a single one.
     pub(in crate::limit) fn margin(&self, ahead: Duration) -> Duration {
         if ahead <= ASK_AHEAD {
             Duration::ZERO
@@ -134,7 +140,8 @@ impl Prefetch {
         }
     }
 
-    /// Time by which a question takes tokens before they become good, while the most patient request waits for `patience`.
+    /// Time by which a question takes tokens before they become good, while the most patient
+    /// request waits for `patience`.
     pub(in crate::limit) fn ahead(patience: Duration) -> Duration {
         let ahead = patience.saturating_sub(ASK_AHEAD);
         ahead.clamp(ASK_AHEAD, MAX_AHEAD)
@@ -145,7 +152,8 @@ impl Prefetch {
         self.taken_ahead.min(MAX_AHEAD)
     }
 
-    /// The turn of a request with `ahead` requests before it; `Err` with the earliest time if no token is held for it.
+    /// The turn of a request with `ahead` requests before it; `Err` with the earliest time if no
+    /// token is held for it.
     pub(in crate::limit) fn turn(
         &self,
         ahead: usize,
@@ -184,7 +192,8 @@ impl Prefetch {
     /// Number of tokens to ask for while `waiting` requests wait; zero if enough are held.
     pub(in crate::limit) fn wanted(&self, waiting: usize, quota: Quota, now: Instant) -> u32 {
         let per_window = self.bucket(quota).tokens_in(WINDOW);
-        // A token taken ahead by a sidecar that sends seldom would be given back unused: two commands in vain.
+        // A token taken ahead by a sidecar that sends seldom would be given back unused: two
+        // commands in vain.
         let ahead = match self.used_lately.recent(now) {
             0..SELDOM => 0,
             _ => self.used.recent(now).min(per_window),
@@ -201,7 +210,8 @@ impl Prefetch {
 
     /// Adds the tokens of a reply to a request for `wanted`.
     pub(in crate::limit) fn add(&mut self, reply: TakeReply, wanted: u32, now: Instant) {
-        // A token that was good before the reply is good from now on: no token grows old on the way.
+        // A token that was good before the reply is good from now on: no token grows old on the
+        // way.
         let due = |number| now.max(reply.first + reply.interval.saturating_mul(number));
         self.due.extend((0..reply.count).map(due));
         // Tokens given back by other sidecars may be earlier than the held tokens.
@@ -220,13 +230,15 @@ impl Prefetch {
         }
     }
 
-    /// Discards the tokens that become good before the `end` of a pause: after the pause, the tokens would be a burst.
+    /// Discards the tokens that become good before the `end` of a pause: after the pause, the
+    /// tokens would be a burst.
     pub(in crate::limit) fn discard_before(&mut self, end: Instant) {
         let lost = self.due.partition_point(|due| *due < end);
         self.due.drain(..lost);
     }
 
-    /// Returns the tokens not used in time: to be given back to the server. Their number is the result.
+    /// Returns the tokens not used in time: to be given back to the server. Their number is the
+    /// result.
     pub(in crate::limit) fn return_unused(&mut self, quota: Quota, now: Instant) -> u32 {
         self.return_first(self.unused(now), quota)
     }
@@ -239,8 +251,8 @@ impl Prefetch {
     fn return_first(&mut self, count: usize, quota: Quota) -> u32 {
         self.due.drain(..count);
         let count = saturated(count);
-        // `full_at` is without the tokens from now on, and `given_back` tells the server so: no token counts as given back
-        // twice.
+        // `full_at` is without the tokens from now on, and `given_back` tells the server so: no
+        // token counts as given back twice.
         let returned = quota.interval().saturating_mul(count);
         for at in [&mut self.full_at, &mut self.next_at] {
             *at = at.checked_sub(returned).unwrap_or(*at);
@@ -260,7 +272,8 @@ impl Prefetch {
         self.is_short = false;
     }
 
-    /// Starts again without tokens, for a bucket full in `full_in` at the earliest, whatever the server knows.
+    /// Starts again without tokens, for a bucket full in `full_in` at the earliest, whatever the
+    /// server knows.
     pub(in crate::limit) fn restart(&mut self, full_in: Duration, now: Instant) {
         *self = Self {
             used: self.used,
@@ -269,15 +282,16 @@ impl Prefetch {
         };
     }
 
-    /// Goes on after the loss of a reply, with a bucket full in `full_in` at the earliest, or in `full_in_if_lost` if the
-    /// server has lost its state.
+    /// Goes on after the loss of a reply, with a bucket full in `full_in` at the earliest, or in
+    /// `full_in_if_lost` if the server has lost its state.
     pub(in crate::limit) fn resume(
         &mut self,
         full_in: Duration,
         full_in_if_lost: Duration,
         now: Instant,
     ) {
-        // The later time counts: neither the lost reply nor the local count may give a token away twice.
+        // The later time counts: neither the lost reply nor the local count may give a token away
+        // twice.
         self.full_at = self.full_at.max(now + full_in);
         self.full_at_if_lost = self.full_at.max(now + full_in_if_lost);
     }
@@ -305,7 +319,8 @@ impl RecentUse {
 
     fn count(&mut self, now: Instant) {
         if now - self.since >= self.span {
-            // A span without any use between two spans makes the earlier one too old to tell of the pace.
+            // A span without any use between two spans makes the earlier one too old to tell of the
+            // pace.
             let is_next = now - self.since < 2 * self.span;
             self.before = if is_next { self.current } else { 0 };
             self.since = now;
@@ -329,14 +344,17 @@ impl RecentUse {
 const WINDOW: Duration = Duration::from_millis(100);
 /// Time in which a sidecar that sends seldom is told apart.
 const LATELY: Duration = Duration::from_secs(1);
-/// Least number of tokens used in a second by a sidecar that takes tokens ahead: four in [`WINDOW`], most used in time.
+/// Least number of tokens used in a second by a sidecar that takes tokens ahead: four in
+/// [`WINDOW`], most used in time.
 const SELDOM: u32 = 40;
-/// Least time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a
-/// token come too late.
+/// Least time by which a token may be taken before becoming good: longer than the way to the shared
+/// server and back, lest a token come too late.
 const ASK_AHEAD: Duration = Duration::from_millis(50);
-/// Most time by which a token may be taken before becoming good. A sidecar that ends keeps tokens from other sidecars for no
-/// longer, and a pause stays unknown to a quiet sidecar for no longer. As long as the usual `max_wait`: a single question for
-/// each message is enough. `take.lua` has the same number.
+/// Most time by which a token may be taken before becoming good. A sidecar that ends keeps tokens
+/// from other sidecars for no longer, and a pause stays unknown to a quiet sidecar for no longer.
+/// As long as the usual `max_wait`: a single question for each message is enough. `take.lua` has
+/// the same number.
 const MAX_AHEAD: Duration = Duration::from_secs(2);
-/// Time ahead beyond which, while tokens are short, a question asks for the tokens of a fourth of the time.
+/// Time ahead beyond which, while tokens are short, a question asks for the tokens of a fourth of
+/// the time.
 const SHORT_AHEAD: Duration = Duration::from_millis(400);
