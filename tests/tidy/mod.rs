@@ -6,3 +6,4 @@ mod imports;
 mod language;
 mod names;
 mod source;
+mod width;
