@@ -732,7 +732,7 @@ fn explain_tells_the_operation_of_every_request_of_each_preset() {
     let provider = Provider::new(&goldens);
     for golden in goldens.iter().filter(|golden| golden.name != "meta") {
         let setup = Setup::new(&provider.upstream);
-        let config = golden.config(&setup, &key.pem(), &provider.further);
+        let config = golden.config(&setup, &key.pem(), &provider.further, "");
         let routes = routes_by_operation(golden, &config);
         let listen = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n";
         let setup = setup.config(&format!("{listen}{routes}"));

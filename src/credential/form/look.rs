@@ -2,6 +2,7 @@
 //! preset.
 
 use super::super::encoded::from_base64;
+use super::meta::is_app_secret;
 use crate::provider::{Letters, SecretKind, TextForm};
 use crate::secret::Secret;
 

@@ -72,7 +72,7 @@ async fn a_setting_is_read_as_it_was_set() {
         let after = get(&sandbox, &path).await;
         assert_eq!(after.pointer(place), Some(&value), "{edge}: {after}");
         let other = get(&sandbox, &format!("/106540352242922/{edge}")).await;
-        let untouched = before_of(before, SENDER, "106540352242922");
+        let untouched = before_of(&before, SENDER, "106540352242922");
         assert_eq!(other, untouched, "{edge} of another");
     }
     let automation = format!("/{SENDER}?fields=conversational_automation");
@@ -89,7 +89,7 @@ fn parsed(text: &str) -> Value {
 }
 
 /// An answer about another object, whose id may stand in the answer.
-fn before_of(answer: Value, id: &str, other: &str) -> Value {
+fn before_of(answer: &Value, id: &str, other: &str) -> Value {
     serde_json::from_str(&answer.to_string().replace(id, other)).unwrap()
 }
 
