@@ -50,7 +50,7 @@
 //! way already, and the peer is asked only if a new connection finds no place.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -78,11 +78,6 @@ pub struct Link {
     /// has the other copy.
     body_is_whole: Arc<AtomicBool>,
     is_http_1_0: AtomicBool,
-    /// The bytes that hyper has got behind the head of the request.
-    behind_head: AtomicU64,
-    /// The bytes of the body that hyper has not got yet; [`UNKNOWN`] for a chunked body, and where
-    /// hyper has more than the body.
-    body_left: AtomicU64,
     seat: Arc<Seat>,
     /// The client of the request under way, if a trusted proxy names one.
     client: Mutex<Option<IpAddr>>,
@@ -117,8 +112,6 @@ impl Link {
             lingers: AtomicBool::new(false),
             body_is_whole: Arc::default(),
             is_http_1_0: AtomicBool::new(false),
-            behind_head: AtomicU64::new(0),
-            body_left: AtomicU64::new(UNKNOWN),
             seat: Arc::new(Seat::new(Instant::now())),
             client: Mutex::default(),
         }
@@ -183,7 +176,7 @@ impl Link {
     }
 
     /// True if the target of the request had a fragment, which hyper has dropped by now. A request
-    /// that was pipelined behind a chunked body loses the fragment unseen.
+    /// that was pipelined behind another loses the fragment unseen.
     #[must_use]
     pub fn had_fragment(&self) -> bool {
         self.has_fragment.load(Ordering::Relaxed)
@@ -270,40 +263,10 @@ impl Link {
         self.lingers.load(Ordering::Relaxed)
     }
 
-    /// Notes how many bytes behind the head hyper has got together with the head.
-    pub(super) fn note_behind_head(&self, bytes: usize) {
-        self.behind_head.store(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// The bytes of the body that hyper has not got yet; more than any body has if the length is
-    /// unknown.
-    pub(super) fn body_left(&self) -> u64 {
-        self.body_left.load(Ordering::Relaxed)
-    }
-
-    /// Notes that hyper gets bytes of a body.
-    pub(super) fn body_passes(&self, bytes: usize) {
-        let left = self.body_left();
-        if left != UNKNOWN {
-            let left = left.saturating_sub(bytes as u64);
-            self.body_left.store(left, Ordering::Relaxed);
-        }
-    }
-
     /// Marks the beginning of a request, of a client that a trusted proxy names or of the peer
-    /// itself. `body` is the length of the body, if known.
-    pub(super) fn request_begins(
-        &self,
-        client: Option<IpAddr>,
-        version: Version,
-        body: Option<u64>,
-    ) {
+    /// itself.
+    pub(super) fn request_begins(&self, client: Option<IpAddr>, version: Version) {
         self.seat.works();
-        let behind = self.behind_head.load(Ordering::Relaxed);
-        // More bytes than the body: hyper has some of the next request.
-        let left = body.and_then(|length| length.checked_sub(behind));
-        let left = left.unwrap_or(UNKNOWN);
-        self.body_left.store(left, Ordering::Relaxed);
         let is_http_1_0 = version < Version::HTTP_11;
         self.is_http_1_0.store(is_http_1_0, Ordering::Relaxed);
         *self.client.lock() = client;
@@ -322,9 +285,6 @@ impl Link {
         self.phase.load(Ordering::Relaxed) == phase as u8
     }
 }
-
-/// More bytes than any body has.
-const UNKNOWN: u64 = u64::MAX;
 
 /// The timeouts of a peer.
 #[derive(Clone, Copy, Debug)]

@@ -248,8 +248,7 @@ impl<H> ConnectionRequests<H> {
             .proxies
             .load()
             .client(link.peer(), request.headers());
-        let length = request.body().size_hint().exact();
-        link.request_begins(client, request.version(), length);
+        link.request_begins(client, request.version());
         let share = self.admit(client);
         let has_body = !request.is_end_stream();
         let is_safe = request.method().is_safe();

@@ -21,8 +21,6 @@ pub(super) struct HeadScan {
     is_tls: bool,
     /// The bytes of the head so far.
     length: usize,
-    /// The last bytes of the head so far: the end of the head may come in two pieces.
-    last: [u8; END_OF_HEAD.len() - 1],
     /// True once hyper's buffer has grown for a long head.
     is_long: bool,
     /// The room for a long head; `None` if heads need none.
@@ -48,15 +46,6 @@ enum LineScan {
     Done,
 }
 
-/// The place of the next bytes in a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NextHead {
-    /// The next bytes begin a head.
-    Begins,
-    /// hyper may have some bytes of a head already.
-    MayHaveBegun,
-}
-
 impl HeadScan {
     pub(super) fn new(bounds: &ConnectionBounds, room: Option<HeadRoom>) -> Self {
         Self {
@@ -64,7 +53,6 @@ impl HeadScan {
             is_line: true,
             is_tls: false,
             length: 0,
-            last: [0; END_OF_HEAD.len() - 1],
             is_long: false,
             room,
             is_refused: false,
@@ -74,12 +62,11 @@ impl HeadScan {
     }
 
     /// Begins the next head. hyper's buffer stays as long as it is.
-    pub(super) fn restart(&mut self, next: NextHead) {
+    pub(super) fn restart(&mut self) {
         self.line = LineScan::Waiting;
-        self.is_line = next == NextHead::Begins;
+        self.is_line = false;
         self.is_tls = false;
         self.length = 0;
-        self.last.fill(0);
     }
 
     /// Forgets a long head: hyper's buffer is gone.
@@ -139,49 +126,10 @@ impl HeadScan {
         Some(begin)
     }
 
-    /// Finds the end of the head in the next bytes; `None` if the head goes on. Empty lines before
-    /// a request end nothing.
-    pub(super) fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        let begin = match self.length {
-            0 => bytes.iter().position(|byte| !LINE_ENDS.contains(byte))?,
-            _ => 0,
-        };
-        let bytes = bytes.get(begin..)?;
-        let end = self.end_in(bytes);
+    /// Reserves room for a head that these bytes make long. Returns false if there is none.
+    pub(super) fn reserve(&mut self, bytes: &[u8], link: &Link) -> bool {
         // Behind the end of the head stands a body, which moves through the buffer.
-        self.length += end.unwrap_or(bytes.len());
-        if end.is_none() {
-            self.keep_last(bytes);
-        }
-        end.map(|end| begin + end)
-    }
-
-    /// The position behind the end of the head in the next bytes.
-    fn end_in(&self, bytes: &[u8]) -> Option<usize> {
-        let goes_on = self.length > 0;
-        let at_seam = goes_on.then(|| self.end_at_seam(bytes)).flatten();
-        at_seam.or_else(|| Some(memchr::memmem::find(bytes, END_OF_HEAD)? + END_OF_HEAD.len()))
-    }
-
-    /// The position behind an end of the head that begins in earlier bytes.
-    fn end_at_seam(&self, bytes: &[u8]) -> Option<usize> {
-        let earlier = self.last.len();
-        let new = bytes.iter().take(earlier);
-        let seam: Vec<u8> = self.last.iter().chain(new).copied().collect();
-        let end = memchr::memmem::find(&seam, END_OF_HEAD)? + END_OF_HEAD.len();
-        end.checked_sub(earlier)
-    }
-
-    fn keep_last(&mut self, bytes: &[u8]) {
-        let kept = bytes.len().min(self.last.len());
-        self.last.rotate_left(kept);
-        for (last, byte) in self.last.iter_mut().rev().zip(bytes.iter().rev()) {
-            *last = *byte;
-        }
-    }
-
-    /// Reserves room for a head that has become long. Returns false if there is none.
-    pub(super) fn reserve(&mut self, link: &Link) -> bool {
+        self.length += memchr::memmem::find(bytes, END_OF_HEAD).unwrap_or(bytes.len());
         if self.length <= LONG_HEAD || self.is_long {
             return true;
         }

@@ -11,14 +11,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::time::Instant;
 
-mod behind;
 mod end;
 mod head;
 #[cfg(test)]
 mod tests;
 
-use behind::may_exceed_body;
-use head::{HeadScan, NextHead};
+use head::HeadScan;
 
 use super::bounds::ConnectionBounds;
 use super::connections::HeadRoom;
@@ -117,91 +115,9 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         self.head.give_back_room();
     }
 
-    /// Reads bytes, those that are here already first, and at most `most` of them.
-    fn poll_read_bytes(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-        most: u64,
-    ) -> Poll<io::Result<()>> {
-        let step = if self.ahead.is_empty() {
-            self.stream.set_limit(most.min(MAX_PIECE));
-            Pin::new(&mut self.stream).poll_read(cx, buf)
-        } else {
-            self.take_ahead(buf, most);
-            Poll::Ready(Ok(()))
-        };
-        self.is_reading = step.is_pending();
-        step
-    }
-
-    /// Scans bytes of a head behind the first `before` of a buffer, and keeps back what may belong
-    /// to the next request.
-    fn take_head(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
-        let new = buf.filled().get(before..).unwrap_or_default();
-        if !self.head.has_begun() && !new.is_empty() {
-            let now = Instant::now();
-            self.link.seat().begins_head(now);
-            self.watchdog.set(now + self.timeouts.head);
-        }
-        if let Some(encoded) = self.head.scan_line(new, &self.link) {
-            buf.set_filled(before);
-            self.ahead = [&encoded, &*self.ahead].concat().into();
-            self.take_ahead(buf, MAX_PIECE);
-        }
-        let new = buf.filled().get(before..).unwrap_or_default();
-        let end = self.head.find_end(new);
-        let (head, behind) = new.split_at(end.unwrap_or(new.len()));
-        let is_kept_back = may_exceed_body(head, behind);
-        let passes = if is_kept_back { 0 } else { behind.len() };
-        self.link.note_behind_head(passes);
-        if is_kept_back {
-            let end = before + head.len();
-            self.ahead = [behind, &self.ahead].concat().into();
-            buf.set_filled(end);
-        }
-        if !self.head.reserve(&self.link) {
-            buf.set_filled(before);
-            self.head.refuse(buf);
-        }
-    }
-
-    /// Reads outside a head: no more than the body, if its length is known. What comes behind the
-    /// body waits for the end of the answer; `begin_head` wakes hyper for it.
-    fn poll_read_body(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let left = self.link.body_left();
-        let is_whole = left == 0;
-        if is_whole && !self.ahead.is_empty() {
-            self.is_reading = false;
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        let most = if is_whole { MAX_PIECE } else { left };
-        let step = self.poll_read_bytes(cx, buf, most);
-        if step.is_pending() {
-            return Poll::Pending;
-        }
-        let new = buf.filled().get(before..).unwrap_or_default();
-        let length = new.len();
-        if length == 0 {
-            ready!(self.poll_end(cx));
-        } else if is_whole {
-            self.ahead = Bytes::copy_from_slice(new);
-            buf.set_filled(before);
-            return Poll::Pending;
-        }
-        self.link.body_passes(length);
-        step
-    }
-
-    /// Moves bytes that were read into a buffer, as many as there is room for, and at most `most`.
-    fn take_ahead(&mut self, buf: &mut ReadBuf<'_>, most: u64) {
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let length = self.ahead.len().min(buf.remaining()).min(most);
+    /// Moves bytes that were read into a buffer, as many as there is room for.
+    fn take_ahead(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead.split_to(length));
     }
 
@@ -266,10 +182,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
     /// Waits for the next request, after the answer was flushed.
     fn begin_head(&mut self, cx: &mut Context<'_>) {
         self.link.set(Phase::Head);
-        self.head.restart(match self.link.body_left() {
-            0 => NextHead::Begins,
-            _ => NextHead::MayHaveBegun,
-        });
+        self.head.restart();
         self.has_written = false;
         self.patience = PeerPatience::default();
         self.probed = None;
@@ -277,11 +190,10 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         self.watchdog.set(now + self.timeouts.keep_alive);
         self.link.seat().rests(now);
         // hyper does not read now if an earlier read is pending: then no read would start the
-        // timer, listen for the order to leave, or take the next request from the bytes that are
-        // here.
+        // timer, or listen for the order to leave.
         let is_over =
             self.watchdog.poll(cx).is_ready() || self.link.seat().poll_told(cx).is_ready();
-        if is_over || self.hides_end || !self.ahead.is_empty() {
+        if is_over || self.hides_end {
             self.hides_end = false;
             cx.waker().wake_by_ref();
         }
@@ -308,13 +220,39 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.link.is(Phase::Head) {
-            return this.poll_read_body(cx, buf);
-        }
         let before = buf.filled().len();
-        let step = this.poll_read_bytes(cx, buf, MAX_PIECE);
+        let step = if this.ahead.is_empty() {
+            this.stream.set_limit(MAX_PIECE);
+            Pin::new(&mut this.stream).poll_read(cx, buf)
+        } else {
+            this.take_ahead(buf);
+            Poll::Ready(Ok(()))
+        };
+        this.is_reading = step.is_pending();
+        if !this.link.is(Phase::Head) {
+            let has_ended = step.is_ready() && buf.filled().len() == before;
+            if has_ended {
+                ready!(this.poll_end(cx));
+            }
+            return step;
+        }
         if step.is_ready() {
-            this.take_head(buf, before);
+            let new = buf.filled().get(before..).unwrap_or_default();
+            if !this.head.has_begun() && !new.is_empty() {
+                let now = Instant::now();
+                this.link.seat().begins_head(now);
+                this.watchdog.set(now + this.timeouts.head);
+            }
+            if let Some(encoded) = this.head.scan_line(new, &this.link) {
+                buf.set_filled(before);
+                this.ahead = [&encoded, &*this.ahead].concat().into();
+                this.take_ahead(buf);
+            }
+            let new = buf.filled().get(before..).unwrap_or_default();
+            if !this.head.reserve(new, &this.link) {
+                buf.set_filled(before);
+                this.head.refuse(buf);
+            }
         } else if this.link.seat().poll_told(cx).is_ready() {
             // Without a byte of a request, this looks to hyper as if the peer had closed the
             // connection.
@@ -416,6 +354,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
 
 /// The reads of a turn that throw bytes away: some 64 KiB, in a tenth of a millisecond.
 const THROWN_AWAY_AT_A_TIME: usize = 16;
+
 /// The most bytes in a read, a byte less than hyper's first buffer: hyper doubles the buffer after
 /// a read that fills the whole buffer.
 const MAX_PIECE: u64 = 8 * 1024 - 1;
