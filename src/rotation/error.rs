@@ -33,8 +33,8 @@ pub enum RotationError {
     Unfinished {
         /// The obstacle.
         obstacle: Obstacle,
-        /// The name of the credential.
-        credential: String,
+        /// The name of the secret, as the command takes it.
+        name: String,
         /// The place of the journal.
         journal: String,
     },
@@ -242,11 +242,11 @@ impl fmt::Display for RotationError {
             }
             Self::Unfinished {
                 obstacle,
-                credential,
+                name,
                 journal,
             } => write!(
                 f,
-                "{obstacle}. The rotation is not at its end, and no secret is lost: run `keyside rotate {credential}` again \
+                "{obstacle}. The rotation is not at its end, and no secret is lost: run `keyside rotate {name}` again \
                  to go on. Until then keep the journal, {journal}"
             ),
             Self::Unproved(unproved) => fmt::Display::fmt(unproved, f),

@@ -422,7 +422,7 @@ impl<'l> Rotation<'l> {
     pub fn unfinished(&self, obstacle: Obstacle) -> RotationError {
         RotationError::Unfinished {
             obstacle,
-            credential: self.target.credential.clone(),
+            name: self.target.shortest_name(self.live),
             journal: self.journal(),
         }
     }

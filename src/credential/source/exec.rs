@@ -1,6 +1,6 @@
 //! `exec:`: a program prints the secret.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -28,22 +28,44 @@ pub(super) async fn run(
     program: &Path,
     arguments: &[String],
 ) -> Result<SecretDocument, SourceError> {
-    // The terminal stops a program of another group that asks for a passphrase there.
-    let group = if std::io::stdin().is_terminal() {
-        RunIn::GroupOfCaller
-    } else {
-        RunIn::GroupOfItsOwn
-    };
-    run_in(group, program, arguments).await
+    run_in(RunIn::of_this_process(), program, arguments).await
 }
 
 /// The process group that a program runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RunIn {
+pub(super) enum RunIn {
     /// The group of Keyside: a kill ends the program alone.
     GroupOfCaller,
     /// A group that the program leads: a kill ends all that the program has started.
     GroupOfItsOwn,
+}
+
+impl RunIn {
+    /// Returns the group for the programs of this process. The terminal stops a program of another
+    /// group that asks for a passphrase there.
+    pub(super) fn of_this_process() -> Self {
+        if io::stdin().is_terminal() || io::stderr().is_terminal() {
+            Self::GroupOfCaller
+        } else {
+            Self::GroupOfItsOwn
+        }
+    }
+
+    /// Starts a program in the group.
+    pub(super) fn spawn(self, command: &mut Command) -> io::Result<Child> {
+        if self == Self::GroupOfItsOwn {
+            command.process_group(0);
+        }
+        command.spawn()
+    }
+
+    /// Returns the group that a program leads.
+    pub(super) fn led_by(self, child: &Child) -> ProgramGroup {
+        match self {
+            Self::GroupOfItsOwn => ProgramGroup::led_by(child),
+            Self::GroupOfCaller => ProgramGroup(None),
+        }
+    }
 }
 
 async fn run_in(
@@ -53,15 +75,11 @@ async fn run_in(
 ) -> Result<SecretDocument, SourceError> {
     let mut command = command(program, arguments);
     command.stdin(Stdio::null());
-    if group == RunIn::GroupOfItsOwn {
-        command.process_group(0);
-    }
-    let mut child = command.spawn().map_err(SourceError::not_started)?;
+    let mut child = group
+        .spawn(&mut command)
+        .map_err(SourceError::not_started)?;
     // Dropped before the child: afterwards the id may belong to another process.
-    let mut led = match group {
-        RunIn::GroupOfItsOwn => ProgramGroup::led_by(&child),
-        RunIn::GroupOfCaller => ProgramGroup(None),
-    };
+    let mut led = group.led_by(&child);
     let ended = output(&mut child, b"").await;
     led.release_after(&ended);
     ended
@@ -72,7 +90,7 @@ pub(super) struct ProgramGroup(Option<Pid>);
 
 impl ProgramGroup {
     /// Returns the group of a program that leads one.
-    pub(super) fn led_by(child: &Child) -> Self {
+    fn led_by(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.and_then(Pid::from_raw))
     }

@@ -9,9 +9,9 @@ use tokio::process::{Child, ChildStdin};
 use tokio::time::timeout;
 
 use super::error::SourceError;
-use super::exec::{self, ProgramGroup};
+use super::exec::{self, ProgramGroup, RunIn};
 use super::place_error::{PlaceError, PlaceFault};
-use super::program_trace::ProgramTrace;
+use super::program_trace::{ProgramMark, ProgramTrace};
 use crate::secret::Secret;
 
 /// A started program that waits for a secret. Dropping kills the program, with the processes that
@@ -20,31 +20,37 @@ pub struct PlaceProgram {
     // Dropped before the child: afterwards the id may belong to another process.
     group: ProgramGroup,
     child: Child,
+    mark: Option<ProgramMark>,
 }
 
 impl PlaceProgram {
-    /// Starts a program as the leader of a process group.
+    /// Starts a program, as the leader of a process group unless the program may ask at a terminal.
     ///
     /// # Errors
     /// If the program cannot be started: the place is as it was.
     pub(super) fn start(program: &Path, arguments: &[String]) -> Result<Self, PlaceError> {
-        let started = exec::command(program, arguments)
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn();
-        let child = started.map_err(|error| {
+        let mark = ProgramMark::new();
+        let group = RunIn::of_this_process();
+        let mut command = exec::command(program, arguments);
+        command.stdin(Stdio::piped());
+        command.envs(
+            mark.iter()
+                .map(|mark| (ProgramMark::VARIABLE, mark.value())),
+        );
+        let child = group.spawn(&mut command).map_err(|error| {
             PlaceError::NotWritten(PlaceFault::Program(SourceError::not_started(error)))
         })?;
         Ok(Self {
-            group: ProgramGroup::led_by(&child),
+            group: group.led_by(&child),
             child,
+            mark,
         })
     }
 
-    /// Returns the trace of the program, for a process that has to find it again.
+    /// Returns the trace of a program that leads a group, for a process that has to find it again.
     #[must_use]
     pub fn trace(&self) -> Option<ProgramTrace> {
-        self.group.leader().and_then(ProgramTrace::of)
+        ProgramTrace::of(self.group.leader()?, self.mark.clone()?)
     }
 
     /// Gives the secret to the program, and waits for its end, within the time of a read.

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
-/// The identity of a program that leads a process group of its own. Ids of processes are used
-/// again, so the time of the start and the system belong to the identity.
+/// The identity of a program that leads a process group of its own. Ids of processes and groups are
+/// used again, so the identity has the time of the start, the system, and a mark in the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramTrace {
     /// The id of the program and of its group.
@@ -17,6 +18,39 @@ pub struct ProgramTrace {
     started: u64,
     /// The boot of the system, and the namespace of the id.
     system: String,
+    /// The mark of the program and of the processes that it starts.
+    mark: ProgramMark,
+}
+
+/// A random text in the environment of a program, which the processes that it starts inherit. Of a
+/// group whose leader has ended, only the mark proves that the group is not another's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProgramMark(String);
+
+impl ProgramMark {
+    /// The variable that holds the mark.
+    pub(super) const VARIABLE: &str = "KEYSIDE_PLACE_ID";
+
+    /// Returns a new mark; `None` without randomness.
+    pub(super) fn new() -> Option<Self> {
+        let mut bytes = [0; 16];
+        aws_lc_rs::rand::fill(&mut bytes).ok()?;
+        Some(Self(HEXLOWER.encode(&bytes)))
+    }
+
+    /// The value of the variable.
+    pub(super) fn value(&self) -> &str {
+        &self.0
+    }
+
+    /// True for a process with the mark in its environment.
+    fn is_of(&self, pid: &str) -> bool {
+        let expected = format!("{}={}", Self::VARIABLE, self.0);
+        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|all| {
+            all.split(|byte| *byte == 0)
+                .any(|one| one == expected.as_bytes())
+        })
+    }
 }
 
 /// The life of a program, as far as this process can see.
@@ -57,12 +91,13 @@ impl fmt::Display for ProgramGoesOn {
 impl std::error::Error for ProgramGoesOn {}
 
 impl ProgramTrace {
-    /// Returns the trace of a child of this process; `None` without `/proc`.
-    pub(super) fn of(pid: Pid) -> Option<Self> {
+    /// Returns the trace of a child of this process that has the mark; `None` without `/proc`.
+    pub(super) fn of(pid: Pid, mark: ProgramMark) -> Option<Self> {
         Some(Self {
             pid: pid.as_raw_nonzero().get(),
             started: ProcessStat::read(&pid.as_raw_nonzero().to_string())?.started,
             system: system()?,
+            mark,
         })
     }
 
@@ -72,17 +107,31 @@ impl ProgramTrace {
         if system().as_ref() != Some(&self.system) {
             return ProgramLife::Unseen;
         }
-        // The kernel gives the id of a group to no new process before the group has ended.
-        let leader = ProcessStat::read(&self.pid.to_string());
-        let is_of_another = leader.is_some_and(|leader| leader.started != self.started);
-        let Some(group) = Pid::from_raw(self.pid).filter(|_| !is_of_another) else {
-            return ProgramLife::Ended;
+        let is_running = match ProcessStat::read(&self.pid.to_string()) {
+            Some(leader) if leader.started != self.started => false,
+            Some(leader) if !leader.has_ended() => true,
+            // The id of a group may be another's by now.
+            Some(_) | None => self.has_members(),
         };
-        match test_kill_process_group(group) {
-            Err(Errno::SRCH) => ProgramLife::Ended,
-            Ok(()) if !has_members(self.pid) => ProgramLife::Ended,
-            Ok(()) | Err(_) => ProgramLife::Running,
+        if is_running {
+            ProgramLife::Running
+        } else {
+            ProgramLife::Ended
         }
+    }
+
+    /// True if a process of the group that the program has started has not ended.
+    fn has_members(&self) -> bool {
+        let Ok(entries) = std::fs::read_dir("/proc") else {
+            return false;
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut ids = names.filter(|name| name.parse::<u32>().is_ok());
+        ids.any(|id| {
+            let process = ProcessStat::read(&id);
+            let is_member = |of: ProcessStat| of.group == self.pid && !of.has_ended();
+            process.is_some_and(is_member) && self.mark.is_of(&id)
+        })
     }
 
     /// Ends the program and its group, as the process that started the program would have done.
@@ -90,6 +139,9 @@ impl ProgramTrace {
     /// # Errors
     /// If the program goes on.
     pub async fn end(&self) -> Result<(), ProgramGoesOn> {
+        if self.life() != ProgramLife::Running {
+            return Ok(());
+        }
         let group = Pid::from_raw(self.pid);
         let killed = group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
         for _ in 0..END_ATTEMPTS {
@@ -114,6 +166,10 @@ struct ProcessStat {
 }
 
 impl ProcessStat {
+    fn has_ended(&self) -> bool {
+        ["Z", "X"].contains(&&*self.state)
+    }
+
     fn read(pid: &str) -> Option<Self> {
         let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
         // The second field, the name of the program, may have spaces and brackets.
@@ -126,17 +182,6 @@ impl ProcessStat {
             started: fields.nth(16)?.parse().ok()?,
         })
     }
-}
-
-/// True if a process of the group has not ended.
-fn has_members(group: i32) -> bool {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return true;
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut processes =
-        names.filter_map(|name| ProcessStat::read(name.parse::<u32>().is_ok().then_some(&name)?));
-    processes.any(|process| process.group == group && !["Z", "X"].contains(&&*process.state))
 }
 
 /// Returns the boot of the system and the namespace of this process's ids.
@@ -160,11 +205,13 @@ mod tests {
 
     /// Starts a shell that leads a group of its own.
     fn shell(script: &str) -> (Child, ProgramTrace) {
+        let mark = ProgramMark::new().unwrap();
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).process_group(0);
+        command.env(ProgramMark::VARIABLE, mark.value());
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
-        let trace = ProgramTrace::of(pid).unwrap();
+        let trace = ProgramTrace::of(pid, mark).unwrap();
         (child, trace)
     }
 
@@ -179,6 +226,21 @@ mod tests {
         );
         trace.end().await.unwrap();
         assert_eq!(trace.life(), ProgramLife::Ended);
+    }
+
+    /// The group lives on after its leader, as `foo | bar &` in a shell leaves it.
+    #[tokio::test]
+    async fn a_group_without_the_mark_is_another_and_is_not_killed() {
+        let (mut leader, trace) = shell("sleep 60 & :");
+        leader.wait().unwrap();
+        let of_ours = ProgramTrace {
+            mark: ProgramMark::new().unwrap(),
+            ..trace.clone()
+        };
+        assert_eq!(of_ours.life(), ProgramLife::Ended);
+        of_ours.end().await.unwrap();
+        assert_eq!(trace.life(), ProgramLife::Running, "it was not killed");
+        trace.end().await.unwrap();
     }
 
     #[test]
