@@ -86,7 +86,6 @@ impl DestinationWorker {
                 Look::Nothing(wait) => {
                     drop(room);
                     self.spool.wait(&self.to, wait).await;
-                    bytes = 0;
                 }
             }
         }

@@ -266,6 +266,11 @@ impl Destination {
         change
     }
 
+    /// Gives the turn of a look back that found no event to go out.
+    pub(super) fn turn_unused(&self) {
+        self.course.lock().next_at = None;
+    }
+
     /// Lets the next probe go out, after a probe whose event did not.
     pub(super) fn probe_unused(&self, probe: Probe) {
         if probe == Probe::Yes {

@@ -180,8 +180,7 @@ const RAMFS: u64 = 0x8584_58f6;
 const OVERLAY: u64 = 0x794c_7630;
 /// The kinds of file systems whose files the kernel makes up (filesystems(5)). A folder in some of
 /// them can even be made, and a file in none keeps what is written.
-const MADE_UP: [&str; 21] = [
-    "autofs",
+const MADE_UP: [&str; 20] = [
     "binfmt_misc",
     "bpf",
     "cgroup",

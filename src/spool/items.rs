@@ -88,6 +88,9 @@ impl EventContents {
         let event = parsed_strictly(body)?;
         let mut contents = Self::empty();
         for entry in event.entry.elements {
+            if !entry.changes.is_whole {
+                return None;
+            }
             for StrictChange { field, value } in entry.changes.elements {
                 let is_whole = contents.add_value(&entry.id, &field, value?.tolerant());
                 if !is_whole || contents.is_partial {
@@ -508,6 +511,13 @@ mod tests {
             ),
             (body(&[whole.clone(), change("flows", "null")]), false),
             (body(&[]), false),
+            (
+                body(std::slice::from_ref(&whole)).replace(
+                    r#""entry":["#,
+                    r#""entry":[{"id":"9","changes":{"field":"x"}},"#,
+                ),
+                false,
+            ),
             (r#"{"entry":5}"#.to_owned(), false),
             ("[]".to_owned(), false),
             (String::new(), false),

@@ -75,6 +75,9 @@ impl Taking {
                 ..TakenEvents::default()
             },
             Ok((wait, Some((mut found, left, result)))) => {
+                if found.events.is_empty() {
+                    self.to.turn_unused();
+                }
                 found.wait = if left.is_empty() { wait } else { Wait::Again };
                 drop(left);
                 for delivery in std::mem::take(&mut found.locked) {

@@ -695,6 +695,34 @@ async fn an_event_that_fails_again_and_again_is_told_of() {
     assert_eq!(spool.survey().destinations[0].setback, None);
 }
 
+/// A look that finds no room for the event costs no turn: the look with enough room finds the event
+/// due.
+#[tokio::test]
+async fn a_look_without_room_costs_a_paced_destination_no_turn() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let mut config = destination("app");
+    config.interval = Some(Duration::from_secs(60));
+    let to = spool
+        .set_destinations(vec![config])
+        .await
+        .unwrap()
+        .remove(0);
+    spool
+        .accept(event("a", &[message("a", "1")]))
+        .await
+        .unwrap();
+    let look = async |bytes| {
+        let bounds = LookBounds { events: 1, bytes };
+        spool.look(&to, bounds).await.unwrap()
+    };
+    let Look::TooLarge(size) = look(10).await else {
+        panic!("an event was read");
+    };
+    let found = look(size).await;
+    assert!(matches!(found, Look::Events(_)), "{found:?}");
+}
+
 #[tokio::test]
 async fn a_look_takes_what_has_room_and_reads_no_larger_event() {
     let disk = Disk::default();
