@@ -36,7 +36,7 @@ pub(super) fn memory_problem(memory: &Value) -> Option<String> {
         let forgotten = kept["forgotten_early"].as_u64().unwrap_or_default();
         format!(
             "{} under an Idempotency-Key forgotten for lack of memory, the last one {} after its message: a repeat later than \
-             that is sent as a new message",
+             that is sent as a new message, unless sidecars share kept answers",
             counted(forgotten, "kept answer"),
             seconds(&last["age_seconds"])
         )

@@ -23,11 +23,11 @@
 //! the connection on the far side; measured with 1,000 requests that wait for an answer. An idle
 //! connection has 5 KiB.
 //!
-//! Beside these, within the rest of the limit:
+//! Kept answers may take up to 16 MiB (`MAX_KEPT`) of the room that large bodies leave; the oldest
+//! are forgotten at once where a body needs the room. Beside these, within the rest of the limit:
 //!
 //! | for | MiB | bound |
 //! |---|---|---|
-//! | answers kept under an `Idempotency-Key`, in the room that large bodies leave; the oldest are forgotten at once where a body needs the room | 16 | `MAX_KEPT` |
 //! | with `[spool]` (limit of `deploy/kubernetes/spool.yaml`: 192 MiB): the engine's cache | 24 | `spool::file::CACHE` |
 //! | events on their way from the disk to destinations, however many hang | 8 | `delivery::room::SHARED` |
 //! | a small event for each destination | 0.02 each | `delivery::room::PORTION` |

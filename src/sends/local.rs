@@ -54,6 +54,8 @@ struct LocalSend {
     request: Digest16,
     callback_key: Option<Digest16>,
     state: SendState,
+    /// True for a message that was under way when its turn to be forgotten came.
+    has_missed_its_turn: bool,
 }
 
 impl LocalSends {
@@ -116,6 +118,7 @@ impl LocalSends {
                 request,
                 callback_key,
                 state: SendState::UnderWay,
+                has_missed_its_turn: false,
             },
         );
     }
@@ -152,6 +155,10 @@ impl LocalSends {
         let Some(send) = self.sends.get_mut(key) else {
             return;
         };
+        // An answer that comes late can be forgotten again.
+        if std::mem::take(&mut send.has_missed_its_turn) {
+            self.by_age.push_back((send.began, *key));
+        }
         self.bytes += answer.size();
         let before = std::mem::replace(&mut send.state, SendState::Answered(answer));
         if let SendState::Answered(before) = before {
@@ -195,6 +202,9 @@ impl LocalSends {
             let is_answered = matches!(self.get(&key), Some((_, SendState::Answered(_))));
             if is_current && !is_answered && !is_old(began, now) {
                 self.unanswered.push_back((began, key));
+                if let Some(send) = self.sends.get_mut(&key) {
+                    send.has_missed_its_turn = true;
+                }
             } else {
                 if is_current && !is_old(began, now) {
                     self.forgotten_early += 1;
@@ -204,10 +214,12 @@ impl LocalSends {
             }
         }
         // Only the front is taken out above; dead entries behind a living one would pile up.
-        if self.by_age.len() > 2 * self.sends.len() + MAX_DEAD {
-            let sends = &self.sends;
-            self.by_age
-                .retain(|(began, key)| sends.get(key).is_some_and(|send| send.began == *began));
+        let sends = &self.sends;
+        for queue in [&mut self.by_age, &mut self.unanswered] {
+            if queue.len() > 2 * sends.len() + MAX_DEAD {
+                queue
+                    .retain(|(began, key)| sends.get(key).is_some_and(|send| send.began == *began));
+            }
         }
     }
 
@@ -297,6 +309,17 @@ mod tests {
 
     fn is_answered(local: &LocalSends, number: usize) -> bool {
         matches!(local.get(&key(number)), Some((_, SendState::Answered(_))))
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_its_turn_to_be_forgotten_is_forgotten_as_well() {
+        let mut local = LocalSends::default();
+        local.begin(key(1), key(0), None);
+        local.forget_old(0);
+        assert!(local.is_full(0), "its outcome is not known");
+        local.answer(&key(1), key(0), answer(10));
+        local.forget_old(0);
+        assert_eq!((local.report().messages, local.memory()), (0, 0));
     }
 
     #[test]
