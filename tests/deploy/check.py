@@ -89,6 +89,8 @@ REFUSED = [
     ({"secrets": [{"name": "Acme", "secret": "acme"}]}, "secrets"),
     ({"secrets": [{"name": "acme", "secret": "acme", "value": "EAAB"}]}, "value"),
     ({"service": {"port": 0}}, "port"),
+    ({"secretAccess": ["acme"], "serviceAccount": {"create": False}}, "an account of its own"),
+    ({"metrics": {"podMonitor": {"enabled": True, "interval": "30s1m"}}}, "interval"),
     ({"config": "[metrics]\nlisten = ['127.0.0.1:9901']\n"}, "which the chart writes"),
     ({"inbound": {"listen": ["127.0.0.1:8081"]}}, "inbound"),
     ({"spool": {"enabled": True, "keep": "long"}}, "keep"),
@@ -307,11 +309,19 @@ def values_of_schema(schema, path=""):
             yield f"{path}{name}"
 
 
+def check_room_of_spool(pod):
+    """With a spool the sidecar has the memory that the engine and the events on their way need."""
+    (sidecar,) = [one for one in pod["initContainers"] if one["name"] == "keyside"]
+    assert sidecar["resources"]["limits"]["memory"] == "192Mi", sidecar["resources"]
+    assert {"name": "MALLOC_ARENA_MAX", "value": "2"} in sidecar["env"], sidecar["env"]
+
+
 def check_values(keyside):
     """Each value of the schema has an effect, with which the documents are still valid."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert set(values_of_schema(schema)) == EFFECTS.keys() | WITHOUT_EFFECT
     before = rendered_with(ALL)
+    check_room_of_spool(pod_of(before))
     for path, value in EFFECTS.items():
         values = copy.deepcopy(ALL)
         *folders, name = path.split(".")
@@ -319,6 +329,8 @@ def check_values(keyside):
         for folder in folders:
             place = place.setdefault(folder, {})
         place[name] = value
+        if path == "serviceAccount.create":
+            del values["secretAccess"]  # Refused for an account that every pod of the namespace has.
         rendered = rendered_with(values)
         assert rendered != before, f"{path} has no effect"
         for document in rendered:

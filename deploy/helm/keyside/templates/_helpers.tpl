@@ -20,6 +20,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
+{{/* With a spool, the engine's cache and the events on their way need 64 MiB more than the chart's default. */}}
+{{- define "keyside.resources" -}}
+{{- $default := dict "requests" (dict "cpu" "10m" "memory" "16Mi") "limits" (dict "memory" "128Mi") -}}
+{{- $resources := deepCopy .Values.resources -}}
+{{- if and .Values.spool.enabled (eq (toJson $resources) (toJson $default)) -}}
+{{- $_ := set $resources "limits" (dict "memory" "192Mi") -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
 {{/* A size such as 4Gi or 1GiB in KiB. */}}
 {{- define "keyside.kibibytes" -}}
 {{- $number := regexFind "^[0-9]+" . | int64 -}}
@@ -36,6 +46,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- $names = append $names .name }}
 {{- end -}}
+{{- if and .Values.secretAccess (eq (include "keyside.serviceAccount" .) "default") }}
+{{- fail "secretAccess would give its Secrets to each pod of the namespace: give the pod an account of its own, by serviceAccount.create or serviceAccount.name" }}
+{{- end }}
 {{- with .Values.spool }}
 {{- if and .enabled (ge (include "keyside.kibibytes" .maxSize | int64) (include "keyside.kibibytes" .size | int64)) }}
 {{- fail (printf "spool.maxSize (%s) fills the volume of spool.size (%s): leave room for the file to grow" .maxSize .size) }}

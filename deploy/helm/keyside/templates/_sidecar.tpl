@@ -6,9 +6,15 @@
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   restartPolicy: Always # makes the container a native sidecar
   args: ["run", "--config", "/etc/keyside/proxy.toml"]
-  {{- with .Values.env }}
+  {{- if or .Values.env .Values.spool.enabled }}
   env:
+    {{- if .Values.spool.enabled }}
+    # Freed memory stays with each thread that reads the store otherwise.
+    - { name: MALLOC_ARENA_MAX, value: "2" }
+    {{- end }}
+    {{- with .Values.env }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- end }}
   ports:
     - { name: webhooks, containerPort: 8081 }
@@ -30,7 +36,7 @@
     periodSeconds: 5
     timeoutSeconds: 3
   resources:
-    {{- toYaml .Values.resources | nindent 4 }}
+    {{- toYaml (include "keyside.resources" . | fromYaml) | nindent 4 }}
   securityContext:
     runAsUser: 65532
     runAsNonRoot: true
