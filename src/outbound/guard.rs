@@ -291,7 +291,7 @@ const END_TO_END: [&str; 20] = [
 
 /// Headers without which a message would have another body, another effect, or go out twice; see
 /// [`must_be_read`].
-const MUST_BE_READ: [&str; 12] = [
+const MUST_BE_READ: [&str; 13] = [
     "connection",
     "content-encoding",
     "content-length",
@@ -301,6 +301,7 @@ const MUST_BE_READ: [&str; 12] = [
     "idempotency-key",
     "if-match",
     "if-none-match",
+    "if-range",
     "if-unmodified-since",
     "keyside-settle",
     "transfer-encoding",
@@ -406,7 +407,7 @@ mod tests {
             ("prefer", false),
             ("priority", false),
             ("range", false),
-            ("if-range", false),
+            ("if-range", true),
             ("if-modified-since", false),
             ("content-language", false),
             ("content-disposition", false),

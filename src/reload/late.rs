@@ -32,7 +32,7 @@ impl Reloader {
         waiting: Vec<ReloadRequest>,
     ) {
         let began = Instant::now();
-        let refused_before = self.last().refused;
+        let refusals_before = self.last().refusals;
         let causes = Causes::new(waiting.iter().filter_map(ReloadRequest::cause));
         let undecided = causes.filter(|causes| {
             let loaded = result.as_ref();
@@ -52,7 +52,7 @@ impl Reloader {
                     result = Err(error);
                 }
                 // The refusal of a newer reload is the newer news.
-                None if self.last().refused != refused_before
+                None if self.last().refusals != refusals_before
                     && !self.last().refused.is_empty() => {}
                 None => {
                     // The changes are recorded with the answers.

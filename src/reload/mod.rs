@@ -127,6 +127,8 @@ pub struct LastReload {
     pub last_success: SystemTime,
     /// The reasons of the last refusal; empty after a success.
     pub refused: Vec<String>,
+    /// The number of refusals so far.
+    pub refusals: u64,
 }
 
 /// A published reload.
@@ -189,6 +191,7 @@ impl Reloader {
             last: Mutex::new(LastReload {
                 last_success: SystemTime::now(),
                 refused: Vec::new(),
+                refusals: 0,
             }),
             requests,
             finished: watch::Sender::default(),

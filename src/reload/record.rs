@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::cause::Causes;
 use super::changes::Comparison;
-use super::{LastReload, Live, LoadError, ReloadError, Reloader};
+use super::{Live, LoadError, ReloadError, Reloader};
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::credential::RenewalStep;
@@ -42,10 +42,10 @@ impl Reloader {
         began: Instant,
     ) {
         let duration_ms = millis(began.elapsed());
-        *self.last.lock() = LastReload {
-            last_success: SystemTime::now(),
-            refused: Vec::new(),
-        };
+        let mut last = self.last.lock();
+        last.last_success = SystemTime::now();
+        last.refused = Vec::new();
+        drop(last);
         self.metrics.published();
         for replaced in &comparison.replaced {
             self.metrics
@@ -130,7 +130,10 @@ impl Reloader {
             .iter()
             .map(|reason| without_numbers(reason))
             .collect();
-        self.last.lock().refused = reasons;
+        let mut last = self.last.lock();
+        last.refused = reasons;
+        last.refusals += 1;
+        drop(last);
         self.metrics.refused();
         for reason in &shown {
             tracing::error!(
