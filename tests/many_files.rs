@@ -293,7 +293,8 @@ fn a_refused_configuration_heals_without_a_reload_however_it_is_mended() {
     let folder = Directory::new();
     let authority = folder.join("later.pem");
     let provider = format!(
-        "[provider.third]\nextends = \"meta\"\nca = \"{}\"\n{}",
+        "[provider.third]\nextends = \"meta\"\nupstream = \"{}\"\nca = \"{}\"\n{}",
+        upstream.url(),
         authority.display(),
         three.replace("\"test\"", "\"third\"")
     );

@@ -234,7 +234,7 @@ mod tests {
     }
 
     /// A trace with the largest numbers.
-    const TRACE: &str = r#"{"pid":2147483647,"started":18446744073709551615,"system":"0c8f7ab1-9ea5-4d66-8d0b-64f1ee0d3a1c pid:[4294967295]"}"#;
+    const TRACE: &str = r#"{"pid":2147483647,"started":18446744073709551615,"system":"0c8f7ab1-9ea5-4d66-8d0b-64f1ee0d3a1c pid:[4294967295]","mark":"0123456789abcdef0123456789abcdef"}"#;
 
     #[test]
     fn a_record_survives_its_line() {
