@@ -26,8 +26,8 @@ fn no_comment_is_wider_than_code() {
     );
 }
 
-/// The numbers of the lines whose comment is too wide. Rows of tables, drawings and addresses cannot be
-/// broken.
+/// The numbers of the lines whose comment is too wide. Rows of tables, drawings and addresses
+/// cannot be broken.
 fn wide_comments(text: &str) -> impl Iterator<Item = usize> {
     let mut is_drawing = false;
     (1..).zip(text.lines()).filter_map(move |(number, line)| {

@@ -9,7 +9,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 /// The identity of a program that leads a process group of its own. Ids of processes and groups are
-/// used again, so the identity has the time of the start, the system, and a mark in the environment.
+/// used again, so the identity has the time of the start, the system, and a mark in the
+/// environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramTrace {
     /// The id of the program and of its group.
