@@ -411,7 +411,7 @@ fn more_callers_than_places_leave_a_bounded_sidecar_to_others() {
         be_crowded(&keyside, &further.doors(&keyside));
         let after = resident(&keyside);
         assert!(
-            after < 96 << 20,
+            after < (96 << 20) + ROOM_OF_TLS,
             "{after} bytes are resident after the crowds"
         );
     }
@@ -463,6 +463,9 @@ impl Drop for OverWhenDropped<'_> {
     }
 }
 
+/// The room of TLS beside the 96 MiB of all other parts: a record of 16 KiB for each of the 1,024
+/// connections of the listener that speaks TLS. The sidecar has 128 MiB here.
+const ROOM_OF_TLS: u64 = 1024 * 16 * 1024;
 /// The number of times that the patient caller is alone, and beside the crowd.
 const ROUNDS: u32 = 6;
 /// The waits of a send for the machine beside those of the sidecar itself: for the sidecar and for
