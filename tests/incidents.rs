@@ -85,7 +85,7 @@ impl Told<'_> {
     }
 }
 
-/// What `keyside explain` says of a message.
+/// The output of `keyside explain` about a message.
 fn explain(keyside: &Keyside) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
     let config = keyside.dir().join("proxy.toml");

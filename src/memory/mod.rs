@@ -97,11 +97,11 @@ pub enum Holder {
 /// The bytes in memory at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryReport {
-    /// Of events.
+    /// The bytes of events.
     pub events: u64,
-    /// Of requests and answers.
+    /// The bytes of requests and answers.
     pub sends: u64,
-    /// Of answers kept under an `Idempotency-Key`.
+    /// The bytes of answers kept under an `Idempotency-Key`.
     pub kept_answers: u64,
     /// The bound on kept answers at this moment.
     pub room_for_kept: u64,

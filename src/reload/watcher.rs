@@ -15,10 +15,10 @@ use crate::beat::next_beat;
 use crate::credential::source::{Care, SeenFiles};
 
 impl Reloader {
-    /// Checks all files every `[reload] watch` with a notice, for as long as the process lives.
+    /// Checks all files for changes, for as long as the process lives.
     ///
-    /// Where the kernel gives notice of every change, the files are checked after a notice, and
-    /// every [`POLL_INTERVAL`] for changes without a notice. Elsewhere the files are checked every
+    /// The files are checked after a notice, and every [`POLL_INTERVAL`] for changes without a
+    /// notice. If the kernel does not give notice of every change, the files are checked every
     /// `[reload] watch`.
     pub(super) async fn watch_files(self: Arc<Self>) {
         let mut watch = FileWatch::default();

@@ -146,7 +146,7 @@ fn is_in(value: &Value, place: &[impl AsRef<str>]) -> bool {
     }
 }
 
-/// What stands at the places of a generated body: a sender or a credential.
+/// A maker of the values at the places of a generated body: senders or credentials.
 type Leaf = fn(&mut Corpus) -> String;
 
 /// JSON with a value in another spelling, with these leaves at the places that it has and at

@@ -96,7 +96,7 @@ impl Place {
 /// The wait of a caller with bad manners for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a caller does with a connection.
+/// The behaviour of a caller on a connection.
 pub(super) type Manner = fn(&Door, &mut dyn Line);
 
 /// The manners of the callers, each with its own loop on each listener.

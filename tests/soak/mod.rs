@@ -132,10 +132,10 @@ const END: Duration = Duration::from_secs(5);
 /// The times of a patient caller.
 #[derive(Default)]
 struct Times {
-    /// Of sends through the sidecar.
+    /// The times of sends through the sidecar.
     sends: Vec<Duration>,
-    /// Of the same requests to a server of the test's own, straight: what the machine alone makes a
-    /// caller wait.
+    /// The times of the same requests straight to a server of the test's own: the wait for the
+    /// machine alone.
     machine: Vec<Duration>,
 }
 

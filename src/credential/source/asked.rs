@@ -31,7 +31,7 @@ pub(super) fn named(error: SourceError, asked: Option<&str>) -> SourceError {
     let text = error.to_string();
     match (asked, &error) {
         (Some(asked), _) if text.contains(asked) => error,
-        // What was read lacks the value: the place answered.
+        // The place has answered, and its answer lacks the value.
         (None, _) | (_, SourceError::NoField(_) | SourceError::NoValue(_)) => error,
         (Some(asked), SourceError::Manager(_)) => {
             SourceError::Manager(format!("{text} (asked: {asked})"))

@@ -93,7 +93,7 @@ fn at_home(path: &Path, field: Option<&str>) -> String {
 
 /// The place where a file can be written.
 enum FileHome {
-    /// Where the path leads.
+    /// The file to which the path leads.
     Here,
     /// The Secret of Kubernetes whose volume the kubelet keeps, under this key unless the manifest
     /// maps the key.

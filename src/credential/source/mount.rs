@@ -73,7 +73,7 @@ impl Mount {
         lines
             .filter_map(Self::parse)
             .filter(|mount| folder.starts_with(&mount.point))
-            // Of equals, the last.
+            // `max_by_key` returns the last of mounts on one point.
             .max_by_key(|mount| mount.point.components().count())
     }
 

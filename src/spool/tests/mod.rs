@@ -86,8 +86,20 @@ fn destination(name: &str) -> SpoolDestination {
 }
 
 async fn to_app(spool: &Spool) -> Arc<Destination> {
+    only_destination(spool, destination("app")).await
+}
+
+/// The only destination, which gets an event in each interval.
+async fn to_paced(spool: &Spool, interval: Duration) -> Arc<Destination> {
+    let mut config = destination("app");
+    config.interval = Some(interval);
+    only_destination(spool, config).await
+}
+
+/// Makes this destination the only one.
+async fn only_destination(spool: &Spool, config: SpoolDestination) -> Arc<Destination> {
     spool
-        .set_destinations(vec![destination("app")])
+        .set_destinations(vec![config])
         .await
         .unwrap()
         .remove(0)

@@ -216,13 +216,7 @@ async fn a_destination_that_is_down_holds_no_other_destination_up() {
 async fn a_destination_gets_no_more_than_its_rate() {
     let disk = Disk::default();
     let spool = on(&disk);
-    let mut config = destination("app");
-    config.interval = Some(Duration::from_millis(20));
-    let to = spool
-        .set_destinations(vec![config])
-        .await
-        .unwrap()
-        .remove(0);
+    let to = to_paced(&spool, Duration::from_millis(20)).await;
     for number in 0..10 {
         let id = number.to_string();
         spool

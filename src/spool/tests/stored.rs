@@ -701,13 +701,7 @@ async fn an_event_that_fails_again_and_again_is_told_of() {
 async fn a_look_without_room_costs_a_paced_destination_no_turn() {
     let disk = Disk::default();
     let spool = on(&disk);
-    let mut config = destination("app");
-    config.interval = Some(Duration::from_secs(60));
-    let to = spool
-        .set_destinations(vec![config])
-        .await
-        .unwrap()
-        .remove(0);
+    let to = to_paced(&spool, Duration::from_secs(60)).await;
     spool
         .accept(event("a", &[message("a", "1")]))
         .await
