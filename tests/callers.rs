@@ -59,12 +59,15 @@ fn is_root() -> bool {
 
 fn with_socket(upstream: &Upstream, more: &str) -> Setup {
     let setup = Setup::new(upstream);
-    let config = format!(
-        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\", \"unix:@DIR@/send.sock\"]\n{more}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\", \"unix:@DIR@/admin.sock\"]\n[reload]\nwatch = \"off\"\n\
+    setup.config(&config_with_socket("@DIR@/send.sock", more))
+}
+
+fn config_with_socket(socket: &str, more: &str) -> String {
+    format!(
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\", \"unix:{socket}\"]\n{more}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\", \"unix:@DIR@/admin.sock\"]\n[reload]\nwatch = \"off\"\n\
          [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
          [credential.acme]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
-    );
-    setup.config(&config)
+    )
 }
 
 #[test]
@@ -83,6 +86,30 @@ fn a_unix_socket_serves_its_owner() {
     let mut admin = Client::connect_unix(&keyside.dir().join("admin.sock")).unwrap();
     assert_eq!(admin.ask(&get("/livez")).unwrap().status, 200);
     assert_eq!(upstream.arrivals(), 2);
+}
+
+#[test]
+fn the_path_of_a_socket_may_have_the_whole_length_that_linux_allows() {
+    use std::os::unix::fs::PermissionsExt;
+    let upstream = Upstream::ok();
+    for name in [
+        "s",
+        "a-name-that-is-longer-than-what-stands-beside-it-for-a-while",
+    ] {
+        let setup = Setup::new(&upstream);
+        let room = 107 - setup.dir().join("").as_os_str().len() - name.len() - 1;
+        let folder = setup.dir().join(&"d".repeat(room));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join(name);
+        assert_eq!(path.as_os_str().len(), 107);
+        let config = config_with_socket(&path.display().to_string(), "");
+        let _keyside = setup.config(&config).start();
+        let mut client = Client::connect_unix(&path).unwrap();
+        assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    }
 }
 
 #[test]

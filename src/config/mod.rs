@@ -203,9 +203,12 @@ pub struct OutboundTls {
 pub enum ListenAddress {
     /// An address and port; loopback unless `allow_remote` was set.
     Tcp(SocketAddr),
-    /// A Unix socket, created with mode 0600.
+    /// A Unix socket, created with mode 0600. The path has at most [`MAX_SOCKET_PATH`] bytes.
     Unix(PathBuf),
 }
+
+/// The longest path of a Unix socket, in bytes: Linux has 108 bytes for the path and its NUL.
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// `[credential.NAME]`: references to the secrets of an account at a provider.
 #[derive(Clone, Debug)]

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::passed::PassedSocket;
-use crate::config::ListenAddress;
+use crate::config::{ListenAddress, MAX_SOCKET_PATH};
 
 /// A bound socket that accepts connections.
 #[derive(Debug)]
@@ -100,10 +102,29 @@ fn bind_unix(path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
     check_vacant(path)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
-    let socket = UnixListener::bind(&beside)?;
+    if beside.len() <= MAX_SOCKET_PATH {
+        return bind_beside(Path::new(&beside), path, allow_uids);
+    }
+    // A path of the full length leaves no room for a longer name beside: the folder is named by its
+    // descriptor, which must stay open until the rename.
+    let folder = rustix::fs::open(
+        path.parent().unwrap_or(Path::new("/")),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let beside = format!(
+        "/proc/self/fd/{}/.keyside-{}",
+        folder.as_raw_fd(),
+        std::process::id()
+    );
+    bind_beside(Path::new(&beside), path, allow_uids)
+}
+
+fn bind_beside(beside: &Path, path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
+    let socket = UnixListener::bind(beside)?;
     let mode = if allow_uids.is_empty() { 0o600 } else { 0o666 };
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))?;
-    std::fs::rename(&beside, path)?;
+    std::fs::set_permissions(beside, std::fs::Permissions::from_mode(mode))?;
+    std::fs::rename(beside, path)?;
     Ok(socket)
 }
 

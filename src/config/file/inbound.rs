@@ -12,11 +12,11 @@ use percent_encoding::percent_decode_str;
 use super::credential::{Credentials, Placed, references};
 use super::destination::EventTargets;
 use super::endpoint::{Earlier, Endpoint};
-use super::listen::{Addresses, MAX_HOST_LENGTH, MAX_SOCKET_PATH, Reach, loopback};
+use super::listen::{Addresses, MAX_HOST_LENGTH, Reach, loopback};
 use super::{absolute_path, certificate, duration, items, size};
 use crate::config::{
-    ApplicationAddress, ApplicationUrl, ClientAuth, InboundConfig, InboundTls, WebhookConfig,
-    WebhookPath,
+    ApplicationAddress, ApplicationUrl, ClientAuth, InboundConfig, InboundTls, MAX_SOCKET_PATH,
+    WebhookConfig, WebhookPath,
 };
 use crate::document::{Field, Malformed, Position, Reader};
 use crate::provider::Origin;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::config::{ApplicationAddress, ListenAddress};
+use crate::config::{ApplicationAddress, ListenAddress, MAX_SOCKET_PATH};
 use crate::document::{Field, Malformed, Reader};
 
 /// The addresses of all listeners. No two listeners may have the same address.
@@ -190,8 +190,6 @@ pub(super) fn host(text: &str) -> Result<String, Malformed> {
 /// The longest host name in text form, in bytes: RFC 1035, section 2.3.4, less the length bytes of
 /// the wire form.
 pub(super) const MAX_HOST_LENGTH: usize = 253;
-/// The longest path of a Unix socket, in bytes: Linux has 108 bytes for the path and its NUL.
-pub(super) const MAX_SOCKET_PATH: usize = 107;
 
 #[cfg(test)]
 mod tests {
