@@ -108,6 +108,51 @@ fn a_file_of_a_tenant_that_cannot_be_read_refuses_the_reload() {
 }
 
 #[test]
+fn a_table_below_another_may_stand_in_another_file() {
+    let upstream = Upstream::ok();
+    let tls = "[inbound.tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+    let inbound = "[inbound]\nlisten = [\"127.0.0.1:0\"]\n";
+    let limits = "[provider.mine.limits]\nper_sender = \"5/s\"\n";
+    let provider = "[provider.mine]\nextends = \"meta\"\n";
+    for (first, second, fault) in [
+        (inbound.to_owned(), tls.to_owned(), None),
+        (tls.to_owned(), inbound.to_owned(), None),
+        (limits.to_owned(), provider.to_owned(), None),
+        (provider.to_owned(), limits.to_owned(), None),
+        (
+            format!("{inbound}{tls}"),
+            tls.to_owned(),
+            Some("b.toml:1:10: inbound.tls: the same as at "),
+        ),
+        (
+            inbound.to_owned(),
+            format!("{inbound}{tls}"),
+            Some("b.toml:1:2: inbound: the same as at "),
+        ),
+        (
+            "[metrics]\n".to_owned(),
+            "[metrics]\n".to_owned(),
+            Some("b.toml:1:2: metrics: the same as at "),
+        ),
+    ] {
+        let c = tenant("c");
+        let files = [
+            ("conf.d/a.toml", first),
+            ("conf.d/b.toml", second),
+            ("conf.d/c.toml", c),
+        ];
+        let done = with_tenants(&upstream, &files).finish("check --no-secrets");
+        let expected = fault.map_or(Some(0), |_| Some(78));
+        assert_eq!(done.code, expected, "{}", done.output);
+        assert!(
+            fault.is_none_or(|fault| done.output.contains(fault)),
+            "{}",
+            done.output
+        );
+    }
+}
+
+#[test]
 fn a_name_in_two_files_is_a_fault_with_both_places() {
     let upstream = Upstream::ok();
     for (first, second, parts) in [

@@ -226,19 +226,28 @@ impl Table {
                 {
                     own.join(more, &entry.key, &[], joined, report);
                 }
+                // `[outbound.tls]` may stand in another file than `[outbound]`.
+                (ValueKind::Table(own), ValueKind::Table(more))
+                    if own.has_tables_alone() || more.has_tables_alone() =>
+                {
+                    let key = key_in(path, &entry.key);
+                    own.join(more, &key, &[], &mut JoinedKeys::default(), report);
+                }
                 _ => {
-                    let key = shown(&entry.key);
-                    let key = if is_root {
-                        key.to_owned()
-                    } else {
-                        format!("{path}.{key}")
-                    };
+                    let key = key_in(path, &entry.key);
                     let message = format!("the same as at {}, expected it once", own.at);
                     report.fault(&entry.at, &key, message);
                 }
             }
         }
         joined.0.insert(path.to_owned(), places);
+    }
+
+    /// True for a table that only leads to other tables, such as `outbound` in a file with
+    /// `[outbound.tls]` alone.
+    fn has_tables_alone(&self) -> bool {
+        let is_table = |entry: &TableEntry| matches!(entry.value.kind, ValueKind::Table(_));
+        !self.entries.is_empty() && self.entries.iter().all(is_table)
     }
 
     fn places(&self) -> HashMap<String, usize> {
@@ -248,6 +257,14 @@ impl Table {
 
     fn entry(&self, key: &str) -> Option<&TableEntry> {
         self.entries.iter().find(|entry| entry.key == key)
+    }
+}
+
+/// Returns a key with the keys that lead to the key, fit to be shown.
+fn key_in(path: &str, key: &str) -> String {
+    match path {
+        "" => shown(key).to_owned(),
+        path => format!("{path}.{}", shown(key)),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::shown::{choices, shown};
-use super::{Document, FaultReport, Position, Table, TableEntry, Value, ValueKind, examples};
+use super::shown::choices;
+use super::{
+    Document, FaultReport, Position, Table, TableEntry, Value, ValueKind, examples, key_in,
+};
 
 /// The reader of a table. [`Reader::finish`] reports every unread key.
 pub struct Reader<'d> {
@@ -175,15 +177,7 @@ impl<'d> Reader<'d> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        path_in(&self.path, key)
-    }
-}
-
-/// Returns the keys that lead to a key of the table at `path`, fit to be shown.
-fn path_in(path: &str, key: &str) -> String {
-    match path {
-        "" => shown(key).to_owned(),
-        path => format!("{path}.{}", shown(key)),
+        key_in(&self.path, key)
     }
 }
 
@@ -348,7 +342,7 @@ impl<'d> Field<'d> {
 
     /// Returns the keys that lead to the value, fit to be shown.
     pub fn path(&self) -> String {
-        path_in(&self.parent, self.key)
+        key_in(&self.parent, self.key)
     }
 
     fn each(&self, values: &'d [Value]) -> Vec<Self> {
