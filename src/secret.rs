@@ -62,15 +62,19 @@ impl Secret {
         }
         if let Some(at) = text.iter().position(|byte| !is_allowed(*byte)) {
             let what = match text.get(at) {
-                Some(b'\n' | b'\r') => "a line break inside",
+                Some(b'\n' | b'\r') => {
+                    return Err(SecretError::Lines {
+                        offset: raw.len() - left_trimmed.len() + at,
+                        hint: hint_of_lines(text),
+                    });
+                }
                 Some(0) => "a NUL byte (is it UTF-16?)",
                 Some(0x80..) => "a byte that is not ASCII",
                 _ => "a control character",
             };
-            let start = raw.len() - left_trimmed.len();
             return Err(SecretError::Byte {
                 what,
-                offset: start + at,
+                offset: raw.len() - left_trimmed.len() + at,
             });
         }
         if text.starts_with(b"Bearer ") || text.starts_with(b"OAuth ") {
@@ -108,6 +112,22 @@ impl Secret {
     pub fn same_as(&self, other: &Self) -> bool {
         self.value.as_bytes().ct_eq(other.value.as_bytes()).into()
     }
+}
+
+/// Returns what to do about a text of several lines that has the look of several values.
+fn hint_of_lines(text: &[u8]) -> Option<&'static str> {
+    if text.starts_with(b"{") {
+        return Some("it is a JSON object; name one of its fields with #FIELD");
+    }
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_ ".contains(byte);
+    let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let is_assignment = |line: &[u8]| match line.iter().position(|byte| *byte == b'=') {
+        None | Some(0) => false,
+        Some(at) => line.get(..at).is_some_and(|name| name.iter().all(is_word)),
+    };
+    lines
+        .all(|line| line.is_empty() || line.starts_with(b"#") || is_assignment(line))
+        .then_some("it has lines NAME=value; name one of them with #NAME")
 }
 
 /// Returns true if a source's bytes begin with a byte order mark, which [`Secret::parse`] drops.
@@ -215,6 +235,13 @@ pub enum SecretError {
         /// The position, counted from 0.
         offset: usize,
     },
+    /// A line break before the end.
+    Lines {
+        /// The position, counted from 0.
+        offset: usize,
+        /// The advice, if the lines have the look of several values.
+        hint: Option<&'static str>,
+    },
     /// An obvious mistake, with advice.
     Looks(&'static str),
 }
@@ -224,6 +251,10 @@ impl fmt::Display for SecretError {
         match self {
             Self::Empty { length } => write!(f, "no value ({length} bytes)"),
             Self::Byte { what, offset } => write!(f, "{what} at byte {offset}"),
+            Self::Lines { offset, hint } => {
+                write!(f, "a line break inside at byte {offset}")?;
+                hint.map_or(Ok(()), |hint| write!(f, ": {hint}"))
+            }
             Self::Looks(hint) => f.write_str(hint),
         }
     }
@@ -263,11 +294,28 @@ mod tests {
     #[test]
     fn bytes_unfit_for_a_secret_are_refused_with_their_position() {
         let byte = |what, offset| SecretError::Byte { what, offset };
+        let lines = |offset, hint| SecretError::Lines { offset, hint };
         let table = [
             (&b""[..], SecretError::Empty { length: 0 }),
             (b" \n", SecretError::Empty { length: 2 }),
             (b"\xef\xbb\xbf", SecretError::Empty { length: 3 }),
-            (b" ab\ncd", byte("a line break inside", 3)),
+            (b" ab\ncd", lines(3, None)),
+            (b"ab\rcd", lines(2, None)),
+            (
+                b" {\n\"token\": \"EAAx\"\n}\n",
+                lines(
+                    2,
+                    Some("it is a JSON object; name one of its fields with #FIELD"),
+                ),
+            ),
+            (
+                b"# of acme\nexport TOKEN=EAAx\r\n\nAPP_SECRET = \"s\"\n",
+                lines(
+                    9,
+                    Some("it has lines NAME=value; name one of them with #NAME"),
+                ),
+            ),
+            (b"EAAx\nAPP_SECRET=s", lines(4, None)),
             (b"a\0b", byte("a NUL byte (is it UTF-16?)", 1)),
             (
                 b"\xef\xbb\xbf\xe2\x80\x8bab",

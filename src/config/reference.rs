@@ -358,7 +358,7 @@ fn words(text: &str) -> Option<Vec<String>> {
 }
 
 /// The schemes, with their colons.
-const SCHEMES: [&str; 8] = [
+const SCHEMES: [&str; 9] = [
     "env:",
     "file:",
     "systemd:",
@@ -367,9 +367,10 @@ const SCHEMES: [&str; 8] = [
     "aws-sm:",
     "gcp-sm:",
     "azure-kv:",
+    "k8s:",
 ];
 /// Names of sources in other tools.
-const RENAMED: [(&str, &str); 9] = [
+const RENAMED: [(&str, &str); 13] = [
     ("environment", "env:"),
     ("path", "file:"),
     ("cmd", "exec:"),
@@ -379,6 +380,10 @@ const RENAMED: [(&str, &str); 9] = [
     ("bao", "vault:"),
     ("aws", "aws-sm:"),
     ("azure", "azure-kv:"),
+    ("gcp", "gcp-sm:"),
+    ("google", "gcp-sm:"),
+    ("kubernetes", "k8s:"),
+    ("kube", "k8s:"),
 ];
 /// The longest name of an environment variable or systemd credential, in bytes: short enough for an
 /// error message.

@@ -155,6 +155,10 @@ fn not_a_meta_token(value: &str) -> Option<&'static str> {
 fn not_an_app_secret(value: &str) -> Option<&'static str> {
     if value.starts_with(META_TOKEN) {
         Some("EAA... is an access token; put the app secret (32 hex digits) there")
+    } else if encodes(value, is_meta_token) {
+        Some(
+            "it is an encoded text with an access token inside; put the app secret (32 hex digits) there",
+        )
     } else if from_base64(value).is_some_and(|decoded| is_app_secret(&decoded)) {
         Some("it is base64 of an app secret; put the decoded secret (32 hex digits) there")
     } else if encodes(value, is_app_secret) {

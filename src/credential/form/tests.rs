@@ -130,6 +130,11 @@ fn a_secret_of_another_kind_is_refused_with_a_hint() {
             "base64 of an app secret",
         ),
         (
+            SecretForm::AppSecret,
+            "RUFBR20wUFg0WkNwc0JBS3paQmhaQVE2ZDF2Cg==",
+            "with an access token inside",
+        ),
+        (
             SecretForm::MetaToken,
             // With the line break that `echo` adds, and without padding.
             "RUFBR20wUFg0WkNwc0JBS3paQmhaQVE2ZDF2Cg",
