@@ -241,6 +241,10 @@ fn a_strict_check_fails_after_any_warning() {
 #[test]
 fn no_message_repeats_an_argument_that_may_be_a_secret() {
     let token = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1vT5yLkW8nRx3JfC0";
+    let below_a_file = format!("/dev/null/{token}");
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream);
+    let config = setup.write_config().display().to_string();
     for words in [
         &["run", "-c", token][..],
         &["check", "-c", token],
@@ -250,6 +254,11 @@ fn no_message_repeats_an_argument_that_may_be_a_secret() {
         &["reload", "--admin", token],
         &["audit", "verify", token],
         &["explain", "POST", token],
+        &["explain", "GET", "/1", "--body", token],
+        &["doctor", "-c", token],
+        &["ca", token, "-c", token],
+        &["ca", &below_a_file, "-c", &config],
+        &["man", &below_a_file],
         &["sign", "--secret", token],
         &["sign", "--secret", "env:A", "--scheme", token],
         &["sandbox", "--listen", token],

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::document::shown_place;
+
 /// The reason for which no authority is made.
 #[derive(Debug)]
 pub enum CaError {
@@ -32,13 +34,13 @@ impl fmt::Display for CaError {
             Self::Io { path, error } => write!(
                 f,
                 "{}: {}: name a folder that this user may write",
-                path.display(),
+                shown_place(&path.to_string_lossy()),
                 error.kind()
             ),
             Self::Foreign(path) => write!(
                 f,
                 "{} is there already, and `keyside ca` has not made it: name another folder, or move the file away",
-                path.display()
+                shown_place(&path.to_string_lossy())
             ),
             Self::Generate(error) => write!(f, "the certificate cannot be made: {error}"),
         }

@@ -17,6 +17,7 @@ use crate::doctor::{
     DoctorSection, DoctorStep, MAX_EXAMINATION, MAX_LOAD, SectionKind, StatusError, StepOutcome,
     StepReporter, ask_status, examine,
 };
+use crate::document::shown_place;
 use crate::json::words::{counted, duration, list};
 use crate::provider::SecretOrigin;
 use crate::reload::{Live, load};
@@ -255,10 +256,12 @@ impl Report {
 
     /// Reports the only section of an examination that ends early.
     fn whole_section(&mut self, path: &Path, steps: impl IntoIterator<Item = DoctorStep>) {
-        let name = path.display().to_string();
-        self.begin(SectionKind::Configuration, &name);
+        // The argument may be a secret, pasted in the place of the path.
+        let path = path.display().to_string();
+        let name = shown_place(&path);
+        self.begin(SectionKind::Configuration, name);
         let steps: Vec<_> = steps.into_iter().map(|step| self.step(&step)).collect();
-        self.end(SectionKind::Configuration, &name, &steps);
+        self.end(SectionKind::Configuration, name, &steps);
     }
 
     async fn section(&mut self, mut section: DoctorSection) {

@@ -69,9 +69,11 @@ pub fn is_showable(name: &str) -> bool {
     // A word is short or has no digits. An app secret is 32 hex digits without a break.
     let word =
         |part: &str| part.len() < MIN_SECRET_LENGTH || !part.contains(|c: char| c.is_ascii_digit());
+    let is_token = |part: &str| part.starts_with(META_TOKEN) && part.len() >= MIN_META_TOKEN;
     !name.is_empty()
         && name.len() <= MAX_SHOWN_LENGTH
         && name.bytes().all(plain)
+        && !name.split(['_', '.', '-']).any(is_token)
         && (name.len() < MIN_SECRET_LENGTH || name.split(['_', '.', '-']).all(word))
 }
 
@@ -83,5 +85,9 @@ const MIN_STEM: usize = 4;
 /// The length from which a word with digits may be a secret, in bytes. An app secret has 32, words
 /// of names are shorter.
 const MIN_SECRET_LENGTH: usize = 20;
+/// The begin of every access token of Meta. A token may be short, or have no digits.
+const META_TOKEN: &str = "EAA";
+/// The length from which a word with this begin may be a token, in bytes.
+const MIN_META_TOKEN: usize = 10;
 /// The longest name in a message, in bytes. A longer text is more likely a token than a name.
 const MAX_SHOWN_LENGTH: usize = 40;
