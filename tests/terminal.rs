@@ -36,6 +36,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 enum Colors {
     Unset,
     None,
+    /// A terminal that shows no colours.
+    Dumb,
 }
 
 fn on_terminal(columns: usize, colors: Colors, words: &[&str]) -> Finished {
@@ -56,8 +58,14 @@ fn on_terminal_within(
         .env("TERM", "xterm-256color")
         .env_remove("COLUMNS")
         .env_remove("NO_COLOR");
-    if colors == Colors::None {
-        command.env("NO_COLOR", "1");
+    match colors {
+        Colors::Unset => {}
+        Colors::None => {
+            command.env("NO_COLOR", "1");
+        }
+        Colors::Dumb => {
+            command.env("TERM", "dumb");
+        }
     }
     finish(&mut command, patience)
 }
@@ -215,6 +223,8 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
                 "{words:?}: {}",
                 colored.output
             );
+            let dumb = on_terminal(100, Colors::Dumb, words);
+            assert!(!dumb.output.contains(escape), "{words:?}: {}", dumb.output);
         }
     }
 }
