@@ -1,7 +1,9 @@
 //! The life of a sidecar: start, faults at the start, many connections, and the end.
 
+use std::fs::{self, Permissions};
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,7 +137,7 @@ fn a_port_in_use_is_one_clear_line_and_exit_1() {
     let upstream = Upstream::ok();
     let first = Keyside::start(&upstream);
     let port = first.outbound().port().to_string();
-    let config = std::fs::read_to_string(first.dir().join("proxy.toml")).unwrap();
+    let config = fs::read_to_string(first.dir().join("proxy.toml")).unwrap();
     let config = config.replace(&first.admin().port().to_string(), "@ADMIN@");
     let second = Setup::new(&upstream)
         .level("error")
@@ -202,7 +204,7 @@ fn requests_are_counted_by_route_operation_and_outcome() {
 fn the_program_measures_no_jitter_for_its_random_numbers() {
     // Names of functions of AWS-LC: of the source that the build leaves out, and of the
     // replacement.
-    let program = std::fs::read(env!("CARGO_BIN_EXE_keyside")).unwrap();
+    let program = fs::read(env!("CARGO_BIN_EXE_keyside")).unwrap();
     let has = |name: &str| memmem::find(&program, name.as_bytes()).is_some();
     assert_eq!(
         ["jent_read_entropy", "CRYPTO_sysrand"].map(has),
@@ -227,6 +229,48 @@ fn sigterm_and_sigint_end_the_sidecar_with_exit_0() {
         assert_eq!(status.code(), Some(0), "{signal:?}");
         drop(idle);
     }
+}
+
+/// A sidecar whose start waits until the directory has a file `go`.
+fn starting(upstream: &Upstream) -> Keyside {
+    let setup = Setup::new(upstream).credential("token = \"exec:@DIR@/wait\"");
+    let dir = setup.dir().path().display().to_string();
+    let program = format!(
+        "#!/bin/sh\ntouch {dir}/begun\nuntil [ -e {dir}/go ]; do sleep 0.05; done\ncat {dir}/token\n"
+    );
+    let path = setup.dir().write("wait", program);
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    let keyside = setup.spawn();
+    let begun = keyside.dir().join("begun");
+    assert!(eventually(Duration::from_secs(5), || begun.exists()));
+    keyside
+}
+
+#[test]
+fn sigterm_and_sigint_during_the_start_end_the_sidecar_at_once_with_exit_0() {
+    let upstream = Upstream::ok();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut keyside = starting(&upstream);
+        keyside.signal(signal);
+        let status = keyside.wait_exit(Duration::from_secs(5));
+        let code = status.and_then(|status| status.code());
+        assert_eq!(code, Some(0), "{signal:?}: {}", keyside.log());
+    }
+}
+
+#[test]
+fn sighup_during_the_start_reloads_after_the_start() {
+    let upstream = Upstream::ok();
+    let keyside = starting(&upstream);
+    keyside.signal(Signal::HUP);
+    keyside.dir().write("go", "");
+    let is_reloaded = || keyside.log().contains("\"cause\":\"SIGHUP\"");
+    assert!(
+        eventually(Duration::from_secs(10), is_reloaded),
+        "{}",
+        keyside.log()
+    );
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }
 
 #[test]

@@ -9,18 +9,20 @@ use std::time::Duration;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 mod descriptors;
 mod service;
+mod signals;
 #[cfg(feature = "otlp")]
 mod telemetry;
 
 pub use descriptors::Descriptors;
 use service::{BoundAddresses, ListenError, Listeners, Services, WithProbes, handlers};
+use signals::SignalRequest;
+pub use signals::Signals;
 
 use crate::admin::Admin;
 use crate::beat::next_beat_of_traffic;
@@ -155,26 +157,15 @@ impl App {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
-    ///
-    /// # Errors
-    /// Where signals cannot be received.
-    pub async fn serve_until_signal(self) -> Result<Ended, AppError> {
-        let receive = |kind| signal(kind).map_err(AppError::Signals);
-        let mut hangup = receive(SignalKind::hangup())?;
-        let mut terminate = receive(SignalKind::terminate())?;
-        let mut interrupt = receive(SignalKind::interrupt())?;
+    pub async fn serve_until_signal(self, mut signals: Signals) -> Ended {
         service_manager::ready(&self.reloader.summary());
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => self.reloader.request(ReloadCause::Hangup),
-                () = either(&mut terminate, &mut interrupt) => break,
-            }
+        while signals.next().await == SignalRequest::Reload {
+            self.reloader.request(ReloadCause::Hangup);
         }
-        let ended = tokio::select! {
+        tokio::select! {
             ended = self.linger_and_stop() => ended,
-            () = either(&mut terminate, &mut interrupt) => Ended::Cut,
-        };
-        Ok(ended)
+            () = signals.end() => Ended::Cut,
+        }
     }
 
     /// Serves for the time of `linger` while `/readyz` fails already, so that no new traffic comes
@@ -246,13 +237,6 @@ async fn drain_in_turn(events: impl Future<Output = ()>, outbound: Drainer, pati
     outbound.drain().await;
     if !is_over {
         inbound.await;
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
     }
 }
 

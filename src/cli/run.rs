@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
 use super::config::ConfigArgs;
-use crate::app::{App, AppError};
+use crate::app::{App, AppError, Signals};
 use crate::config::LogConfig;
 use crate::listener::PassedSockets;
 use crate::log::{Log, LogFormat};
@@ -19,8 +19,13 @@ pub(super) struct RunArgs {
     config: ConfigArgs,
 }
 
-/// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
+/// Serves until a signal. Exits with 78 where the configuration or a secret has a fault, and with 0
+/// after a signal during the start.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
+    let mut signals = match Signals::receive() {
+        Ok(signals) => signals,
+        Err(error) => return failed(DEFAULT_LOG, &[error.to_string()]),
+    };
     let passed = PassedSockets::take();
     // The log comes before the secrets: the wait for an unreachable server would otherwise be
     // silent.
@@ -32,7 +37,13 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
         Err(error) => return failed(settings, &[error.to_string()]),
     };
     let started = match config {
-        Ok(config) => App::start(config, sockets).await,
+        Ok(config) => tokio::select! {
+            started = App::start(config, sockets) => started,
+            () = signals.end() => {
+                tracing::info!("stopped before the start was complete");
+                return ExitCode::SUCCESS;
+            }
+        },
         Err(error) => Err(AppError::Load(error)),
     };
     let app = match started {
@@ -43,10 +54,8 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
         }
         Err(error) => return failed(settings, &[error.to_string()]),
     };
-    match app.serve_until_signal().await {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => failed(settings, &[error.to_string()]),
-    }
+    app.serve_until_signal(signals).await;
+    ExitCode::SUCCESS
 }
 
 /// Tells the reasons for not serving: a person at the terminal in plain text, a program in the log.

@@ -25,7 +25,7 @@ use receiver::Receiver;
 use second::Second;
 
 use super::output;
-use crate::app::{App, AppError};
+use crate::app::{App, AppError, Signals};
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::PassedSockets;
 use crate::log::{Log, LogFormat};
@@ -110,7 +110,7 @@ async fn show(end: DemoEnd) -> DemoResult<bool> {
     } else {
         print_suggestions(&application, &callback, &folder);
         show_page(app.admin_addresses());
-        app.serve_until_signal().await?;
+        app.serve_until_signal(Signals::receive()?).await;
     }
     Ok(all_well)
 }
