@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::keyside::{Finished, Keyside, Setup, finish, free_port};
+use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish, free_port};
 use crate::support::upstream::Upstream;
 use crate::support::{MESSAGES, eventually};
 
@@ -311,6 +312,27 @@ fn what_is_not_a_table_breaks_no_line_by_the_width_of_the_terminal() {
             assert!(longest.unwrap() <= columns, "{columns}:\n{}", done.output);
         }
     }
+}
+
+#[test]
+fn a_long_scan_shows_on_a_terminal_how_much_was_read() {
+    let dir = Directory::new();
+    let pipe = dir.join("pipe");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    let written = pipe.clone();
+    let writer = std::thread::spawn(move || {
+        let mut writer = std::fs::OpenOptions::new()
+            .write(true)
+            .open(written)
+            .unwrap();
+        writer.write_all(&[b'a'; 100]).unwrap();
+        std::thread::sleep(Duration::from_millis(2500));
+    });
+    let done = on_terminal(100, Colors::Unset, &["scan", pipe.to_str().unwrap()]);
+    writer.join().unwrap();
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    assert!(done.output.contains(" B read"), "{}", done.output);
+    assert!(done.output.contains("0 finds in 1 file"), "{}", done.output);
 }
 
 #[test]

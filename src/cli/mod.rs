@@ -31,6 +31,7 @@ mod init;
 mod new_secret;
 mod own_secrets;
 mod problems;
+mod progress;
 mod providers;
 mod reload;
 mod resume;

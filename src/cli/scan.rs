@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::own_secrets::{OwnSecretFault, own_references, own_secrets};
+use super::progress::ReadingProgress;
 use crate::config::ConfigFile;
 use crate::credential::CredentialFault;
 use crate::credential::source::path_of;
@@ -103,10 +104,12 @@ pub(super) async fn run(args: ScanArgs) -> ExitCode {
         },
         sources: configured.sources,
     };
+    let progress = ReadingProgress::start(scanner.bytes_read());
     let mut outcome = tree.scan(&scanner, &accepted);
     if !input.is_empty() {
         scan_input(&scanner, &accepted, &mut outcome);
     }
+    drop(progress);
     print(&outcome, args.format);
     if outcome.finds.is_empty() && outcome.unread.is_empty() {
         ExitCode::SUCCESS

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aho_corasick::{BuildError, Input};
 
@@ -20,6 +21,7 @@ pub struct Scanner {
     needles: Needles,
     /// The number of bytes before and behind a needle that may belong to one credential.
     reach: usize,
+    bytes_read: Arc<AtomicU64>,
 }
 
 /// The memory of a thread that scans one text after the other.
@@ -64,7 +66,14 @@ impl Scanner {
             secrets,
             reach: longest_behind + needles.longest(),
             needles,
+            bytes_read: Arc::default(),
         })
+    }
+
+    /// Returns the number of bytes of texts read so far, which grows during a scan.
+    #[must_use]
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes_read)
     }
 
     /// Returns the name of a file or member, fit to be shown: without credentials and control
@@ -162,6 +171,7 @@ impl Scanner {
         loop {
             let (read, is_end) = fill(text, bytes, filled)?;
             scanned.length += read as u64;
+            self.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
             let new = bytes.get_mut(filled..filled + read).unwrap_or_default();
             let encoding = encoding.get_or_insert_with(|| TextEncoding::of(new));
             filled += encoding.to_ascii(new);

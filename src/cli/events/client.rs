@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::progress::Progress;
 use crate::cli::client::{ClientError, admin_address, ask};
 use crate::cli::output::is_unread;
+use crate::cli::progress::Progress;
 use crate::json::words::{counted, list, text};
 
 /// The sidecar for questions.

@@ -9,7 +9,6 @@ mod erase;
 mod export;
 mod list;
 mod moment;
-mod progress;
 mod replay;
 mod selection;
 mod show;
