@@ -23,7 +23,7 @@ pub(super) struct DropArgs {
     /// Erase every event that cannot be read: damaged, or sealed with a key that is lost
     #[arg(long, conflicts_with = "user")]
     unreadable: bool,
-    /// Do not ask for confirmation
+    /// Do not ask at a terminal
     #[arg(long)]
     yes: bool,
     /// Print JSON
@@ -40,7 +40,7 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
             "nothing to erase is named: name events by ID, a person by `--user NUMBER`, or `--unreadable`",
         ));
     }
-    if !args.yes && !is_confirmed(args)? {
+    if !args.yes && !is_confirmed(args) {
         complain!("Nothing is erased.");
         return Ok(ExitCode::FAILURE);
     }
@@ -128,12 +128,11 @@ fn complain_of_unread(args: &DropArgs, count: u64, first: &[Value]) {
     );
 }
 
-/// Asks the person at the terminal. Without a terminal, `--yes` must be there.
-fn is_confirmed(args: &DropArgs) -> Result<bool, EventsFailure> {
+/// Asks the person at the terminal. Without a terminal, the words of the command are the consent:
+/// a script has named what it erases.
+fn is_confirmed(args: &DropArgs) -> bool {
     if !std::io::stdin().is_terminal() {
-        return Err(EventsFailure::Usage(
-            "an erasure cannot be undone: add `--yes` where no terminal can be asked",
-        ));
+        return true;
     }
     let what = match args.user {
         Some(_) => "All events of this person, whatever their state,".to_owned(),
@@ -144,7 +143,7 @@ fn is_confirmed(args: &DropArgs) -> Result<bool, EventsFailure> {
     write!(stderr, "{what} will be erased for good. Go on? [y/N] ").ok();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).ok();
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// The ids of a question: a query line stays below 8 KiB.
