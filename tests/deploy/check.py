@@ -9,6 +9,7 @@ one that the schemas know. The plain manifests are validated alike. The values t
 import copy
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,13 @@ CASES = [
         ],
     ),
 ]
+
+
+def shop(**fields):
+    """Values of an application whose container has further fields."""
+    return {"containers": [SHOP["containers"][0] | fields]}
+
+
 # Values that are refused, and a word of the message.
 REFUSED = [
     ({"conifg": "a misspelt name"}, "conifg"),
@@ -113,9 +121,49 @@ REFUSED = [
     ({"service": {"annotations": {"a": True}}}, "annotations"),
     ({"env": [{"name": "PORT", "value": 1}]}, "env"),
     ({"podDisruptionBudget": {"enabled": True, "maxUnavailable": "most"}}, "maxUnavailable"),
+    ({"podDisruptionBudget": {"enabled": True, "maxUnavailable": "101%"}}, "maxUnavailable"),
+    # What the schemas of Kubernetes take, and an API server refuses.
+    ({"containers": [{"name": "Shop", "image": "shop:1"}]}, 'containers[].name is "Shop": write at most 63'),
+    ({"containers": [{"name": "a" * 64, "image": "shop:1"}]}, "write at most 63"),
+    ({"containers": [{"name": "shop", "image": "a"}, {"name": "shop", "image": "b"}]}, "containers[].name has shop twice"),
+    ({"volumes": [{"name": "a_b", "emptyDir": {}}]}, 'volumes[].name is "a_b": write at most 63'),
+    ({"volumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]}, "volumes[].name has a twice"),
+    ({"env": [{"name": "A=B", "value": "1"}]}, 'env has the name "A=B": write letters'),
+    ({"env": [{"name": "1A", "value": "1"}]}, "no digit"),
+    ({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "env has A twice"),
+    (shop(env=[{"name": "A"}, {"name": "A"}]), "env of the container shop has A twice"),
+    (shop(env=[{"name": ".."}]), "write letters"),
+    (shop(ports=[{"containerPort": 0}]), "containerPort"),
+    (shop(ports=[{"containerPort": 3000, "name": "a-port-of-16-let"}]), "write at most 15"),
+    (shop(ports=[{"containerPort": 3000, "name": "3000"}]), "at least one letter"),
+    (shop(ports=[{"containerPort": 3000, "name": "a--b"}]), "beside another"),
+    (shop(ports=[{"containerPort": 3000, "name": "a"}, {"containerPort": 3001, "name": "a"}]), "has a twice"),
+    (shop(ports=[{"containerPort": 3000, "name": "metrics"}]), "has metrics twice"),
+    (shop(ports=[{"containerPort": 3000}, {"containerPort": 3000}]), "TCP 3000 twice"),
+    (shop(ports=[{"containerPort": 9901}]), "a port of the sidecar"),
+    (shop(volumeMounts=[{"name": "a", "mountPath": "/a"}]), "add it to volumes"),
+    (shop(volumeMounts=[{"name": "keyside-secret-acme", "mountPath": "/a"}]), "for the sidecar alone"),
+    (
+        shop(volumeMounts=[{"name": "a", "mountPath": "/a"}, {"name": "a", "mountPath": "/a"}])
+        | {"volumes": [{"name": "a", "emptyDir": {}}]},
+        "has /a twice",
+    ),
+    ({"serviceAccount": {"name": "Shop"}}, 'serviceAccount.name is "Shop": write at most 253'),
+    ({"serviceAccount": {"name": "a.-b"}}, "each part between dots"),
+    ({"serviceAccount": {"name": "default"}}, "which each namespace has already"),
+    ({"spool": {"enabled": True, "storageClassName": "Fast"}}, "spool.storageClassName"),
+    ({"podLabels": {"team": "the shop"}}, 'podLabels.team is "the shop": write at most 63'),
+    ({"podLabels": {"team": "a" * 64}}, "belong in annotations"),
+    ({"podLabels": {"team-": "shop"}}, 'podLabels has the key "team-"'),
+    ({"podAnnotations": {"a/b/c": "1"}}, 'podAnnotations has the key "a/b/c"'),
+    ({"service": {"annotations": {"a" * 64: "1"}}}, "service.annotations has the key"),
+    ({"serviceAccount": {"annotations": {"A.b/c": "1"}}}, "serviceAccount.annotations has the key"),
+    ({"nodeSelector": {"a": "b c"}}, "nodeSelector.a"),
+    ({"metrics": {"podMonitor": {"labels": {"a": "b c"}}}}, "metrics.podMonitor.labels.a"),
+    ({"metrics": {"podMonitor": {"labels": {"helm.sh/chart": "a"}}}}, "helm.sh/chart"),
 ]
-# Names of releases that YAML reads as something else than text.
-RELEASES = ["true", "null", "123", "on", "1e3", "a" * 53]
+# Names of releases that YAML reads as something else than text, or that are no name of an object.
+RELEASES = ["true", "null", "123", "on", "1e3", "a" * 53, "7." + "a" * 51, "a.b", "a" * 51 + ".a"]
 # For each value of the schema, another value that shows in what is rendered of `ALL`.
 EFFECTS = {
     "image.repository": "other.example/keyside",
@@ -309,11 +357,19 @@ def values_of_schema(schema, path=""):
             yield f"{path}{name}"
 
 
-def check_room_of_spool(pod):
+def check_room_of_spool(pod, expected_arenas="2"):
     """With a spool the sidecar has the memory that the engine and the events on their way need."""
     (sidecar,) = [one for one in pod["initContainers"] if one["name"] == "keyside"]
     assert sidecar["resources"]["limits"]["memory"] == "192Mi", sidecar["resources"]
-    assert {"name": "MALLOC_ARENA_MAX", "value": "2"} in sidecar["env"], sidecar["env"]
+    arenas = [one["value"] for one in sidecar["env"] if one["name"] == "MALLOC_ARENA_MAX"]
+    assert arenas == [expected_arenas], sidecar["env"]
+
+
+def check_name(document):
+    """An object has a name that an API server takes; that of a Service begins with a letter."""
+    first = "[a-z]" if document["kind"] == "Service" else "[a-z0-9]"
+    name = document["metadata"]["name"]
+    assert len(name) <= 63 and re.fullmatch(f"{first}([-a-z0-9]*[a-z0-9])?", name), f"{document['kind']} {name}"
 
 
 def check_values(keyside):
@@ -322,6 +378,8 @@ def check_values(keyside):
     assert set(values_of_schema(schema)) == EFFECTS.keys() | WITHOUT_EFFECT
     before = rendered_with(ALL)
     check_room_of_spool(pod_of(before))
+    own = {"env": [{"name": "MALLOC_ARENA_MAX", "value": "4"}]}
+    check_room_of_spool(pod_of(rendered_with(ALL | own)), expected_arenas="4")
     for path, value in EFFECTS.items():
         values = copy.deepcopy(ALL)
         *folders, name = path.split(".")
@@ -345,6 +403,7 @@ def check_values(keyside):
     print(f"chart: each of {len(EFFECTS)} values has its effect")
     for release in RELEASES:
         for document in rendered_with(ALL, release):
+            check_name(document)
             for version in VERSIONS:
                 validate(document, version)
     print(f"chart: {len(RELEASES)} odd names of releases are names")

@@ -1,6 +1,11 @@
-{{/* The name of everything that the chart makes. */}}
+{{/* The name of everything that the chart makes. A release may have dots in its name, a pod's host name may not. */}}
 {{- define "keyside.name" -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- .Release.Name | replace "." "-" | trunc 52 | trimAll "-" -}}
+{{- end -}}
+
+{{/* The name of the Service, which begins with a letter even if the release begins with a digit. */}}
+{{- define "keyside.service" -}}
+{{- printf "%s%s-webhooks" (ternary "k" "" (regexMatch "^[0-9]" .Release.Name)) (include "keyside.name" .) -}}
 {{- end -}}
 
 {{/* Without an account of the chart's own, a pod has the account that each namespace has. */}}
@@ -17,7 +22,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{ include "keyside.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/* With a spool, the engine's cache and the events on their way need 64 MiB more than the chart's default. */}}
@@ -35,25 +40,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $number := regexFind "^[0-9]+" . | int64 -}}
 {{- $unit := regexFind "[KMGT]" . -}}
 {{- mul $number (get (dict "K" 1 "M" 1024 "G" 1048576 "T" 1073741824) $unit | int64) -}}
-{{- end -}}
-
-{{/* Refuses values that contradict each other; the schema looks at each value alone. */}}
-{{- define "keyside.checked" -}}
-{{- $names := list -}}
-{{- range .Values.secrets }}
-{{- if has .name $names }}
-{{- fail (printf "secrets has the name %s twice: each is a folder of its own" .name) }}
-{{- end }}
-{{- $names = append $names .name }}
-{{- end -}}
-{{- if and .Values.secretAccess (eq (include "keyside.serviceAccount" .) "default") }}
-{{- fail "secretAccess would give its Secrets to each pod of the namespace: give the pod an account of its own, by serviceAccount.create or serviceAccount.name" }}
-{{- end }}
-{{- with .Values.spool }}
-{{- if and .enabled (ge (include "keyside.kibibytes" .maxSize | int64) (include "keyside.kibibytes" .size | int64)) }}
-{{- fail (printf "spool.maxSize (%s) fills the volume of spool.size (%s): leave room for the file to grow" .maxSize .size) }}
-{{- end }}
-{{- end -}}
 {{- end -}}
 
 {{/* The whole proxy.toml: the values' text, and the tables that the chart itself decides. */}}

@@ -8,7 +8,11 @@
   args: ["run", "--config", "/etc/keyside/proxy.toml"]
   {{- if or .Values.env .Values.spool.enabled }}
   env:
-    {{- if .Values.spool.enabled }}
+    {{- $names := list }}
+    {{- range .Values.env }}
+    {{- $names = append $names .name }}
+    {{- end }}
+    {{- if and .Values.spool.enabled (not (has "MALLOC_ARENA_MAX" $names)) }}
     # Freed memory stays with each thread that reads the store otherwise.
     - { name: MALLOC_ARENA_MAX, value: "2" }
     {{- end }}
