@@ -116,29 +116,21 @@ pub struct TakeScriptReply {
 
 impl FromRedisValue for TakeScriptReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (
-            taken,
-            first_in,
-            interval,
-            left,
-            full_in,
-            next_in,
-            paused,
-            account_paused,
-            epoch,
-            given_back,
-        ) = FromRedisValue::from_redis_value(value)?;
+        let values: [i64; 10] = FromRedisValue::from_redis_value(value)?;
+        let mut values = values.into_iter();
+        let mut next = || values.next().unwrap_or_default();
+        // The fields are set in the order in which they are written here.
         Ok(Self {
-            taken,
-            first_in,
-            interval,
-            left,
-            full_in,
-            next_in,
-            paused,
-            account_paused,
-            epoch,
-            given_back,
+            taken: next(),
+            first_in: next(),
+            interval: next(),
+            left: next(),
+            full_in: next(),
+            next_in: next(),
+            paused: next(),
+            account_paused: next(),
+            epoch: next().unsigned_abs(),
+            given_back: next().unsigned_abs(),
         })
     }
 }

@@ -1,24 +1,41 @@
--- Takes tokens of a bucket that many sidecars share, by the server's clock: the generic cell rate algorithm. It keeps the
--- time at which the bucket is full again, and here also the time of the last token, for slowdowns. A bucket without a key
--- is full.
--- KEYS: 1 the tokens: when the bucket is full, when the last token was good, for how long tokens may be
---       owed, and how many microseconds' worth of tokens was given back; 2 what throttles have taught of the limit;
---       3 the epoch of the server: since when it counts for the account; 4 what throttles have taught of the account: left
---       out where they do not concern the limit.
--- ARGV: 1 microseconds in which a token comes; 2 burst; 3 number of tokens wanted; 4 microseconds for which a token may be
---       taken ahead; then the knowledge of the sidecar: 5 least microseconds until the bucket is full, if the server knows
---       all that was taken, 6 the same if the server has lost its state; 7 the epoch, or 0 where not known; 8 of what was given
---       back, how many microseconds' worth the sidecar knows of.
--- Returns 1 number of tokens taken; 2 microseconds from now until the first is good; 3 microseconds between the tokens;
---         4 tokens left; 5 microseconds until the bucket is full; 6 microseconds until a token beyond those taken can be good;
---         7 microseconds for which the limit or the account is paused; 8 the same of the account alone; 9 the epoch; 10 how many
---         microseconds' worth of tokens was given back.
+-- Takes tokens of a bucket that many sidecars share, by the server's clock and the generic cell rate
+-- algorithm. A bucket without a key is full.
+-- All times and lengths are in microseconds. The worth of a token is the time in which it comes.
+--
+-- KEYS: 1 the bucket, as four numbers "FULL LAST OWED GIVEN":
+--         FULL   time at which the bucket is full again
+--         LAST   time at which the last token taken is good; a slowdown counts from there
+--         OWED   length for which tokens may be owed, after a message to many recipients
+--         GIVEN  worth of all tokens given back so far
+--       2 pause and slowdown of the limit, as written by pause.lua
+--       3 epoch of the server: the time at which the server began to count for the account
+--       4 pause of the account; left out if the account's pause does not hold the limit back
+-- ARGV: 1 interval between two tokens
+--       2 burst: number of tokens in a full bucket
+--       3 number of tokens wanted
+--       4 length by which a token may be taken before becoming good
+--       The knowledge of the sidecar:
+--       5 least length until the bucket is full, if the server knows all tokens taken
+--       6 least length until the bucket is full, if the server has lost its state
+--       7 epoch; 0 if not known
+--       8 worth of the tokens given back, as far as left out of 5 already
+-- Returns 1 number of tokens taken
+--         2 length until the first token is good; negative if it has been good for a while
+--         3 length between the tokens
+--         4 number of tokens left
+--         5 length until the bucket is full; negative if it has been full for a while
+--         6 length until a token beyond those taken can be good; negative as above
+--         7 length left of a pause of the limit or of the account
+--         8 length left of a pause of the account
+--         9 epoch
+--         10 worth of all tokens given back so far
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst, wanted, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
--- End of the pause, and the factor by which the interval is longer then, from second to second a little smaller (RECOVERY of
--- the slowdown). A pause with more to go than its whole length was written before the clock went back: it does not count.
+-- End of the last pause, and the factor of the slowdown now: it shrinks with each second since that
+-- end (RECOVERY in slowdown.rs). A pause with more left than its whole length was written before the
+-- server's clock went back, and does not count.
 local function taught(key)
   local text = redis.call('GET', key)
   if not text then return 0, 1 end
@@ -46,16 +63,16 @@ local tolerance = interval * burst
 local known, last, owed, given = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+) ?(%d*) ?(%d*)')
 owed, given = tonumber(owed) or 0, tonumber(given) or 0
 local function keep(full)
-  -- The debt of a message to many recipients is remembered until it is paid.
+  -- OWED is kept until the debt of a message to many recipients is paid.
   owed = full > now + 2 * tolerance and math.max(owed, ahead) or 0
   local free = math.max(full, last + spacing)
   redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f', full, last, owed, given), 'PX',
     math.ceil((free - now) / 1000) + 1000)
 end
 
--- A last token further ahead than any may be taken (MAX_AHEAD of the prefetch, but for debts), and a debt of more than a window
--- and what is owed, come of a clock that went back, or of a limit that was lowered. They are cut to a window: what sidecars have
--- taken ahead they know by their own clocks.
+-- Two states arise only if the server's clock goes back or a limit is lowered: a LAST further ahead
+-- than a token may be taken (MAX_AHEAD in prefetch/mod.rs, more for debts), and a debt longer than a
+-- window and OWED. Both are cut. Sidecars know the tokens they hold by their own clocks.
 last = math.min(tonumber(last or 0), now + math.max(ahead, owed, 2000000))
 local full = tonumber(known or now)
 if full > now + 2 * tolerance + math.max(ahead, owed) then
@@ -63,14 +80,15 @@ if full > now + 2 * tolerance + math.max(ahead, owed) then
   keep(full)
 end
 if epoch == ARGV[7] then
-  -- Tokens that others have given back since the sidecar's last reply are taken no longer, though the sidecar believes so.
+  -- The sidecar does not know of tokens given back by others since its last reply: these count as
+  -- there again.
   full = math.max(full, now + ARGV[5] - math.max(given - ARGV[8], 0))
 else
   full = math.max(full, now + ARGV[6])
 end
 if ARGV[7] ~= '0' and ARGV[7] ~= epoch then
-  -- The server has lost its state, so the whole bucket may have been used. For a long window waiting for all of it would
-  -- cost more than a second burst does, so ten seconds are the most.
+  -- The server has lost its state, so the whole bucket may have been used. For a long window, a wait
+  -- for the whole bucket would cost more than a second burst: ten seconds are the most.
   full = math.max(full, epoch + math.min(tolerance, 10000000))
 end
 local first = full + interval - tolerance
