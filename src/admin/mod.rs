@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 pub mod backlog;
 pub mod credential_problems;
+pub mod credential_status;
 mod egress_status;
 mod events;
 mod file_metrics;

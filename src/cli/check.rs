@@ -10,8 +10,8 @@ use super::config::ConfigArgs;
 use super::credentials;
 use super::problems;
 use crate::admin::credential_problems::of_checked;
+use crate::admin::credential_status;
 use crate::admin::problems::ProblemLine;
-use crate::admin::status;
 use crate::app::Descriptors;
 use crate::audit::check_writable;
 use crate::config::{Candidate, CandidateError, Config, ConfigFile};
@@ -295,7 +295,7 @@ fn report(live: &Live) -> Report {
     let mut notes = live.config.unbound_by_senders();
     notes.extend(way_out(live));
     notes.extend(forgotten_at_restart(live));
-    let credentials = status::credentials(live);
+    let credentials = credential_status::credentials(live);
     let faults = unread.map(|fault| fault.to_string());
     Report {
         faults: faults

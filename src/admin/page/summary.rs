@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use crate::admin::backlog::Backlogs;
 use crate::admin::credential_problems::of_credential;
+use crate::admin::credential_status::credential_status;
 use crate::admin::problems::{self, Gravity, ProblemLine};
 use crate::admin::spool::{SpoolAlarm, alarms};
-use crate::admin::status::{Status, credential_status, webhook_traffic};
+use crate::admin::status::{Status, webhook_traffic};
 use crate::admin::traffic;
 use crate::admin::webhook_status::webhook_status;
 use crate::delivery::metrics::DeliveryMetrics;

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Scene;
 use super::table;
+use crate::admin::credential_status::credential_status;
 use crate::admin::page::html::Html;
 use crate::admin::problems::Gravity;
-use crate::admin::status::credential_status;
 use crate::json::words::{duration, list, seconds, text};
 
 /// Writes the table; nothing without a credential.

@@ -10,10 +10,11 @@ use super::selection::left_out;
 use super::table;
 use crate::admin::page::html::Html;
 use crate::admin::page::plot::Size;
-use crate::admin::status::{route_status, unix};
+use crate::admin::status::route_status;
 use crate::admin::status_query::StatusQuery;
 use crate::json::words::{counted, duration, list, slowed_senders, text};
 use crate::outbound::policy::Route;
+use crate::units::unix;
 
 /// Writes the table; nothing without a route.
 pub(super) fn routes(scene: &Scene<'_>, html: &mut Html) {
