@@ -31,7 +31,7 @@ pub struct DestinationConfig {
     pub fields: BTreeSet<String>,
     /// The numbers of the business of which an event must have one; empty for any event.
     pub senders: BTreeSet<String>,
-    /// The number of conversations that are under way at a time.
+    /// The number of conversations that are under way at a time: 1 to 1024.
     pub lanes: NonZeroUsize,
     /// The largest rate of events; `None` for as fast as the destination accepts events.
     pub rate: Option<Rate>,
@@ -105,9 +105,9 @@ pub enum ApplicationAddress {
 pub struct SpoolConfig {
     /// The folder of the store.
     pub dir: PathBuf,
-    /// The bytes of events past which no further event is accepted.
+    /// The bytes of events past which no further event is accepted; above 0.
     pub max_size: u64,
-    /// The age past which a waiting event becomes a dead letter.
+    /// The age past which a waiting event becomes a dead letter; above zero.
     pub max_age: Duration,
     /// The time for which delivered events stay; zero for none.
     pub keep: Duration,

@@ -11,9 +11,9 @@ pub struct EgressConfig {
     pub proxy: ProxyChoice,
     /// The hosts that are reached without the proxy.
     pub no_proxy: Vec<BypassRule>,
-    /// The number of connections to each provider in use that are kept ready.
+    /// The number of connections to each provider in use that are kept ready: 0 to 16.
     pub warm: usize,
-    /// The age at which a connection to a provider ends.
+    /// The age at which a connection to a provider ends; above zero.
     pub max_age: Duration,
 }
 

@@ -116,7 +116,8 @@ pub struct SharedLimits {
     pub ca: Option<PathBuf>,
     /// The limits while the shared server does not answer.
     pub on_failure: OnFailure,
-    /// The number of sidecars with the same shared limits.
+    /// The number of sidecars with the same shared limits: each may use such a part of a limit while
+    /// the shared server does not answer.
     pub replicas: NonZeroU32,
 }
 
@@ -161,15 +162,15 @@ pub struct OutboundConfig {
     pub tls: Option<OutboundTls>,
     /// User ids with access to a Unix socket; empty for the user of the process.
     pub allow_uids: Vec<u32>,
-    /// The time for requests under way to finish at shutdown.
+    /// The time for requests under way to finish at shutdown; above zero.
     pub drain: Duration,
     /// The time for which connections are still accepted after the signal to stop.
     pub linger: Duration,
-    /// The bound on open connections of applications.
+    /// The bound on open connections of applications: 1 to 100,000.
     pub max_connections: u32,
-    /// The largest upload, in bytes.
+    /// The largest upload, in bytes; above 0.
     pub max_media: u64,
-    /// The longest transfer of media, up or down.
+    /// The longest transfer of media, up or down; above zero.
     pub media_timeout: Duration,
 }
 
@@ -218,7 +219,7 @@ pub struct CredentialConfig {
     /// The references of each secret, by the secret's name: the first is current, the others are
     /// accepted as well.
     pub secrets: ByName<Vec<Reference>>,
-    /// The age at which a secret raises an alarm.
+    /// The age at which a secret raises an alarm; above zero.
     pub max_age: Duration,
     /// The time for which a replaced secret stays usable; zero for none.
     pub overlap: Duration,
@@ -337,9 +338,9 @@ pub struct RouteConfig {
 pub struct RouteLimits {
     /// The rates. A rate that neither the route nor the provider names is `None`.
     pub rates: Rates,
-    /// The longest wait of a request over a limit.
+    /// The longest wait of a request over a limit; above zero.
     pub max_wait: Duration,
-    /// The largest number of requests in the queue of a limit.
+    /// The largest number of requests in the queue of a limit; 0 for an answer at once.
     pub max_queue: usize,
     /// True if a message refused by the provider as too fast goes back into the queue.
     pub retry: bool,
@@ -350,7 +351,7 @@ pub struct RouteLimits {
 pub struct InboundConfig {
     /// The addresses to listen at; empty without a webhook.
     pub listen: Vec<ListenAddress>,
-    /// The largest accepted body, in bytes.
+    /// The largest accepted body, in bytes; above 0.
     pub max_body: u64,
     /// The number of bytes of bodies in memory at a time. Events past this bound are refused
     /// with 503.
@@ -392,7 +393,7 @@ pub struct WebhookConfig {
     pub credential: String,
     /// The way of genuine events.
     pub way: EventWay,
-    /// The longest wait for the answer of a destination.
+    /// The longest wait for the answer of a destination; above zero.
     pub timeout: Duration,
     /// The references to the key of the signature for applications, the current one first; empty
     /// for no signature.

@@ -31,6 +31,7 @@ pub struct Demand<'a> {
 }
 
 impl Demand<'_> {
+    /// Time after which a turn is of no use.
     pub(super) fn deadline(&self) -> Instant {
         self.arrived + self.patience.max_wait
     }
@@ -46,6 +47,7 @@ pub(super) enum UnqueuedMessages {
 }
 
 impl UnqueuedMessages {
+    /// Number of the messages.
     pub(super) fn count(self) -> u32 {
         match self {
             Self::Received(count) | Self::Sent(count) => count,
@@ -134,7 +136,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Returns the used part of the bucket in percent.
+    /// Returns the used part of the bucket in percent: 0 to 100.
     #[must_use]
     pub fn used_percent(&self) -> u8 {
         let burst = u64::from(self.burst.max(1));

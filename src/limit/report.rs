@@ -43,7 +43,7 @@ impl LimitUsage {
 pub struct LimitStatus {
     /// Quota; none if only pauses hold requests back.
     pub quota: Option<Quota>,
-    /// Number of tokens left.
+    /// Number of tokens left; `u32::MAX` without a quota.
     pub remaining: u32,
     /// Time between two requests, if throttles have made the interval longer than the quota says.
     pub interval: Option<Duration>,

@@ -30,9 +30,9 @@ pub struct TextForm {
     pub begins: String,
     /// The letters of the value.
     pub letters: Letters,
-    /// The least number of letters, with the begin.
+    /// The least number of letters, with the begin: 20 to `max`.
     pub min: usize,
-    /// The greatest number of letters, with the begin.
+    /// The greatest number of letters, with the begin: 4096 at most.
     pub max: usize,
     /// The names before a value, such as `app_secret`, in small letters; of a value with a telling
     /// begin: none.

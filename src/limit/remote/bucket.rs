@@ -43,7 +43,8 @@ pub struct LocalView {
     pub full_in: Duration,
     /// Least time until the bucket is full, if the server has lost its state.
     pub full_in_if_lost: Duration,
-    /// Epoch of the server: the start of the counting, by the server's clock; 0 if not known.
+    /// Epoch of the server: the start of the counting, in microseconds since 1970 by the server's
+    /// clock; 0 if not known.
     pub epoch: u64,
     /// Worth of the tokens given back by all sidecars that `full_in` has left out already.
     pub given_back: Duration,
@@ -66,14 +67,14 @@ pub struct TakeReply {
     pub wait: Duration,
     /// Time until a token beyond those taken can be good.
     pub next: Duration,
-    /// Epoch of the server.
+    /// Epoch of the server, in microseconds since 1970.
     pub epoch: u64,
     /// Worth of the tokens given back by all sidecars; zero in a pause.
     pub given_back: Duration,
 }
 
 impl TakeRequest {
-    /// The arguments of `take.lua`.
+    /// The arguments of `take.lua`, in its order. Times are in whole microseconds.
     #[must_use]
     pub fn arguments(&self) -> [u64; 8] {
         [
@@ -108,7 +109,7 @@ pub struct TakeScriptReply {
     pub paused: i64,
     /// Time for which the account is paused.
     pub account_paused: i64,
-    /// Epoch of the server.
+    /// Epoch of the server: a time since 1970.
     pub epoch: u64,
     /// Worth of the tokens given back by all sidecars.
     pub given_back: u64,
