@@ -224,7 +224,7 @@ const ESCAPES: [u8; 3] = *b"\\%&";
 /// The number of spellings of one beginning: the byte itself, an escape, and escapes inside of
 /// escapes.
 const MAX_NESTING: usize = 4;
-/// The longest name of an entity with its semicolon.
+/// The longest name of an entity in [`ENTITIES`], with its semicolon, in bytes.
 const MAX_NAME: usize = 9;
 /// The largest number of digits of a numeric entity: leading zeros have no end, but no library
 /// writes more.

@@ -39,7 +39,8 @@ pub async fn work_on<T: Send + 'static>(
 /// some 12 µs, of nothing but short fields or escapes ten times as long; a change of threads costs
 /// some 20 µs.
 const SHORT: usize = 8 * 1024;
-/// The longest body, in bytes, that is worked on beside other bodies.
+/// The longest body, in bytes, that is worked on beside other bodies: messages and events of usual
+/// size are shorter, and two longer bodies at a time would need 16 MiB for their copies.
 const VERY_LONG: usize = 1 << 20;
 /// Bodies that are worked on at a time: a machine for sidecars seldom has more than two processors,
 /// and each copy of a body needs memory, 8 MiB at most.

@@ -43,7 +43,7 @@ pub(super) fn memory_problem(memory: &Value) -> Option<String> {
     })
 }
 
-/// The time for which a lack of room is told.
+/// The time for which a lack of room is told: as the failures of a route, which count for an hour.
 const TOLD: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]

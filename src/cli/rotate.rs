@@ -380,5 +380,6 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret
 /// within about a minute and a half.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time for the success of a request with a new secret under the least traffic worth a wait.
+/// The time for a request with the new secret to succeed. An account with a message in ten seconds
+/// or more proves the secret so; with less traffic, an operator would wait in vain.
 const SUCCESS_TIMEOUT: Duration = Duration::from_secs(10);

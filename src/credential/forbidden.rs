@@ -51,12 +51,15 @@ fn is_recent(at: Instant, now: Instant) -> bool {
     now.saturating_duration_since(at) < REPLAY_INTERVAL
 }
 
-/// The time after a change of secrets in which a permission error counts against the new secret.
+/// The time after a change of secrets in which a permission error counts against the new secret. A
+/// new secret with too few rights shows with the first request of each kind, mostly within minutes;
+/// later errors come of changes in the account.
 pub(super) const FALLBACK_WINDOW: Duration = Duration::from_secs(600);
 /// The time between two second tries for a subject: a repeated forbidden request costs ten more
 /// requests a second, and a weak secret is found out within a tenth of a second.
 const REPLAY_INTERVAL: Duration = Duration::from_millis(100);
-/// The number of subjects: the bound of failed second tries within an interval.
+/// The number of subjects, and so of failed second tries within an interval: 640 a second at most,
+/// whatever the number of senders.
 const MAX_SUBJECTS: usize = 64;
 
 #[cfg(test)]

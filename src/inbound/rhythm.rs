@@ -62,13 +62,15 @@ fn mean(before: Duration, gap: Duration) -> Duration {
     before.mul_f64(1.0 - WEIGHT) + gap.mul_f64(WEIGHT)
 }
 
-/// The events from which a rhythm is known.
+/// The events from which a rhythm is known: with fewer, a mean is chance.
 const MIN_EVENTS: u32 = 20;
-/// The weight of the latest gap.
+/// The weight of the latest gap in the mean: some twenty gaps, as many as make a rhythm known.
 const WEIGHT: f64 = 0.05;
-/// The number of usual gaps without an event that make an alarm.
+/// The number of usual gaps without an event that make an alarm: of events that come by chance, a
+/// gap of twenty means is one in 500 million.
 const UNUSUAL: u32 = 20;
-/// The number of usual gaps between bursts without an event that make an alarm.
+/// The number of usual gaps between bursts without an event that make an alarm: bursts come at
+/// regular times, such as those of a daily campaign, so that two bursts missed are no chance.
 const UNUSUAL_OF_BURSTS: u32 = 3;
 /// The shortest time without an event that makes an alarm: events come in bursts.
 const MIN_SILENCE: Duration = Duration::from_secs(60);

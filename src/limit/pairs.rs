@@ -290,8 +290,8 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// The recipients of a message whose turns are waited for at a time: a shared server answers so
-/// many at once.
+/// The recipients of a message whose turns are waited for at a time. The shared server runs one
+/// script after the other: 64 take a few milliseconds, in which the scripts of other requests wait.
 const MAX_TOGETHER: usize = 64;
 
 #[cfg(test)]

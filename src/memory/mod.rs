@@ -103,7 +103,7 @@ pub struct MemoryReport {
     pub sends: u64,
     /// The bytes of answers kept under an `Idempotency-Key`.
     pub kept_answers: u64,
-    /// The bound on kept answers at this moment.
+    /// The bound on kept answers at this moment, in bytes.
     pub room_for_kept: u64,
 }
 
@@ -413,9 +413,11 @@ fn is_small(bytes: u64) -> bool {
 /// The largest small body, in bytes. Nearly all messages and events are small, and go on while
 /// large bodies have used up the budget.
 pub const SMALL: usize = 16 * 1024;
-/// The length of a body, in bytes, for which wiping takes as long as a message.
+/// The length from which another thread wipes a body, in bytes: wiping 512 KiB takes as long as
+/// sending a message.
 const LONG: usize = 512 * 1024;
-/// The largest answer that is read whole, in bytes.
+/// The largest answer that is read whole, in bytes: a page of any list is far shorter, and media pass
+/// through in pieces.
 pub const LARGEST_ANSWER: u64 = 8 << 20;
 /// The bytes that events leave for sends: an answer of the largest size, and others.
 pub const ROOM_FOR_SENDS: u64 = 12 << 20;

@@ -218,5 +218,5 @@ const AMBIGUOUS: &str = "?";
 /// The number of repeated reports of an outcome to a silent shared server;
 /// a minute with [`END_RETRY_INTERVAL`]: enough for a restart, or for a replica to take over.
 const END_RETRIES: u32 = 60;
-/// The time between two reports.
+/// The time between two reports: a quick restart takes as long.
 const END_RETRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -332,15 +332,16 @@ static PROBE: LazyLock<Script> = LazyLock::new(|| {
          redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])",
     )
 });
-/// The lifetime of the probe's key, in milliseconds.
+/// The lifetime of the probe's key, in milliseconds: nothing of a probe is left behind.
 const PROBE_LIFETIME_MS: u32 = 1000;
 /// The number of redirects followed to a cluster's moved slot. Nothing else is repeated: a late
 /// command is lost, and the sidecar decides by itself.
 const MAX_REDIRECTS: u32 = 2;
-/// The bounds of the wait before a repetition, in milliseconds; the whole must fit into
-/// `DECISION_TIMEOUT`.
+/// The shortest wait before a repetition, in milliseconds: a redirected command goes to another
+/// server, which need not be spared.
 const MIN_RETRY_WAIT_MS: u64 = 1;
-/// See [`MIN_RETRY_WAIT_MS`].
+/// The longest wait before a repetition, in milliseconds: with [`MAX_REDIRECTS`], two waits and
+/// three answers fit into `DECISION_TIMEOUT`.
 const MAX_RETRY_WAIT_MS: u64 = 10;
 
 #[cfg(test)]

@@ -302,7 +302,8 @@ impl StateProblem {
     }
 }
 
-/// The longest wait of a thread for the one before it: shorter than anybody waits for the disk.
+/// The longest wait of a thread for the thread at work: as long as the wait for the folder's lock
+/// (2 s) and a slow sync. At a hanging disk, threads give up before many of them gather.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(4);
 /// The subject of problems with the key.
 const KEY: &str = "key";

@@ -470,7 +470,9 @@ fn tokens_of_a_second(share: &Bucket) -> u32 {
     share.tokens_in(Duration::from_secs(1)).max(1)
 }
 
-/// Time within which a loss of the shared server belongs to the loss before.
+/// Time within which a loss of the shared server belongs to the loss before: each loss is taken to
+/// cost the tokens of a second, so that losses within a second would cost more than there are.
 const LOST_AGAIN: Duration = Duration::from_secs(1);
-/// Time between two looks at the shared server's state.
+/// Time between two looks at the shared server's state: as long as between two attempts to connect.
+/// Sidecars that wait longer would send from their shares beside a server that counts again.
 pub(super) const LOST_POLL: Duration = Duration::from_millis(100);

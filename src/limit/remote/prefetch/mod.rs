@@ -243,7 +243,7 @@ impl Prefetch {
         self.return_first(self.unused(now), quota)
     }
 
-    /// Returns all held tokens.
+    /// Returns all held tokens, to be given back to the server. Their number is the result.
     pub(in crate::limit) fn return_all(&mut self, quota: Quota) -> u32 {
         self.return_first(self.due.len(), quota)
     }
@@ -342,7 +342,8 @@ impl RecentUse {
 /// Much more would hold back tokens from other sidecars, and less would make requests wait for the
 /// reply.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Time in which a sidecar that sends seldom is told apart.
+/// Time over which use is counted to tell a sidecar that sends seldom: ten of [`WINDOW`], lest a
+/// pause of a tenth of a second between messages count as seldom.
 const LATELY: Duration = Duration::from_secs(1);
 /// Least number of tokens used in a second by a sidecar that takes tokens ahead: four in
 /// [`WINDOW`], most used in time.
@@ -355,6 +356,6 @@ const ASK_AHEAD: Duration = Duration::from_millis(50);
 /// As long as the usual `max_wait`: a single question for each message is enough. `take.lua` has
 /// the same number.
 const MAX_AHEAD: Duration = Duration::from_secs(2);
-/// Time ahead beyond which, while tokens are short, a question asks for the tokens of a fourth of
-/// the time.
+/// Time ahead beyond which, while tokens are short, a question waits until it brings the tokens of a
+/// fourth of this time: a sidecar asks ten times a second at most, however many sidecars compete.
 const SHORT_AHEAD: Duration = Duration::from_millis(400);
