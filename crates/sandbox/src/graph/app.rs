@@ -54,13 +54,13 @@ fn is_subscribed(call: &Call<'_>, list: &str) -> bool {
     if kept.is_deleted(list, APP) {
         return false;
     }
-    call.state.rules.standing.subscribed || kept.change(list, APP, &Map::new()).is_some()
+    call.state.rules.standing.subscribed || kept.read(list, APP).is_some()
 }
 
 /// Returns the callback URL of an account in the place of the app's.
 pub(crate) fn account_callback(call: &Call<'_>, account: &str) -> Option<String> {
     let list = format!("{account}/subscribed_apps");
-    match call.state.kept.change(&list, APP, &Map::new()) {
+    match call.state.kept.read(&list, APP) {
         None => call.state.rules.standing.account_callback.clone(),
         Some(set) => Some(set.get("override_callback_uri")?.as_str()?.to_owned()),
     }
@@ -113,7 +113,7 @@ pub(crate) async fn subscriptions(
     }
     let mut all = kept.list(SUBSCRIPTIONS).unwrap_or_default();
     let is_settled = |object: &str| {
-        let known = kept.change(SUBSCRIPTIONS, object, &Map::new());
+        let known = kept.read(SUBSCRIPTIONS, object);
         known.is_some() || kept.is_deleted(SUBSCRIPTIONS, object)
     };
     if let Some(callback) = callback(call).filter(|_| !is_settled(ACCOUNT_OBJECT)) {

@@ -151,8 +151,7 @@ pub(crate) async fn made(
         return Ok(GraphJson::success());
     }
     if call.method == Method::GET {
-        let made = kept.change(list, id, &Map::new());
-        let made = made.ok_or_else(|| call.unknown(id))?;
+        let made = kept.read(list, id).ok_or_else(|| call.unknown(id))?;
         let fields = call.query.fields();
         return Ok(GraphJson::new(&Selected::new(
             made,
@@ -187,17 +186,16 @@ pub(crate) async fn payment_configuration(
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
     let list = format!("{account}/{PAYMENTS}");
+    let kept = &call.state.kept;
     if call.method == Method::POST {
         let mut changes = call.given(body).await?;
-        let kept = &call.state.kept;
         if kept.change(&list, name, &changes).is_none() {
             changes.insert("configuration_name".to_owned(), json!(name));
             kept.add(&list, name, name, changes);
         }
         return Ok(GraphJson::success());
     }
-    let found = call.state.kept.change(&list, name, &Map::new());
-    let found = found.ok_or_else(|| call.unknown(name))?;
+    let found = kept.read(&list, name).ok_or_else(|| call.unknown(name))?;
     Ok(GraphJson::new(&json!({ "data": [found] })))
 }
 

@@ -191,7 +191,7 @@ impl<'a> Number<'a> {
     /// Describes a number. `fields` are the fields that the call names.
     fn new(call: &Call<'a>, id: &'a str, fields: &[&str]) -> Self {
         let standing = &call.state.rules.standing;
-        let set = call.state.kept.change(NUMBERS, id, &Map::new());
+        let set = call.state.kept.read(NUMBERS, id);
         let set = set.unwrap_or_default();
         let text = |name: &str| set.get(name).and_then(Value::as_str).map(str::to_owned);
         let or = |name: &str, usual: &str| text(name).unwrap_or_else(|| usual.to_owned());

@@ -71,7 +71,7 @@ impl Setting {
     pub(crate) fn current(&self, call: &Call<'_>, id: &str) -> Option<Map<String, Value>> {
         let list = format!("{id}/{}", self.edge);
         let kept = &call.state.kept;
-        match kept.change(&list, self.edge, &Map::new()) {
+        match kept.read(&list, self.edge) {
             Some(Value::Object(set)) => Some(set),
             _ if kept.is_deleted(&list, self.edge) || self.before.is_empty() => None,
             _ => Some(object(self.before, id)),

@@ -61,6 +61,11 @@ impl Kept {
             .map(|object| object.list.clone())
     }
 
+    /// Returns an object by its id or name.
+    pub(crate) fn read(&self, list: &str, key: &str) -> Option<Value> {
+        self.change(list, key, &Map::new())
+    }
+
     /// Returns an object by its id or name, after these changes.
     pub(crate) fn change(
         &self,
