@@ -26,8 +26,8 @@ use crate::secret::{Fingerprint, Secret};
 /// The options of `keyside rotate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RotateArgs {
-    /// The name of the credential, or CREDENTIAL.SECRET for another secret than the first that
-    /// requests need
+    /// The name of a credential, for the first secret that its requests need; CREDENTIAL.SECRET
+    /// names another secret
     pub(super) name: String,
     #[command(flatten)]
     pub(super) config: ConfigArgs,
