@@ -116,8 +116,8 @@ pub struct SharedLimits {
     pub ca: Option<PathBuf>,
     /// The limits while the shared server does not answer.
     pub on_failure: OnFailure,
-    /// The number of sidecars with the same shared limits: each may use such a part of a limit while
-    /// the shared server does not answer.
+    /// The number of sidecars with the same shared limits: each may use such a part of a limit
+    /// while the shared server does not answer.
     pub replicas: NonZeroU32,
 }
 

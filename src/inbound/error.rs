@@ -268,7 +268,7 @@ static NOT_GENUINE: LazyLock<Response<Bytes>> = LazyLock::new(|| {
         .make_refusal()
         .to_response()
 });
-/// The `Retry-After` of a 503: an application that restarts is back by then, and a longer wait would
-/// keep the user waiting. Meta follows a schedule of its own instead; other providers obey the
-/// header.
+/// The `Retry-After` of a 503: an application that restarts is back by then, and a longer wait
+/// would keep the user waiting. Meta follows a schedule of its own instead; other providers obey
+/// the header.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -416,8 +416,8 @@ pub const SMALL: usize = 16 * 1024;
 /// The length from which another thread wipes a body, in bytes: wiping 512 KiB takes as long as
 /// sending a message.
 const LONG: usize = 512 * 1024;
-/// The largest answer that is read whole, in bytes: a page of any list is far shorter, and media pass
-/// through in pieces.
+/// The largest answer that is read whole, in bytes: a page of any list is far shorter, and media
+/// pass through in pieces.
 pub const LARGEST_ANSWER: u64 = 8 << 20;
 /// The bytes that events leave for sends: an answer of the largest size, and others.
 pub const ROOM_FOR_SENDS: u64 = 12 << 20;

@@ -401,9 +401,9 @@ pub const DECISION_TIMEOUT: Duration = Duration::from_millis(50);
 /// The time between two attempts to connect: a server that was restarted is back in use before a
 /// request has waited long.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest delay between a loss and the next attempt to connect. A server that accepts and loses
-/// connections gets one login in three seconds from each sidecar, and is in use within three seconds
-/// of its recovery.
+/// The longest delay between a loss and the next attempt to connect. A server that accepts and
+/// loses connections gets one login in three seconds from each sidecar, and is in use within three
+/// seconds of its recovery.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(3);
 /// The age of a connection whose loss has nothing to do with the loss before: longer than the
 /// attempts of a whole incident.

@@ -356,6 +356,6 @@ const ASK_AHEAD: Duration = Duration::from_millis(50);
 /// As long as the usual `max_wait`: a single question for each message is enough. `take.lua` has
 /// the same number.
 const MAX_AHEAD: Duration = Duration::from_secs(2);
-/// Time ahead beyond which, while tokens are short, a question waits until it brings the tokens of a
-/// fourth of this time: a sidecar asks ten times a second at most, however many sidecars compete.
+/// Time ahead beyond which, while tokens are short, a question waits until it brings the tokens of
+/// a fourth of this time: a sidecar asks ten times a second at most, however many sidecars compete.
 const SHORT_AHEAD: Duration = Duration::from_millis(400);
