@@ -1,15 +1,14 @@
 //! Meta's operations: the page about them agrees with the preset, and each request leaves with the
 //! key in its place.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use keyside::provider::{Operation, RequestPattern, presets};
 
 use crate::support::client::with_body;
-use crate::support::keyside::{Keyside, Setup, finish};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::policy::Loaded;
 use crate::support::upstream::{Request, Upstream, answer, json};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN};
 
@@ -430,7 +429,7 @@ fn an_account_that_has_not_paid_or_sends_spam_is_a_matter_of_policy() {
 }
 
 #[test]
-fn explain_tells_the_operation_of_every_request_of_metas_description() {
+fn every_request_of_metas_description_belongs_to_its_operation() {
     let meta = presets::provider("meta").unwrap();
     let upstream = Upstream::ok();
     let routes: String = meta
@@ -444,31 +443,12 @@ fn explain_tells_the_operation_of_every_request_of_metas_description() {
         })
         .collect();
     let setup = Setup::new(&upstream).more(&routes);
-    let config = setup.write_config();
-    let explain = |method: &str, target: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-        command.args(["explain", method, target, "--admin", "127.0.0.1:1"]);
-        finish(
-            command.arg("--config").arg(&config),
-            Duration::from_secs(10),
-        )
-    };
+    let loaded = Loaded::of(setup.write_config());
     let openapi = requests_of(DATA[0]);
     assert!(openapi.len() > 100, "{}", openapi.len());
     for [method, target, operation, path] in openapi {
-        let told = explain(method, &format!("/of/{operation}{target}"));
-        let line = told
-            .output
-            .lines()
-            .find(|line| line.trim_start().starts_with("operation"));
-        let line = line.unwrap_or_default().trim_start();
-        let name = line.split_whitespace().nth(1);
-        assert_eq!(
-            (told.code, name),
-            (Some(0), Some(operation)),
-            "{method} {path}: {}",
-            told.output
-        );
+        let told = loaded.operation_of(method, &format!("/of/{operation}{target}"));
+        assert_eq!(told, operation, "{method} {path}");
     }
 }
 

@@ -6,9 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use keyside::provider::{Meaning, RequestPattern};
 use serde_json::json;
@@ -16,7 +14,8 @@ use serde_json::json;
 use crate::support::base64;
 use crate::support::client::Answer;
 use crate::support::key::SigningKey;
-use crate::support::keyside::{Keyside, Setup, finish};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::policy::Loaded;
 use crate::support::upstream::{Request, Upstream, answer};
 
 /// The sections of a file, each with its title.
@@ -727,7 +726,7 @@ fn routes_by_operation(golden: &Golden, config: &str) -> String {
 
 /// `meta` has a table of its own, in `tests/meta.rs`.
 #[test]
-fn explain_tells_the_operation_of_every_request_of_each_preset() {
+fn every_request_of_each_preset_belongs_to_its_operation() {
     let (goldens, key) = (Golden::all(), SigningKey::new());
     let provider = Provider::new(&goldens);
     for golden in goldens.iter().filter(|golden| golden.name != "meta") {
@@ -736,38 +735,20 @@ fn explain_tells_the_operation_of_every_request_of_each_preset() {
         let routes = routes_by_operation(golden, &config);
         let listen = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n";
         let setup = setup.config(&format!("{listen}{routes}"));
-        let config = setup.write_config();
+        let loaded = Loaded::of(setup.write_config());
         let preset = keyside::provider::presets::provider(&golden.name).unwrap();
         for operation in &preset.operations {
             for request in &operation.requests {
                 let [method, target] = example(golden, request);
                 let target = format!("/{}/{}{target}", golden.name, operation.name);
                 assert_eq!(
-                    explained(&config, method, &target),
+                    loaded.operation_of(method, &target),
                     operation.name,
                     "{method} {target}"
                 );
             }
         }
     }
-}
-
-/// The operation that `keyside explain` tells of a request.
-fn explained(config: &Path, method: &str, target: &str) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    command.args([
-        "explain",
-        method,
-        target,
-        "--admin",
-        "127.0.0.1:1",
-        "--config",
-    ]);
-    let told = finish(command.arg(config), Duration::from_secs(10));
-    let mut lines = told.output.lines().map(str::trim_start);
-    let line = lines.find_map(|line| line.strip_prefix("operation"));
-    let name = line.and_then(|line| line.split_whitespace().next());
-    name.unwrap_or(&told.output).to_owned()
 }
 
 /// The method and the target of a request in a golden that fits a request of the preset.

@@ -12,6 +12,7 @@ pub mod manager;
 pub mod nats;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod policy;
 pub mod proxy;
 pub mod rabbit;
 pub mod redis;
