@@ -606,16 +606,31 @@ fn a_sender_before_the_recipient_has_to_be_allowed() {
     }
 }
 
+/// A provider that deletes a template by its name in the path.
+const BY_NAME: &str = r#"
+[provider.test.operations.templates]
+kind = "administration"
+requests = [
+  "GET /{v}/{id}/message_templates",
+  { request = "DELETE /{v}/{id}/message_templates", query = ["name"] },
+]
+[[provider.test.paths]]
+method = "DELETE"
+from = "/{v}/{id}/message_templates"
+query = "name"
+to = "/v1/templates/{name}"
+[[provider.test.paths]]
+from = "/{v}/{id}/message_templates"
+to = "/v1/templates"
+"#;
+
 #[test]
-fn a_template_is_deleted_by_the_form_of_the_cloud_api() {
+fn a_parameter_of_the_query_moves_into_the_path() {
     let upstream = Upstream::ok();
-    let lines = "operations = [\"templates\"]";
-    let keyside = route(
-        &upstream,
-        "360dialog",
-        "api_key = \"file:@DIR@/key\"",
-        lines,
-    );
+    let keyside = Setup::new(&upstream)
+        .provider(BY_NAME)
+        .route("operations = [\"templates\"]")
+        .start();
     let path = "/v23.0/102290129340398/message_templates";
     for (query, status) in [
         ("?name=order_1", 200),
@@ -630,17 +645,14 @@ fn a_template_is_deleted_by_the_form_of_the_cloud_api() {
         let answer = asked(&keyside, "DELETE", &format!("{path}{query}"));
         assert_eq!(answer.status, status, "{query}: {}", answer.text());
         if status == 200 {
-            assert_eq!(upstream.last().target(), "/v1/configs/templates/order_1");
+            assert_eq!(upstream.last().target(), "/v1/templates/order_1");
         }
     }
     assert_eq!(
         asked(&keyside, "GET", &format!("{path}?name=order_1")).status,
         200
     );
-    assert_eq!(
-        upstream.last().target(),
-        "/v1/configs/templates?name=order_1"
-    );
+    assert_eq!(upstream.last().target(), "/v1/templates?name=order_1");
 }
 
 #[test]

@@ -4,21 +4,36 @@
 use super::answer::Answer;
 use super::kept::{KeptFiles, KeptMessages, KeptObjects};
 
-/// docs.360dialog.com on templates: the list is `waba_templates`; a template is deleted by its
-/// name.
-pub(super) const DIALOG_360_TEMPLATES: KeptObjects = KeptObjects {
-    path: "/v1/configs/templates",
-    made: 201,
-    list: "waba_templates",
-    id: ("id", "{digits}"),
-    name: "name",
-    state: ("status", "submitted"),
-    deleted: Answer::json(200, r#"{"meta":{"success":true}}"#),
-    missing: Answer::json(
-        404,
-        r#"{"meta":{"success":false,"http_code":404,"developer_message":"Template not found"}}"#,
-    ),
-};
+/// docs.360dialog.com on templates: the older list is `waba_templates`, and a template is deleted
+/// by its name in the path; the newer list is the one of the Cloud API.
+pub(super) const DIALOG_360_TEMPLATES: &[KeptObjects] = &[
+    KeptObjects {
+        path: "/message_templates",
+        made: 200,
+        list: "data",
+        id: ("id", "{digits}"),
+        name: "name",
+        state: ("status", "PENDING"),
+        deleted: Answer::json(200, r#"{"success":true}"#),
+        missing: Answer::json(
+            404,
+            r#"{"error":{"message":"Template not found","type":"OAuthException","code":100,"fbtrace_id":"sandbox"}}"#,
+        ),
+    },
+    KeptObjects {
+        path: "/v1/configs/templates",
+        made: 201,
+        list: "waba_templates",
+        id: ("id", "{digits}"),
+        name: "name",
+        state: ("status", "submitted"),
+        deleted: Answer::json(200, r#"{"meta":{"success":true}}"#),
+        missing: Answer::json(
+            404,
+            r#"{"meta":{"success":false,"http_code":404,"developer_message":"Template not found"}}"#,
+        ),
+    },
+];
 
 /// docs.360dialog.com on media: the answers are those of the Cloud API, and `url` names Meta's
 /// host.
@@ -43,7 +58,7 @@ pub(super) const DIALOG_360_MEDIA: KeptFiles = KeptFiles {
 };
 
 /// Infobip's OpenAPI: `templates`, and a new one is `PENDING`.
-pub(super) const INFOBIP_TEMPLATES: KeptObjects = KeptObjects {
+pub(super) const INFOBIP_TEMPLATES: &[KeptObjects] = &[KeptObjects {
     path: "/whatsapp/2/senders/{sender}/templates",
     made: 201,
     list: "templates",
@@ -59,7 +74,7 @@ pub(super) const INFOBIP_TEMPLATES: KeptObjects = KeptObjects {
         404,
         r#"{"requestError":{"serviceException":{"messageId":"NOT_FOUND","text":"Template not found"}}}"#,
     ),
-};
+}];
 
 /// Infobip's reports, asked for with the id of a message.
 pub(super) const INFOBIP_REPORTS: KeptMessages = KeptMessages {
@@ -72,7 +87,7 @@ pub(super) const INFOBIP_REPORTS: KeptMessages = KeptMessages {
 
 /// twilio-node 6.2.0, rest/content/v1: `sid`, `friendly_name`, `contents`; 204 for a deletion, and
 /// 20404 for a missing one.
-pub(super) const TWILIO_CONTENT: KeptObjects = KeptObjects {
+pub(super) const TWILIO_CONTENT: &[KeptObjects] = &[KeptObjects {
     path: "/v1/Content",
     made: 201,
     list: "contents",
@@ -88,7 +103,7 @@ pub(super) const TWILIO_CONTENT: KeptObjects = KeptObjects {
         404,
         r#"{"code":20404,"message":"The requested resource was not found","more_info":"https://www.twilio.com/docs/errors/20404","status":404}"#,
     ),
-};
+}];
 
 /// twilio-node 6.2.0, rest/api/v2010/account/message.
 pub(super) const TWILIO_MESSAGES: KeptMessages = KeptMessages {

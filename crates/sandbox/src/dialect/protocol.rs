@@ -34,7 +34,7 @@ pub struct Dialect {
     /// answer.
     pub(crate) samples: &'static [&'static str],
     /// The objects that are kept, such as templates.
-    pub(crate) kept_objects: Option<KeptObjects>,
+    pub(crate) kept_objects: &'static [KeptObjects],
     /// The files that are kept.
     pub(crate) kept_files: Option<KeptFiles>,
     /// The state of messages.

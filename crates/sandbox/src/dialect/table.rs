@@ -25,7 +25,7 @@ const PLAIN: Dialect = Dialect {
     exchange: None,
     others: &[],
     samples: &[],
-    kept_objects: None,
+    kept_objects: &[],
     kept_files: None,
     kept_messages: None,
     further: &[],
@@ -74,7 +74,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "360dialog",
         samples: samples::DIALOG_360,
-        kept_objects: Some(keeping::DIALOG_360_TEMPLATES),
+        kept_objects: keeping::DIALOG_360_TEMPLATES,
         kept_files: Some(keeping::DIALOG_360_MEDIA),
         host: "waba-v2.360dialog.io",
         places: &[Place::Header("d360-api-key", "")],
@@ -103,7 +103,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "infobip",
         samples: samples::INFOBIP,
-        kept_objects: Some(keeping::INFOBIP_TEMPLATES),
+        kept_objects: keeping::INFOBIP_TEMPLATES,
         kept_messages: Some(keeping::INFOBIP_REPORTS),
         host: "sandbox.api.infobip.com",
         parameters: &[("base", "sandbox")],
@@ -173,7 +173,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "twilio",
         samples: samples::TWILIO,
-        kept_objects: Some(keeping::TWILIO_CONTENT),
+        kept_objects: keeping::TWILIO_CONTENT,
         kept_messages: Some(keeping::TWILIO_MESSAGES),
         host: "api.twilio.com",
         further: &[

@@ -23,8 +23,8 @@ pub(super) async fn answer(
     dialect: &Dialect,
     request: &ProviderRequest,
 ) -> Option<Response<Reply>> {
-    let of_objects = dialect.kept_objects.as_ref();
-    if let Some(answer) = of_objects.and_then(|kept| object(state, dialect, kept, request)) {
+    let mut of_objects = dialect.kept_objects.iter();
+    if let Some(answer) = of_objects.find_map(|kept| object(state, dialect, kept, request)) {
         return Some(answer);
     }
     let of_messages = dialect.kept_messages.as_ref();
@@ -51,6 +51,14 @@ fn object(
                 let count = all.len();
                 let list = json!({ kept.list: all, "count": count, "total": count });
                 Some(in_json(StatusCode::OK, &list))
+            }
+            Method::DELETE => {
+                let key = request.query.get(kept.name)?;
+                if state.kept.is_deleted(path, key) {
+                    return Some(kept.missing.fill(&[]));
+                }
+                let is_removed = state.kept.remove(path, key);
+                is_removed.then(|| kept.deleted.fill(&[]))
             }
             _ => None,
         };

@@ -102,6 +102,23 @@ async fn a_template_is_listed_read_and_gone_once_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn the_newer_templates_of_360dialog_are_those_of_the_cloud_api() {
+    let account = Account::of("360dialog").await;
+    let template = json!({ "name": "order", "language": "en" }).to_string();
+    let made = account.ask("POST /message_templates", template.as_bytes());
+    let made = made.await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let listed = account.ask("GET /message_templates", b"").await.json();
+    assert_eq!(listed["data"][0]["name"], "order", "{listed}");
+    let deletion = "DELETE /message_templates?name=order";
+    let deleted = account.ask(deletion, b"").await;
+    assert_eq!(deleted.json(), json!({ "success": true }));
+    assert_eq!(account.ask(deletion, b"").await.status, 404);
+    let listed = account.ask("GET /message_templates", b"").await.json();
+    assert_eq!(listed["data"], json!([]), "{listed}");
+}
+
+#[tokio::test]
 async fn an_upload_is_described_and_fetched_until_it_is_deleted() {
     let form = "--b\r\nContent-Disposition: form-data; name=\"messaging_product\"\r\n\r\nwhatsapp\r\n--b\r\n\
                 Content-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\npixels\r\n--b--\r\n";
