@@ -450,7 +450,9 @@ fn an_error_has_the_meaning_of_the_preset() {
         ));
         let answer = send(&keyside, golden, request);
         assert_eq!((answer.status, answer.slug()), (403, ""), "{name}");
-        assert_eq!(class("forbidden"), 1.0, "{name}");
+        // Haptik's 403 is about a user who is not registered.
+        let is_forbidden = if name == "haptik" { 0.0 } else { 1.0 };
+        assert_eq!(class("forbidden"), is_forbidden, "{name}");
         let (limit, throttle) = golden.beginning("throttled");
         provider.say(throttle);
         let answer = send(&keyside, golden, request);

@@ -7,7 +7,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 
 /// Providers whose vendors document a way to received media, with the source.
-const DOCUMENTED: [(&str, ReceivedMedia, &str); 17] = [
+const DOCUMENTED: [(&str, ReceivedMedia, &str); 19] = [
     ("meta", ReceivedMedia::Fetched, "Cloud API, media"),
     (
         "360dialog",
@@ -74,6 +74,16 @@ const DOCUMENTED: [(&str, ReceivedMedia, &str); 17] = [
         "messagebird",
         ReceivedMedia::Named,
         "messagebird (Node) 4.0.1, url of an event",
+    ),
+    (
+        "bird",
+        ReceivedMedia::Fetched,
+        "docs.bird.com, permissions of the Channels API, and clients",
+    ),
+    (
+        "route-mobile",
+        ReceivedMedia::Fetched,
+        "OpenAPI description 1.8.0, media_url of a callback",
     ),
     (
         "clickatell",

@@ -325,9 +325,39 @@ mod tests {
         ),
         (
             "clickatell",
-            r#"{"event":{"moText":[{"from":"16505551234","whatsapp":{"profileName":"New"}}]}}"#,
+            r#"{"event":{"moText":[{"channel":"whatsapp","messageId":"a","from":"16505551234","to":"15550001111","content":"x","whatsapp":{"profileName":"New"}}]}}"#,
             Class::Message,
-            "/16505551234",
+            LANE,
+        ),
+        (
+            "clickatell",
+            r#"{"event":{"moMedia":[{"channel":"whatsapp","messageId":"a","from":"16505551234","to":"15550001111","files":[{"fileId":"f"}]}]}}"#,
+            Class::Message,
+            LANE,
+        ),
+        (
+            "clickatell",
+            r#"{"event":{"messageStatusUpdate":[{"channel":"whatsapp","messageId":"a1","status":"READ"}]}}"#,
+            Class::Status,
+            "/a1",
+        ),
+        (
+            "bird",
+            r#"{"service":"channels","event":"whatsapp.outbound","payload":{"id":"4","channelId":"52","receiver":{"contacts":[{"id":"d4","identifierKey":"phonenumber","identifierValue":"+16505551234"}]},"status":"delivered","direction":"outgoing"}}"#,
+            Class::Status,
+            "52/16505551234",
+        ),
+        (
+            "route-mobile",
+            r#"{"messages":[{"id":"6","from":"16505551234","type":"text","timestamp":"1670051363","text":{"body":"Hi"}}],"contacts":[{"wa_id":"16505551234"}],"brand_msisdn":"15550001111","request_id":"6"}"#,
+            Class::Message,
+            LANE,
+        ),
+        (
+            "route-mobile",
+            r#"{"statuses":[{"id":"6","recipient_id":"16505551234","status":"read","timestamp":"1"}],"brand_msisdn":"15550001111"}"#,
+            Class::Status,
+            LANE,
         ),
         (
             "interakt",

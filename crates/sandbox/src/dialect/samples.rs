@@ -114,6 +114,8 @@ pub(super) const VONAGE: &[&str] = &[
 
 pub(super) const BIRD: &[&str] = &[
     "GET /workspaces/{workspace}/channels/{sender}/messages/{message}",
+    "GET /workspaces/{workspace}/channels/{sender}/messages/{message}/interactions",
+    "GET /workspaces/{workspace}/messages/{message}/media/{media}",
     "POST /workspaces/{workspace}/channels/{sender}/presigned-upload",
     "GET /workspaces/{workspace}/channels/{sender}/messages",
     "GET /workspaces/{workspace}/projects",
@@ -308,9 +310,48 @@ pub(super) const WASSENGER: &[&str] = &[
     "GET /v1/chat/{device}/files/{file}/download",
     "POST /v1/files",
     "GET DELETE /v1/messages/{message}",
+    "POST /v1/chat/{device}/typing",
+    "GET /v1/chat/{device}/messages/",
+    "GET POST /v1/io/{device}/chats/{chat}/notes",
+    "PATCH /v1/chats/{chat}",
+    "PATCH /v1/chat/{device}/chats/{chat}/owner",
+    "PUT DELETE /v1/io/{device}/chats/{chat}/archive",
+    "GET /v1/devices",
+    "GET POST /v1/devices/{device}/labels",
+    "GET POST /v1/webhooks",
+    "DELETE /v1/webhooks/{webhook}",
 ];
 
-pub(super) const CLICKATELL: &[&str] = &["GET POST /v1/media", "GET /v1/media/{file}"];
+pub(super) const HAPTIK: &[&str] = &[
+    "POST /v1.0/log_file_from_user/",
+    "POST /v1.0/user/",
+    "POST /v1.0/log_feedback_from_user/",
+    "POST /v1.0/webhook/",
+];
+
+pub(super) const ROUTE_MOBILE: &[&str] = &[
+    "POST /wba/media/v1/get-media-id",
+    "GET /wba/v1/media",
+    "GET /wba/templates",
+    "POST /wba/template/create",
+    "PATCH /wba/template/update",
+    "DELETE /wba/template/",
+    "POST /wba/templates/media-id",
+    "POST /wbo/v2/optin/store",
+    "POST /wbo/v2/optinout/store",
+    "GET /wbo/v2/optin/check",
+    "POST /whatsapp/report/v1/create_report/myaccounts_panel",
+    "POST /whatsapp/report/v1/create_campaign_specific_report/myaccounts_panel",
+    "GET /whatsapp/report/v1/{...}",
+    "GET /wba/management/v1/wbp-account-details",
+    "POST /wba/management/v1/settings/profile/photo",
+];
+
+pub(super) const CLICKATELL: &[&str] = &[
+    "POST /v1/notification",
+    "GET POST /v1/media",
+    "GET /v1/media/{file}",
+];
 
 pub(super) const GUPSHUP: &[&str] = &[
     "POST /sm/api/v1/msg",

@@ -304,7 +304,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("signature_secret", KeyKind::Text, sign::vonage),
         ..PLAIN
     },
-    // docs.bird.com: header, webhooks. A catalogue: path, the status of an accepted message.
+    // docs.bird.com: header, webhooks, path, the status of an accepted message.
     Dialect {
         name: "bird",
         samples: samples::BIRD,
@@ -766,7 +766,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_secret", KeyKind::Text, sign::wassenger),
         ..PLAIN
     },
-    // The vendor's text: path, header without a scheme, 202.
+    // The vendor's text: path, header without a scheme, 202, errors.
     Dialect {
         name: "clickatell",
         samples: samples::CLICKATELL,
@@ -777,12 +777,21 @@ pub(super) static TABLE: [Dialect; 24] = [
         recipient: &["/messages/0/to"],
         accepted: json(202, PLAIN.accepted.body),
         events: events("callback_login", KeyKind::Login, sign::basic),
+        refused: json(
+            401,
+            r#"{"messages":[],"error":{"code":1,"description":"Invalid or missing integration API Key."}}"#,
+        ),
+        throttled: json(
+            400,
+            r#"{"messages":[],"error":{"code":43,"description":"Rate limit exceeded."}}"#,
+        ),
         ..PLAIN
     },
     // docs.haptik.ai: both headers, the path, webhooks. Each account of this bot platform has a
     // host of its own.
     Dialect {
         name: "haptik",
+        samples: samples::HAPTIK,
         host: "haptik.example",
         parameters: &[("host", "haptik.example"), ("client_id", "sandbox-client")],
         key: Key {
@@ -793,6 +802,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         required_headers: &[("client-id", "client_id")],
         sends: &["/v1.0/log_message_from_user/"],
         events: events("webhook_secret", KeyKind::Text, sign::haptik),
+        refused: json(401, r#"{"error_message":"invalid authorization details"}"#),
         ..PLAIN
     },
     // Third-party code: path, key in the query.
@@ -810,6 +820,10 @@ pub(super) static TABLE: [Dialect; 24] = [
             "/instance{instance}/message",
         ],
         recipient: &["/phone", "/chatId"],
+        refused: json(
+            401,
+            r#"{"error":"Wrong token. Please provide token as a GET parameter."}"#,
+        ),
         ..PLAIN
     },
     // Third-party code: path, header. The vendor's Postman collection: the text for too many
@@ -889,24 +903,25 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_token", KeyKind::Text, sign::unsigned),
         ..PLAIN
     },
-    // A catalogue: paths, the lifetime of a token, which requests carry with or without a scheme.
-    // Third-party code: the name of the token in an answer.
+    // The vendor's OpenAPI description 1.8.0: paths, the login, the token without a scheme, the form
+    // of errors.
     Dialect {
         name: "route-mobile",
+        samples: samples::ROUTE_MOBILE,
         host: "apis.rmlconnect.net",
         names: &[("username", "sandbox")],
         key: Key {
             name: "password",
             kind: KeyKind::Text,
         },
-        places: &[Place::Exchanged("Bearer "), Place::Exchanged("")],
+        places: &[Place::Exchanged("")],
         exchange: Some(Exchange {
             has_own_host: false,
             path: "/auth/v1/login/",
             places: &[Place::Login("username", "sandbox", "password")],
             required: &[],
-            granted: json(200, r#"{"JWTAUTH":"{token}"}"#),
-            expired: PLAIN.refused,
+            granted: json(201, r#"{"JWTAUTH":"{token}"}"#),
+            expired: ROUTE_MOBILE_EXPIRED,
         }),
         sends: &["/wba/v1/messages"],
         recipient: &["/phone"],
@@ -916,6 +931,10 @@ pub(super) static TABLE: [Dialect; 24] = [
 ];
 
 const ACCESS_KEY: Place = Place::Header("authorization", "AccessKey ");
+const ROUTE_MOBILE_EXPIRED: Answer = json(
+    401,
+    r#"{"message":"unable to process campaign request","reason":"jwt token expired","status":"failure"}"#,
+);
 const PROBLEM: &[(&str, &str)] = &[("content-type", "application/problem+json")];
 
 /// The bytes of a file.
