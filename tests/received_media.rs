@@ -7,7 +7,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 
 /// Providers whose vendors document a way to received media, with the source.
-const DOCUMENTED: [(&str, ReceivedMedia, &str); 19] = [
+const DOCUMENTED: [(&str, ReceivedMedia, &str); 20] = [
     ("meta", ReceivedMedia::Fetched, "Cloud API, media"),
     (
         "360dialog",
@@ -79,6 +79,11 @@ const DOCUMENTED: [(&str, ReceivedMedia, &str); 19] = [
         "bird",
         ReceivedMedia::Fetched,
         "docs.bird.com, permissions of the Channels API, and clients",
+    ),
+    (
+        "kaleyra",
+        ReceivedMedia::Named,
+        "developers.kaleyra.io, webhooks of v2, media_url of an event",
     ),
     (
         "route-mobile",

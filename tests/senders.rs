@@ -606,6 +606,39 @@ fn a_sender_before_the_recipient_has_to_be_allowed() {
     }
 }
 
+/// Where the path decides the channel, no field of the body names another one.
+#[test]
+fn the_path_of_a_message_may_tell_its_channel() {
+    let upstream = Upstream::ok();
+    let account = "sid = \"HX1\"\napi_key = \"file:@DIR@/key\"";
+    let path = "/v2/HX1/whatsapp/1555/messages";
+    let text = r#"{"messaging_object":{"messaging_product":"whatsapp","to":"1","type":"text"}}"#;
+    for (channels, status) in [("whatsapp", 200), ("sms", 403)] {
+        let lines = format!("channels = [\"{channels}\"]");
+        let keyside = route(&upstream, "kaleyra", account, &lines);
+        let answer = posted(&keyside, path, text);
+        assert_eq!(answer.status, status, "{channels}: {}", answer.text());
+        // v1 names its channel in the body, and is a text message without one.
+        let answer = posted(
+            &keyside,
+            "/v1/HX1/messages",
+            r#"{"to":"1","messaging_product":"whatsapp"}"#,
+        );
+        let of_text = if channels == "sms" { 200 } else { 403 };
+        assert_eq!(answer.status, of_text, "{channels}: {}", answer.text());
+    }
+    let limits =
+        "[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\nmax_wait = \"1ms\"";
+    let keyside = route(&upstream, "kaleyra", account, limits);
+    let read = r#"{"messaging_object":{"messaging_product":"whatsapp","status":"read","message_id":"wamid.1"}}"#;
+    for (body, status) in [(text, 200), (text, 429), (read, 200), (read, 200)] {
+        let answer = posted(&keyside, path, body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
+    let senders = route(&upstream, "kaleyra", account, "senders = [\"1666\"]");
+    assert_eq!(posted(&senders, path, text).slug(), "sender_not_allowed");
+}
+
 /// A provider that deletes a template by its name in the path.
 const BY_NAME: &str = r#"
 [provider.test.operations.templates]

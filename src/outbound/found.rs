@@ -92,16 +92,21 @@ pub(super) struct WantedFields {
     is_message: bool,
     /// True for whatever is sent, messages and others, such as the sign of typing.
     is_sent: bool,
+    /// True for whatever is sent by a path that decides no channel.
+    names_channel: bool,
     has_pairs: bool,
 }
 
 impl WantedFields {
     pub(super) fn of(permit: &Permit<'_>) -> Self {
+        let sent = || {
+            let patterns = permit.patterns();
+            patterns.filter(|(operation, _)| operation.kind == OperationKind::Send)
+        };
         Self {
             is_message: permit.patterns().any(|(_, pattern)| pattern.limited),
-            is_sent: permit
-                .patterns()
-                .any(|(operation, _)| operation.kind == OperationKind::Send),
+            is_sent: sent().next().is_some(),
+            names_channel: sent().any(|(_, pattern)| pattern.channel.is_none()),
             has_pairs: permit.route.limiter.pairs.is_some(),
         }
     }
@@ -130,7 +135,7 @@ impl<'p> FieldPlaces<'p> {
                 || limits.sender_before.is_some());
         Self {
             provider,
-            channels: ChannelRule::of(provider, channels).filter(|_| wanted.is_sent),
+            channels: ChannelRule::of(provider, channels).filter(|_| wanted.names_channel),
             senders: if wanted.is_sent { &limits.sender } else { &[] },
             only,
             recipients: if counts_recipients {

@@ -58,6 +58,9 @@ pub struct RequestPattern {
     pub limited: bool,
     /// The rates that a message counts against.
     pub metering: Metering,
+    /// The channel of whatever the request sends, where the path decides it. No field of the body
+    /// names a channel then.
+    pub channel: Option<String>,
     /// True if the body is the bytes of a file whatever its `Content-Type` says, as in a resumable
     /// upload.
     ///

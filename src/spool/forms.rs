@@ -348,6 +348,12 @@ mod tests {
             "52/16505551234",
         ),
         (
+            "kaleyra",
+            r#"{"meta_object":{"value":{"metadata":{"display_phone_number":"15550001111","phone_number_id":"15550001111"},"contacts":[{"wa_id":"16505551234"}],"messages":[{"from":"16505551234","id":"wamid.1","type":"text"}]},"field":"messages"},"extra_info":{}}"#,
+            Class::Message,
+            LANE,
+        ),
+        (
             "route-mobile",
             r#"{"messages":[{"id":"6","from":"16505551234","type":"text","timestamp":"1670051363","text":{"body":"Hi"}}],"contacts":[{"wa_id":"16505551234"}],"brand_msisdn":"15550001111","request_id":"6"}"#,
             Class::Message,

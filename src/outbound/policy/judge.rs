@@ -163,6 +163,11 @@ impl Route {
         if let Some(sender) = self.foreign_sender(in_path, query, pattern) {
             return Err(OutboundError::SenderNotAllowed { sender });
         }
+        let mut channel = pattern.channel.iter().filter(|_| !self.channels.is_empty());
+        if let Some(channel) = channel.find(|channel| !self.channels.contains(channel)) {
+            let channel = channel.clone();
+            return Err(OutboundError::ChannelNotAllowed { channel });
+        }
         let names_sender = in_path.is_some()
             || (!self.senders.is_empty() && names_sender(query, pattern)?)
             || self.is_sender(pattern.path.object(path));

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::channels::channel_name;
 use super::inject::injects;
 use super::names::TemplateNames;
 use super::request::request_line;
@@ -113,6 +114,7 @@ impl OperationReader<'_> {
             upstream: None,
             limited: false,
             metering: Metering::Common,
+            channel: None,
             raw: false,
             content_types: self.content_types.to_vec(),
             sender: None,
@@ -142,6 +144,7 @@ impl OperationReader<'_> {
         }
         let limited = reader.boolean("limited");
         let apart = reader.boolean("apart").unwrap_or(false);
+        let channel = reader.parse("channel", channel_name);
         let raw = reader.boolean("raw");
         let types = content_types(&mut reader);
         let sender = reader.parse("sender", parameter_name);
@@ -167,6 +170,7 @@ impl OperationReader<'_> {
             } else {
                 Metering::Common
             },
+            channel,
             raw: raw.unwrap_or(false),
             content_types: types.unwrap_or_else(|| self.content_types.to_vec()),
             sender,

@@ -237,6 +237,11 @@ fn the_faults_of_a_provider_have_their_place() {
             "f:8:47: operations.messages.requests.upstream: unknown, expected one of the names in [upstreams], of which there are none",
         ),
         (
+            "\"POST /messages\"",
+            "{ request = \"POST /a\", channel = \"\" }",
+            "f:8:46: operations.messages.requests.channel: not the name of a channel, expected one such as \"whatsapp\" or \"sms\"",
+        ),
+        (
             "\n[secrets",
             "\n[upstreams]\napi = \"http://api.example.com\"\n[secrets",
             "f:5:7: upstreams.api: without TLS, expected https:// (http:// only for an upstream on loopback)",

@@ -329,6 +329,13 @@ pub(super) const HAPTIK: &[&str] = &[
     "POST /v1.0/webhook/",
 ];
 
+pub(super) const KALEYRA: &[&str] = &[
+    "POST /v2/{sid}/whatsapp/{sender}/media",
+    "POST /v1/{sid}/whatsapp/template",
+    "GET POST DELETE /v2/{sid}/whatsapp/{waba}/message_templates",
+    "GET POST /v2/{sid}/whatsapp/{waba}/resumable_media",
+];
+
 pub(super) const ROUTE_MOBILE: &[&str] = &[
     "POST /wba/media/v1/get-media-id",
     "GET /wba/v1/media",

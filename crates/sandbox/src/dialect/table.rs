@@ -857,20 +857,23 @@ pub(super) static TABLE: [Dialect; 24] = [
         ..PLAIN
     },
     // Third-party code with the key in a form, and a catalogue with the key in a header: path, both
-    // places. apprise 2.3.0: the forms of answers and errors.
+    // places. apprise 2.3.0: the forms of answers and errors. The vendor's text: v2, its codes.
     Dialect {
         name: "kaleyra",
         host: "api.kaleyra.io",
         parameters: &[("sid", "HXAP0000000000IN")],
         places: &[Place::Header("api-key", ""), Place::Field("/api-key")],
-        sends: &["/v1/{sid}/messages"],
+        samples: samples::KALEYRA,
+        sends: &["/v1/{sid}/messages", "/v2/{sid}/whatsapp/{sender}/messages"],
+        recipient: &["/to", "/messaging_object/to"],
+        receipt: Some(("/messaging_object/status", json(200, r#"{"success":true}"#))),
         accepted: json(
             200,
             r#"{"id":"{id}","type":"DEFAULT","totalCount":1,"data":[{"message_id":"{id}:0"}],"error":{}}"#,
         ),
         refused: json(
             401,
-            r#"{"code":"401","message":"Unauthorized","data":[],"error":{"error":"Unauthorized"}}"#,
+            r#"{"code":"RBC001","message":"Incorrect SID or API Key.","data":[],"error":{"error":"Unauthorized"}}"#,
         ),
         throttled: json(
             429,
