@@ -156,6 +156,10 @@ fn expected(target: &str, operation: &str) -> (&'static str, String, String) {
     if target.ends_with("/archive") || target.ends_with("/unarchive") {
         return ("api", proved(target.trim_start_matches("/v26.0")), token);
     }
+    // A template below its account is read by its id.
+    if let Some((_, template)) = target.split_once("/102290129340398/message_templates/") {
+        return ("graph", proved(&format!("/v24.0/{template}")), token);
+    }
     match operation {
         "oauth" | "subscriptions" => (
             "graph",

@@ -190,8 +190,12 @@ fn write_path(
         line.target(path);
         return Ok(());
     };
+    let mut has_empty_segment = false;
     for part in &map.to.parts {
         match part {
+            TemplatePart::Text(text) if std::mem::take(&mut has_empty_segment) => {
+                line.target(text.strip_prefix('/').unwrap_or(text));
+            }
             TemplatePart::Text(text) => line.target(text),
             TemplatePart::Name(name) if map.query.as_deref() == Some(name.as_str()) => {
                 line.target(segment_of(query, name)?);
@@ -199,7 +203,7 @@ fn write_path(
             TemplatePart::Name(name) => match map.from.variable(path, name) {
                 Some(value) => line.target(value),
                 // The version of a path that has none.
-                None if name == "v" => {}
+                None if name == "v" => has_empty_segment = true,
                 None => line.secret_segment(secrets.expose(name)?),
             },
             // The provider's file was refused if a path has this part.

@@ -29,11 +29,13 @@ shows("send", "a text is sent", async () => {
   assert.equal((await accepted(send(RECIPIENT))).text.body, "Ünïcode and a 🚀");
 });
 
-test("a template is made, listed and deleted", async () => {
+test("a template is made, listed, read and deleted", async () => {
   const text = { name: "kapso_order", language: "en_US", category: "UTILITY", components: [{ type: "BODY", text: "Hello" }] };
   const { id } = await client.templates.create({ businessAccountId, ...text });
   const { data } = await client.templates.list({ businessAccountId, name: text.name });
   assert.deepEqual(data.map((one) => one.id), [id]);
+  const read = await client.templates.get({ businessAccountId, templateId: id });
+  assert.equal(read.id, id);
   assert.equal((await client.templates.delete({ businessAccountId, name: text.name })).success, true);
 });
 

@@ -66,8 +66,13 @@ fn check_target(field: &Field<'_>, map: &PathMap, names: &TemplateNames<'_>) {
     if !begins_with_slash {
         field.fault("not a path, expected it to begin with a slash");
     }
+    let begins_with_version = matches!(
+        to.parts.as_slice(),
+        [TemplatePart::Text(slash), TemplatePart::Name(name), TemplatePart::Text(next), ..]
+            if slash == "/" && name == "v" && next.starts_with('/')
+    );
     let plain = |c: char| c.is_ascii_graphic() && !"%?#\\".contains(c);
-    for part in &to.parts {
+    for (position, part) in to.parts.iter().enumerate() {
         match part {
             TemplatePart::Text(text) if text.chars().all(plain) => {}
             TemplatePart::Text(_) => {
@@ -76,9 +81,11 @@ fn check_target(field: &Field<'_>, map: &PathMap, names: &TemplateNames<'_>) {
             TemplatePart::Basic(_) => {
                 field.fault("not a path, expected one name in braces at a time")
             }
-            // Without a version in the request, the path would have an empty segment.
-            TemplatePart::Name(name) if name == "v" => {
-                field.fault("`{v}` may be empty, expected a fixed version");
+            // Elsewhere, the path would have an empty segment for a request without a version.
+            TemplatePart::Name(name) if name == "v" && !(begins_with_version && position == 1) => {
+                field.fault(
+                    "`{v}` may be empty, expected it as the first segment, or a fixed version",
+                );
             }
             TemplatePart::Name(name) if is_variable(name) => {
                 if names.is_own(name) {

@@ -273,8 +273,8 @@ fn the_faults_of_a_provider_have_their_place() {
         ),
         (
             "\n[secrets",
-            "\npaths = [{ from = \"/{v}/a\", to = \"/{v}/b\" }]\n[secrets",
-            "f:4:34: paths.to: `{v}` may be empty, expected a fixed version",
+            "\npaths = [{ from = \"/{v}/a\", to = \"/a/{v}\" }]\n[secrets",
+            "f:4:34: paths.to: `{v}` may be empty, expected it as the first segment, or a fixed version",
         ),
         (
             "\n[secrets",
