@@ -32,12 +32,12 @@
 //! `only` and `without` (the words that parameters may have, and may not have), `body` (the only
 //! fields of a JSON body), `media`, `upstream` (the name of a further host), `limited` (a message),
 //! `apart` (a message that the rates of senders and of the account leave out), `raw` (the bytes of
-//! a file), `content_types`, `channel` (that of every message by this path), `sender` (the query parameter that names the sender) and `inject` of
-//! its own. In a path, `{v}` is a version or nothing, `{id}` digits, `{sender}` the sender by an id
-//! or by a phone number, `{name}` a segment of the form with this name, or else any segment, and
-//! `{...}` at the end any further segments. A segment with the name of a parameter or secret may be
-//! anything in an application's request, and leaves with the account's own value: no application
-//! reaches another account.
+//! a file), `content_types`, `channel` (that of every message by this path), `sender` (the query
+//! parameter that names the sender) and `inject` of its own. In a path, `{v}` is a version or
+//! nothing, `{id}` digits, `{sender}` the sender by an id or by a phone number, `{name}` a segment
+//! of the form with this name, or else any segment, and `{...}` at the end any further segments. A
+//! segment with the name of a parameter or secret may be anything in an application's request, and
+//! leaves with the account's own value: no application reaches another account.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;

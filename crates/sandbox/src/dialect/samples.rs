@@ -88,6 +88,7 @@ pub(super) const INFOBIP: &[&str] = &[
 
 pub(super) const TWILIO: &[&str] = &[
     "POST /v2/Indicators/Typing.json",
+    "POST /v3/Indicators/Typing.json",
     "GET POST /v2/Channels/Senders",
     "GET POST DELETE /v2/Channels/Senders/{sender}",
     "DELETE /2010-04-01/Accounts/{account_sid}/Messages/{message}/Media/{media}",
@@ -135,6 +136,10 @@ pub(super) const BIRD: &[&str] = &[
 ];
 
 pub(super) const BIRD_PLATFORM: &[&str] = &[
+    "GET POST /v1/whatsapp/keyword-rules",
+    "GET PATCH DELETE /v1/whatsapp/keyword-rules/{rule}",
+    "GET POST /v1/whatsapp/agents/notifications",
+    "GET /v1/whatsapp/agents/notifications/{notification}",
     "GET /v1/whatsapp/messages/{message}/media/{media}",
     "GET /v1/whatsapp/messages",
     "PUT DELETE /v1/whatsapp/messages/{message}/reaction",
@@ -186,6 +191,8 @@ pub(super) const MESSAGEBIRD: &[&str] = &[
 ];
 
 pub(super) const SINCH: &[&str] = &[
+    "GET POST /v1/projects/{project_id}/templates",
+    "GET PATCH DELETE /v1/projects/{project_id}/templates/{template}",
     "GET /v1/projects/{project_id}/events/{event}",
     "PATCH DELETE /v1/projects/{project_id}/messages/{message}",
     "DELETE /v1/projects/{project_id}/events/{event}",
@@ -215,6 +222,17 @@ pub(super) const SINCH: &[&str] = &[
 ];
 
 pub(super) const YCLOUD: &[&str] = &[
+    "POST /v2/whatsapp/{number}/groups/inviteLink/messages",
+    "GET POST /v2/whatsapp/{number}/groups",
+    "GET DELETE /v2/whatsapp/{number}/groups/{group}",
+    "GET /v2/whatsapp/{number}/groups/{group}/inviteLink",
+    "POST /v2/whatsapp/{number}/groups/{group}/inviteLink/reset",
+    "GET /v2/whatsapp/{number}/groups/{group}/joinRequests",
+    "POST /v2/whatsapp/{number}/groups/{group}/joinRequests/{action}",
+    "PATCH /v2/whatsapp/{number}/groups/{group}/settings",
+    "POST /v2/whatsapp/groups/{group}/participants/remove",
+    "POST /v2/whatsapp/{number}/blockUsers",
+    "GET /v2/whatsapp/{number}/blockedUsers",
     "POST /v2/whatsapp/media/{number}/upload",
     "GET /v2/whatsapp/media/download/{...}",
     "GET POST /v2/whatsapp/templates",
@@ -361,6 +379,8 @@ pub(super) const CLICKATELL: &[&str] = &[
 ];
 
 pub(super) const GUPSHUP: &[&str] = &[
+    "POST /wa/app/{app}/user/block",
+    "POST /wa/app/{app}/user/unblock",
     "POST /sm/api/v1/msg",
     "POST /sm/api/v1/template/msg",
     "PUT /wa/app/{app}/msg/{message}/read",

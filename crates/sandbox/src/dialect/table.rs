@@ -906,8 +906,8 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_token", KeyKind::Text, sign::unsigned),
         ..PLAIN
     },
-    // The vendor's OpenAPI description 1.8.0: paths, the login, the token without a scheme, the form
-    // of errors.
+    // The vendor's OpenAPI description 1.8.0: paths, the login, the token without a scheme, the
+    // form of errors.
     Dialect {
         name: "route-mobile",
         samples: samples::ROUTE_MOBILE,
