@@ -117,6 +117,8 @@ pub(super) const BIRD: &[&str] = &[
     "GET /workspaces/{workspace}/channels/{sender}/messages/{message}",
     "GET /workspaces/{workspace}/channels/{sender}/messages/{message}/interactions",
     "GET /workspaces/{workspace}/messages/{message}/media/{media}",
+    "GET /workspaces/{workspace}/conversations",
+    "GET /workspaces/{workspace}/conversations/{...}",
     "POST /workspaces/{workspace}/channels/{sender}/presigned-upload",
     "GET /workspaces/{workspace}/channels/{sender}/messages",
     "GET /workspaces/{workspace}/projects",
