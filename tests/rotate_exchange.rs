@@ -2,29 +2,43 @@
 //! nobody knows.
 
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
 use crate::support::keyside::{Keyside, Setup, finish};
 use crate::support::upstream::{Upstream, json};
-use crate::support::{APP_SECRET, eventually};
+use crate::support::{APP_SECRET, MESSAGES, eventually};
 
 const UNKNOWN: &str = "a token that nobody knows";
 
-/// A sidecar before a Meta whose exchange takes a minute while `hangs` is true.
+/// A sidecar before a Meta whose exchange takes a minute while `hangs` is true. A token is dead once
+/// a revocation has named it.
 fn stand(hangs: &Arc<AtomicBool>) -> (Upstream, Keyside) {
     let hangs = Arc::clone(hangs);
+    let dead = Mutex::new(Vec::new());
     let upstream = Upstream::answering(move |request| {
         let target = request.target();
+        let token = |name: &str| {
+            let (_, rest) = target.split_once(name)?;
+            Some(rest.split('&').next().unwrap_or(rest).to_owned())
+        };
+        if target.starts_with("/oauth/revoke") {
+            dead.lock().unwrap().extend(token("revoke_token="));
+        }
         if target.starts_with("/oauth/access_token") && hangs.load(Ordering::SeqCst) {
             sleep(Duration::from_secs(60));
         }
         if target.starts_with("/debug_token") {
-            return json(
-                r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}"#,
-            );
+            let asked = token("input_token=");
+            let is_valid = !dead
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|dead| Some(dead) == asked.as_ref());
+            let answer = r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":@,"scopes":["whatsapp_business_messaging"]}}"#;
+            return json(&answer.replace('@', &is_valid.to_string()));
         }
         json(r#"{"access_token":"EAAEXCHANGED0123456789","success":true}"#)
     });
@@ -46,24 +60,48 @@ fn command(keyside: &Keyside, name: &str) -> Command {
     command
 }
 
+/// Starts a rotation, and kills it while it waits for the answer to its exchange.
+fn kill_in_exchange(upstream: &Upstream, keyside: &Keyside) {
+    let mut rotation = command(keyside, "rotate");
+    rotation.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut rotation = rotation.spawn().unwrap();
+    let is_asked = || {
+        let mut requests = upstream.requests().into_iter();
+        requests.any(|request| request.target().starts_with("/oauth/access_token"))
+    };
+    assert!(eventually(Duration::from_secs(10), is_asked));
+    rotation.kill().unwrap();
+    rotation.wait().unwrap();
+}
+
 #[test]
 fn an_exchange_that_was_cut_off_is_told_as_a_token_that_nobody_knows() {
     for next in ["rotate", "revoke"] {
         let hangs = Arc::new(AtomicBool::new(true));
         let (upstream, keyside) = stand(&hangs);
-        let mut rotation = command(&keyside, "rotate");
-        rotation.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut rotation = rotation.spawn().unwrap();
-        let is_asked = || {
-            let mut requests = upstream.requests().into_iter();
-            requests.any(|request| request.target().starts_with("/oauth/access_token"))
-        };
-        assert!(eventually(Duration::from_secs(10), is_asked));
-        rotation.kill().unwrap();
-        rotation.wait().unwrap();
+        kill_in_exchange(&upstream, &keyside);
         hangs.store(false, Ordering::SeqCst);
         let done = finish(&mut command(&keyside, next), Duration::from_secs(20));
         assert!(done.output.contains(UNKNOWN), "{next}: {}", done.output);
+        let audit = std::fs::read_to_string(keyside.dir().join("audit.jsonl")).unwrap();
+        assert_eq!(audit.matches("\"exchange lost\"").count(), 1, "{audit}");
+    }
+}
+
+#[test]
+fn an_exchange_that_was_cut_off_is_told_though_a_token_was_placed_by_hand_since() {
+    for next in ["rotate", "revoke"] {
+        let hangs = Arc::new(AtomicBool::new(true));
+        let (upstream, keyside) = stand(&hangs);
+        kill_in_exchange(&upstream, &keyside);
+        hangs.store(false, Ordering::SeqCst);
+        keyside.dir().write("token", "EAAPLACEDBYHAND0123456789");
+        // Nothing proves the rights of the token, so the rotation may have to be gone on with.
+        let ended = finish(&mut command(&keyside, next), Duration::from_secs(30));
+        assert!(ended.output.contains(UNKNOWN), "{next}: {}", ended.output);
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+        let ended = finish(&mut command(&keyside, "revoke"), Duration::from_secs(30));
+        assert_eq!(ended.code, Some(0), "{next}: {}", ended.output);
         let audit = std::fs::read_to_string(keyside.dir().join("audit.jsonl")).unwrap();
         assert_eq!(audit.matches("\"exchange lost\"").count(), 1, "{audit}");
     }

@@ -51,10 +51,6 @@ pub(super) async fn resume(
             say!("   the earlier rotation left no secret to place or to revoke: a new one begins");
             Ok(Resume::Begin)
         }
-        Resumed::ExchangeLost => {
-            say!("   the exchange was cut off: {UNKNOWN_TOKEN}. A new rotation begins");
-            Ok(Resume::Begin)
-        }
         Resumed::Placed(kept) => {
             say!("3. {kept} is in {}", rotation.target.place);
             let strays = Strays::find(&args.admin, &rotation);
@@ -165,7 +161,7 @@ async fn replace_new(
     ended.map(|()| Replacement::Placed)
 }
 
-/// Says which rotation was found in the journal, and what happens to it.
+/// Says which rotation was found in the journal, what happens to it, and if its exchange was lost.
 pub(super) fn say_found(record: &Record, next: &str) {
     let began = record
         .began
@@ -179,4 +175,7 @@ pub(super) fn say_found(record: &Record, next: &str) {
         record.author.shown(),
         moment(&began.into())
     );
+    if record.is_exchange_lost() {
+        say!("   the exchange was cut off: {UNKNOWN_TOKEN}.");
+    }
 }

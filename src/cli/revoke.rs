@@ -12,7 +12,6 @@ use crate::audit::Audit;
 use crate::reload::Live;
 use crate::rotation::{
     JournalPlace, Obstacle, Resumed, Rotation, RotationError, RotationIntent, RotationTarget,
-    UNKNOWN_TOKEN,
 };
 
 /// The options of `keyside revoke`.
@@ -58,10 +57,10 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Rot
     say_found(&record, "going on with it");
     say_wait(&rotation);
     match rotation.resume(RotationIntent::Revoke).await? {
-        Resumed::NothingLeft => say!("Nothing is left to revoke: the new secret is dead."),
-        Resumed::ExchangeLost => {
-            say!("Nothing is left that can be revoked. The exchange was cut off: {UNKNOWN_TOKEN}.");
+        Resumed::NothingLeft if record.is_exchange_lost() => {
+            say!("Nothing is left that can be revoked.");
         }
+        Resumed::NothingLeft => say!("Nothing is left to revoke: the new secret is dead."),
         Resumed::Placed(kept) => {
             say!("3. {kept} is in {}", rotation.target.place);
             use_everywhere(&args.admin, &rotation, kept)

@@ -91,6 +91,8 @@ pub(super) fn decide(evidence: CutOffEvidence, intent: RotationIntent) -> Decisi
             Life::Unknown => Decision::Stop(Stop::NoAnswer),
         },
         Held::Nothing => with_nothing_in_place(evidence, intent),
+        // No secret was written without a new one.
+        Held::Hidden if evidence.new.is_none() => with_old_in_place(evidence, intent),
         Held::Hidden => match evidence.step {
             RotationStep::Exchanging => with_old_in_place(evidence, intent),
             RotationStep::Placed | RotationStep::Revoking => with_new_in_place(evidence, intent),
@@ -286,6 +288,13 @@ mod tests {
             Alive,
             None,
             RotationStep::Exchanging,
+            [Drop; 2],
+        ),
+        (
+            Held::Hidden,
+            Dead,
+            None,
+            RotationStep::TakingBack,
             [Drop; 2],
         ),
         (

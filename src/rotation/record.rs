@@ -83,7 +83,8 @@ pub enum RotationStep {
     Placed,
     /// Sidecars use the new secret, and the old one is revoked.
     Revoking,
-    /// The old secret is written back, and the new one is revoked.
+    /// The old secret is written back, and the new one is revoked. Without a new secret, the
+    /// exchange was lost.
     TakingBack,
 }
 
@@ -92,6 +93,13 @@ impl Record {
     pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
         let secrets = self.old.iter().chain(&self.new);
         secrets.map(|secret| secret.fingerprint().of_random_key())
+    }
+
+    /// True for the record of a process that ended before the answer to its exchange: the provider
+    /// may have made a token that nobody knows.
+    #[must_use]
+    pub fn is_exchange_lost(&self) -> bool {
+        self.step == RotationStep::Exchanging
     }
 
     /// Returns the record as one line of JSON. Secrets are in base64, so that no byte of one ends

@@ -410,19 +410,18 @@ fn sends_with(live: &Live, target: &RotationTarget, token: Fingerprint) -> bool 
 async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     let live = reloader.live();
     let mut rotation = open(reloader, &live, name).await?;
-    if rotation.record().is_none() {
+    let Some(record) = rotation.record() else {
         return Ok(());
+    };
+    if record.is_exchange_lost() {
+        tracing::warn!(
+            credential = name,
+            "the exchange of a renewal was cut off: {UNKNOWN_TOKEN}"
+        );
     }
     let kept = match rotation.resume(RotationIntent::Finish).await? {
         Resumed::Placed(kept) => kept,
         Resumed::NothingLeft => return Ok(()),
-        Resumed::ExchangeLost => {
-            tracing::warn!(
-                credential = name,
-                "the exchange of a renewal was cut off: {UNKNOWN_TOKEN}"
-            );
-            return Ok(());
-        }
     };
     if !sends_with(&live, &rotation.target, kept) {
         reloader.request_and_wait(ReloadCause::Renewal).await.ok();

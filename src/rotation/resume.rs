@@ -17,9 +17,6 @@ pub enum Resumed {
     Placed(Fingerprint),
     /// The rotation that was cut off left no secret to place or to revoke.
     NothingLeft,
-    /// The rotation was cut off in the exchange, and changed nothing: the provider may have made a
-    /// token that nobody knows.
-    ExchangeLost,
 }
 
 impl Rotation<'_> {
@@ -33,6 +30,7 @@ impl Rotation<'_> {
         };
         self.await_left_program().await?;
         let record = self.follow_place(record).await?;
+        let record = self.note_lost_exchange(record).await?;
         let old = record.old.as_deref();
         let (held, other) = match self.held(old, record.new.as_ref()).await {
             Ok(held) => held,
@@ -63,17 +61,26 @@ impl Rotation<'_> {
                 self.drop_journal().await;
                 Ok(Resumed::NothingLeft)
             }
-            Decision::Drop if record.step == RotationStep::Exchanging => {
-                self.record_lost_exchange();
-                self.drop_journal().await;
-                Ok(Resumed::ExchangeLost)
-            }
             Decision::Drop => {
                 self.drop_journal().await;
                 Ok(Resumed::NothingLeft)
             }
             Decision::Stop(stop) => Err(self.unfinished(Obstacle::Stopped(stop))),
         }
+    }
+
+    /// Records an exchange that was cut off, once: the way on may end with a journal that tells of
+    /// the exchange no more, or with none.
+    async fn note_lost_exchange(&self, record: Record) -> Result<Record, RotationError> {
+        if !record.is_exchange_lost() {
+            return Ok(record);
+        }
+        self.record_lost_exchange();
+        let noted = self
+            .change_record(|record| record.step = RotationStep::TakingBack)
+            .await;
+        noted.map_err(|obstacle| self.unfinished(obstacle))?;
+        Ok(self.record().unwrap_or(record))
     }
 
     /// Asks for the life of each secret of the journal.
