@@ -78,3 +78,22 @@ fn a_program_that_cannot_be_started_again_leaves_the_secret_that_it_may_have_pla
     assert_eq!(stand.held("token"), new);
     assert!(stand.is_good(&new) && !stand.is_good(TOKEN));
 }
+
+#[test]
+fn a_program_gets_the_whole_secret_of_a_rotation_that_is_killed_at_its_start() {
+    let stand = Stand::start(PLAIN, "other", "");
+    let killing = "kill -9 $PPID; cat > @/next; mv @/next @/token\n";
+    let place = program(&stand, killing);
+    let rotate = ["rotate", "acme", "--place", &place];
+    let killed = stand.run(&rotate, "");
+    assert_eq!(killed.code, None, "{}", killed.output);
+    let is_written = || stand.held("token") != TOKEN;
+    assert!(eventually(Duration::from_secs(10), is_written));
+    let new = stand.held("token");
+    assert!(stand.is_good(&new), "{} bytes were given", new.len());
+    program(&stand, "cat > @/next; mv @/next @/token\n");
+    let done = stand.run(&rotate, "");
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    assert_eq!(stand.held("token"), new);
+    assert!(stand.is_good(&new) && !stand.is_good(TOKEN));
+}

@@ -22,12 +22,13 @@ pub enum LeftProgram {
 
 impl LeftProgram {
     /// Returns the program of a record that was written this time ago; `None` if no write is
-    /// expected.
+    /// expected, as without a new secret.
     fn of(record: &Record, passed: Duration) -> Option<Self> {
-        let is_writing = matches!(
-            record.step,
-            RotationStep::Placing | RotationStep::TakingBack
-        );
+        let is_writing = record.new.is_some()
+            && matches!(
+                record.step,
+                RotationStep::Placing | RotationStep::TakingBack
+            );
         let place = SecretPlace::parse(&record.place)
             .ok()
             .filter(|_| is_writing)?;
@@ -51,12 +52,12 @@ impl LeftProgram {
 }
 
 impl Rotation<'_> {
-    /// Writes a secret to the place. The journal knows a program before the program gets the
-    /// secret: a later process finds the program again, and ends it before anything else is done
-    /// with the secret.
+    /// Writes a secret to the place. The journal knows the mark of a program before the program
+    /// starts with the secret: a later process finds the program again, and ends it before anything
+    /// else is done with the secret.
     ///
     /// # Errors
-    /// If the journal cannot be written: the program got no secret then.
+    /// If the journal cannot be written.
     pub(super) async fn write(
         &self,
         step: RotationStep,
@@ -64,20 +65,43 @@ impl Rotation<'_> {
         new: &Secret,
     ) -> Result<Result<(), PlaceError>, RotationError> {
         let place = &self.target.place;
-        let program = match place.start_program() {
-            Ok(Some(program)) => program,
-            Ok(None) => return Ok(place.replace(&self.live.managers, expected, new).await),
-            Err(error) => return Ok(Err(error)),
+        let Some(program) = place.program() else {
+            return Ok(place.replace(&self.live.managers, expected, new).await);
         };
-        let trace = program.trace();
+        let before = self.record();
+        self.note_program(step, program.trace()).await?;
+        let started = match program.start(new) {
+            Ok(started) => started,
+            Err(error) => {
+                // Nothing is left to find, so no later process waits.
+                if let Some(before) = before {
+                    let noted = self.write_journal(before).await;
+                    noted.map_err(|obstacle| self.unfinished(obstacle))?;
+                }
+                return Ok(Err(error));
+            }
+        };
+        // The program has the secret: its work is not cut off for the sake of the journal.
+        let noted = match started.trace() {
+            Some(trace) => self.note_program(step, Some(trace)).await,
+            None => Ok(()),
+        };
+        let ended = started.wait(new).await;
+        noted.map(|()| ended)
+    }
+
+    async fn note_program(
+        &self,
+        step: RotationStep,
+        trace: Option<ProgramTrace>,
+    ) -> Result<(), RotationError> {
         let noted = self
             .change_record(|record| {
                 record.step = step;
                 record.program = trace;
             })
             .await;
-        noted.map_err(|obstacle| self.unfinished(obstacle))?;
-        Ok(program.feed(new).await)
+        noted.map_err(|obstacle| self.unfinished(obstacle))
     }
 
     /// Returns the program of a killed process, which may still write a secret of the journal.

@@ -45,7 +45,7 @@ pub use late::{LateAnswers, LateReads};
 pub use managers::{LastRead, Managers};
 pub use place::SecretPlace;
 pub use place_error::{PlaceError, PlaceFault};
-pub use place_program::PlaceProgram;
+pub use place_program::{FedProgram, PlaceProgram};
 pub use program_trace::{ProgramGoesOn, ProgramLife, ProgramTrace};
 pub use seen::{Care, SeenFiles};
 

@@ -60,17 +60,15 @@ impl SecretPlace {
         matches!(self, Self::Named(Reference::Exec { .. }))
     }
 
-    /// Starts the program of a place, so that its trace can be noted before it gets the secret;
-    /// `None` for a place without a program.
-    ///
-    /// # Errors
-    /// If the program cannot be started: the place is as it was.
-    pub fn start_program(&self) -> Result<Option<PlaceProgram>, PlaceError> {
+    /// Returns the program of a place, so that its trace can be noted before its start; `None` for a
+    /// place without a program.
+    #[must_use]
+    pub fn program(&self) -> Option<PlaceProgram<'_>> {
         match self {
             Self::Named(Reference::Exec { program, arguments }) => {
-                PlaceProgram::start(program, arguments).map(Some)
+                Some(PlaceProgram::new(program, arguments))
             }
-            _ => Ok(None),
+            _ => None,
         }
     }
 
@@ -138,7 +136,8 @@ impl SecretPlace {
                     .await
             }
             Reference::Exec { program, arguments } => {
-                PlaceProgram::start(program, arguments)?.feed(new).await
+                let started = PlaceProgram::new(program, arguments).start(new)?;
+                started.wait(new).await
             }
             #[cfg(feature = "aws")]
             Reference::Aws { name, field } => {

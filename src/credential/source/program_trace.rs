@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 /// The identity of a program that leads a process group of its own. Ids of processes and groups are
@@ -13,14 +13,22 @@ use serde::{Deserialize, Serialize};
 /// environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramTrace {
-    /// The id of the program and of its group.
-    pid: i32,
-    /// The start of the program, in the kernel's ticks since the boot.
-    started: u64,
+    /// The program; `None` before its start, so that only the mark finds it.
+    #[serde(flatten)]
+    leader: Option<ProgramLeader>,
     /// The boot of the system, and the namespace of the id.
     system: String,
     /// The mark of the program and of the processes that it starts.
     mark: ProgramMark,
+}
+
+/// A program as the leader of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ProgramLeader {
+    /// The id of the program and of its group.
+    pid: i32,
+    /// The start of the program, in the kernel's ticks since the boot.
+    started: u64,
 }
 
 /// A random text in the environment of a program, which the processes that it starts inherit. Of a
@@ -69,8 +77,8 @@ pub enum ProgramLife {
 /// The failure to end a program.
 #[derive(Debug)]
 pub struct ProgramGoesOn {
-    /// The id of the program.
-    pid: i32,
+    /// The id of the program, if it is known.
+    pid: Option<i32>,
     /// The error of the system.
     error: Option<Errno>,
 }
@@ -78,10 +86,11 @@ pub struct ProgramGoesOn {
 impl fmt::Display for ProgramGoesOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, error } = self;
-        write!(
-            f,
-            "the program that an earlier rotation gave a secret runs as process {pid}, and could not be ended"
-        )?;
+        f.write_str("the program that an earlier rotation gave a secret runs")?;
+        if let Some(pid) = pid {
+            write!(f, " as process {pid}")?;
+        }
+        f.write_str(", and could not be ended")?;
         match error {
             Some(error) => write!(f, ": {error}; end it as its user, or as root"),
             None => f.write_str("; end it by hand"),
@@ -94,9 +103,19 @@ impl std::error::Error for ProgramGoesOn {}
 impl ProgramTrace {
     /// Returns the trace of a child of this process that has the mark; `None` without `/proc`.
     pub(super) fn of(pid: Pid, mark: ProgramMark) -> Option<Self> {
+        let pid = pid.as_raw_nonzero().get();
+        let started = ProcessStat::read(&pid.to_string())?.started;
         Some(Self {
-            pid: pid.as_raw_nonzero().get(),
-            started: ProcessStat::read(&pid.as_raw_nonzero().to_string())?.started,
+            leader: Some(ProgramLeader { pid, started }),
+            ..Self::ahead(mark)?
+        })
+    }
+
+    /// Returns the trace of a program that this process is about to start with the mark; `None`
+    /// without `/proc`.
+    pub(super) fn ahead(mark: ProgramMark) -> Option<Self> {
+        Some(Self {
+            leader: None,
             system: system()?,
             mark,
         })
@@ -108,11 +127,21 @@ impl ProgramTrace {
         if system().as_ref() != Some(&self.system) {
             return ProgramLife::Unseen;
         }
-        let is_running = match ProcessStat::read(&self.pid.to_string()) {
-            Some(leader) if leader.started != self.started => false,
-            Some(leader) if !leader.has_ended() => true,
+        let Some(leader) = self.leader else {
+            // A program of another user hides its mark.
+            return match self.marked(|_| true).next() {
+                Some(_) => ProgramLife::Running,
+                None => ProgramLife::Unseen,
+            };
+        };
+        let is_running = match ProcessStat::read(&leader.pid.to_string()) {
+            Some(found) if found.started != leader.started => false,
+            Some(found) if !found.has_ended() => true,
             // The id of a group may be another's by now.
-            Some(_) | None => self.has_members(),
+            Some(_) | None => {
+                let is_member = |of: &ProcessStat| of.group == leader.pid;
+                self.marked(is_member).next().is_some()
+            }
         };
         if is_running {
             ProgramLife::Running
@@ -121,17 +150,16 @@ impl ProgramTrace {
         }
     }
 
-    /// True if a process of the group that the program has started has not ended.
-    fn has_members(&self) -> bool {
-        let Ok(entries) = std::fs::read_dir("/proc") else {
-            return false;
-        };
+    /// Returns the ids of the processes with the mark that have not ended, among those of a kind.
+    fn marked(&self, is_of_kind: impl Fn(&ProcessStat) -> bool) -> impl Iterator<Item = i32> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten();
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut ids = names.filter(|name| name.parse::<u32>().is_ok());
-        ids.any(|id| {
+        let ids = names.filter_map(|name| name.parse().ok());
+        ids.filter(move |id: &i32| {
+            let id = id.to_string();
             let process = ProcessStat::read(&id);
-            let is_member = |of: ProcessStat| of.group == self.pid && !of.has_ended();
-            process.is_some_and(is_member) && self.mark.is_of(&id)
+            process.is_some_and(|process| !process.has_ended() && is_of_kind(&process))
+                && self.mark.is_of(&id)
         })
     }
 
@@ -140,21 +168,27 @@ impl ProgramTrace {
     /// # Errors
     /// If the program goes on.
     pub async fn end(&self) -> Result<(), ProgramGoesOn> {
-        if self.life() != ProgramLife::Running {
-            return Ok(());
-        }
-        let group = Pid::from_raw(self.pid);
-        let killed = group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
+        let mut refusal = None;
         for _ in 0..END_ATTEMPTS {
             if self.life() != ProgramLife::Running {
                 return Ok(());
             }
+            refusal = self.kill().err();
             tokio::time::sleep(END_INTERVAL).await;
         }
         Err(ProgramGoesOn {
-            pid: self.pid,
-            error: killed.err(),
+            pid: self.leader.map(|leader| leader.pid),
+            error: refusal,
         })
+    }
+
+    fn kill(&self) -> Result<(), Errno> {
+        if let Some(leader) = self.leader {
+            let group = Pid::from_raw(leader.pid);
+            return group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
+        }
+        let mut marked = self.marked(|_| true).filter_map(Pid::from_raw);
+        marked.try_for_each(|process| kill_process(process, Signal::KILL))
     }
 }
 
@@ -229,6 +263,23 @@ mod tests {
         assert_eq!(trace.life(), ProgramLife::Ended);
     }
 
+    #[tokio::test]
+    async fn a_program_is_found_and_ended_by_its_mark_alone() {
+        let (mut child, trace) = shell("sleep 60 & wait");
+        let ahead = ProgramTrace {
+            leader: None,
+            ..trace.clone()
+        };
+        let text = serde_json::to_string(&ahead).unwrap();
+        assert!(!text.contains("pid\":"), "{text}");
+        assert_eq!(serde_json::from_str::<ProgramTrace>(&text).unwrap(), ahead);
+        assert_eq!(ahead.life(), ProgramLife::Running);
+        ahead.end().await.unwrap();
+        child.wait().unwrap();
+        assert_eq!(ahead.life(), ProgramLife::Unseen);
+        assert_eq!(trace.life(), ProgramLife::Ended);
+    }
+
     /// The group lives on after its leader, as `foo | bar &` in a shell leaves it.
     #[tokio::test]
     async fn a_group_without_the_mark_is_another_and_is_not_killed() {
@@ -247,11 +298,16 @@ mod tests {
     #[test]
     fn another_process_of_the_id_is_not_the_program() {
         let (mut child, trace) = shell("sleep 60");
+        let leader = trace.leader.unwrap();
+        let later = ProgramLeader {
+            started: leader.started + 1,
+            ..leader
+        };
         for (other, expected) in [
             (trace.clone(), ProgramLife::Running),
             (
                 ProgramTrace {
-                    started: trace.started + 1,
+                    leader: Some(later),
                     ..trace.clone()
                 },
                 ProgramLife::Ended,
