@@ -333,3 +333,166 @@ fn a_certificate_that_does_not_fit_keeps_a_sidecar_from_starting() {
     assert_eq!(ended.code, Some(78), "{}", ended.output);
     assert!(ended.output.contains("inbound.tls: "), "{}", ended.output);
 }
+
+/// The file of authorities of a server beside the provider, as a configuration names the file.
+struct ServerCa {
+    key: &'static str,
+    file: &'static str,
+    /// The query for the readiness that tells of the file.
+    ready: &'static str,
+    waits: &'static str,
+}
+
+const SERVER_CAS: [ServerCa; 2] = [
+    ServerCa {
+        key: "limits.ca",
+        file: "limits.pem",
+        ready: "route=acme",
+        waits: "on_failure decides without a server",
+    },
+    ServerCa {
+        key: "webhook acme: to.ca",
+        file: "stream.pem",
+        ready: "webhook=acme",
+        waits: "its events wait for the file",
+    },
+];
+
+/// The contents that cannot be used, each with the reason; `None` for a missing file.
+const UNUSABLE: [(Option<&str>, &str); 4] = [
+    (None, "cannot be read"),
+    (Some("/"), "cannot be read"),
+    (
+        Some("nothing"),
+        "no certificate of an authority can be used",
+    ),
+    (Some("-----BEGIN CERTIFICATE-----\nAAA"), "not valid PEM"),
+];
+
+/// A sidecar with a shared server and a stream over TLS, whose authorities are files.
+fn with_servers(upstream: &Upstream, events: &Upstream) -> Setup {
+    let setup = Setup::new(upstream)
+        .file("app_secret", APP_SECRET)
+        .file("verify_token", VERIFY_TOKEN)
+        .file("url", "rediss://127.0.0.1:1")
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\nverify_token = \"file:@DIR@/verify_token\"\n",
+        )
+        .more(&format!(
+            "[limits]\nredis = \"file:@DIR@/url\"\nca = \"@DIR@/limits.pem\"\n[spool]\ndir = \"@DIR@/spool\"\n\
+             [inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n\
+             [[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\n\
+             [[webhook.to]]\nname = \"app\"\nforward = \"{}/events\"\n\
+             [[webhook.to]]\nname = \"crm\"\npublish = \"redis-stream:events\"\nserver = \"file:@DIR@/url\"\nca = \"@DIR@/stream.pem\"\n",
+            events.url()
+        ));
+    for ca in SERVER_CAS {
+        setup.dir().write(ca.file, Authority::trusted().pem());
+    }
+    setup
+}
+
+/// Puts a content that cannot be used in the place of a file: a folder for `/`.
+fn spoil(path: &std::path::Path, content: Option<&str>) {
+    std::fs::remove_file(path).ok();
+    match content {
+        None => {}
+        Some("/") => std::fs::create_dir(path).unwrap(),
+        Some(content) => std::fs::write(path, content).unwrap(),
+    }
+}
+
+fn mend(path: &std::path::Path) {
+    std::fs::remove_dir(path).ok();
+    std::fs::write(path, Authority::trusted().pem()).unwrap();
+}
+
+/// Checks that the sidecar tells of one file, and sends and takes events all the same.
+fn must_tell(keyside: &Keyside, upstream: &Upstream, ca: &ServerCa, why: &str) {
+    let told = keyside.status()["unusable_files"].clone();
+    let case = format!("{} {why}: {told}", ca.key);
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{case}");
+    assert_eq!(told[0]["key"], ca.key, "{case}");
+    assert!(told[0]["problem"].as_str().unwrap().contains(why), "{case}");
+    let ready = readiness(keyside, ca.ready);
+    assert!(
+        ready.contains(ca.key) && ready.contains(why),
+        "{case}: {ready}"
+    );
+    assert!(is_kept_back(keyside, ca.key), "{case}");
+    assert!(keyside.log().contains(why), "{case}");
+    assert!(!token_sent(keyside, upstream).is_empty());
+    let mut client = Client::connect(keyside.inbound()).unwrap();
+    let event = client.ask(&genuine(EVENT.as_bytes())).unwrap();
+    assert_eq!(event.status, 200, "{case}: {}", event.text());
+}
+
+#[test]
+fn a_sidecar_starts_beside_authorities_of_a_server_that_cannot_be_used() {
+    let (upstream, events) = (Upstream::ok(), application());
+    for ca in SERVER_CAS {
+        for (content, reason) in UNUSABLE {
+            let setup = with_servers(&upstream, &events);
+            let path = setup.dir().join(ca.file);
+            spoil(&path, content);
+            let check = setup.finish("check");
+            assert_eq!(check.code, Some(78), "{}", check.output);
+            assert!(check.output.contains(ca.key), "{}", check.output);
+            let keyside = setup.start();
+            must_tell(&keyside, &upstream, &ca, reason);
+            assert!(readiness(&keyside, ca.ready).contains(ca.waits));
+            mend(&path);
+            assert_eq!(keyside.reload().status, 200);
+            assert_eq!(keyside.status()["unusable_files"], serde_json::json!([]));
+            assert!(!is_kept_back(&keyside, ca.key));
+        }
+    }
+}
+
+#[test]
+fn authorities_of_a_server_that_cannot_be_used_stay_and_a_token_is_published() {
+    let (upstream, events) = (Upstream::ok(), application());
+    for ca in SERVER_CAS {
+        let keyside = with_servers(&upstream, &events).start();
+        let path = keyside.dir().join(ca.file);
+        let config = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
+        for (number, (content, reason)) in UNUSABLE.into_iter().enumerate() {
+            // A file that is changed, and then a file that is newly named.
+            for named in [ca.file, "new.pem"] {
+                let spoiled = keyside.dir().join(named);
+                spoil(&spoiled, content);
+                let renamed = config.replace(ca.file, named);
+                keyside.dir().write("proxy.toml", renamed);
+                let token = format!("{NEW}{number}{}", named.len());
+                keyside.dir().write("token", &token);
+                let reloaded = keyside.reload();
+                assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+                assert!(reloaded.text().contains(reason), "{}", reloaded.text());
+                assert_eq!(token_sent(&keyside, &upstream), token);
+                must_tell(&keyside, &upstream, &ca, reason);
+                assert!(readiness(&keyside, ca.ready).contains("what was read before stays"));
+                mend(&spoiled);
+                keyside.dir().write("proxy.toml", &config);
+                mend(&path);
+                assert_eq!(keyside.reload().status, 200);
+                assert_eq!(keyside.status()["unusable_files"], serde_json::json!([]));
+            }
+        }
+    }
+}
+
+#[test]
+fn authorities_with_two_uses_are_told_for_both() {
+    let (upstream, events) = (Upstream::ok(), application());
+    let keyside = with_servers(&upstream, &events).start();
+    let config = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
+    let shared = config.replace("/stream.pem", "/limits.pem");
+    keyside.dir().write("proxy.toml", shared);
+    assert_eq!(keyside.reload().status, 200);
+    spoil(&keyside.dir().join("limits.pem"), Some("nothing"));
+    let reloaded = keyside.reload();
+    for ca in SERVER_CAS {
+        assert!(reloaded.text().contains(ca.key), "{}", reloaded.text());
+        assert!(readiness(&keyside, ca.ready).contains(ca.key));
+    }
+}

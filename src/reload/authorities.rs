@@ -8,7 +8,7 @@ use super::streams::streams;
 use crate::config::Config;
 use crate::credential::source::{SeenFiles, read_regular};
 use crate::provider::Ca;
-use crate::tls::{ServerFiles, UnusableFiles};
+use crate::tls::{self, ServerFiles, UnusableFiles};
 
 /// The content of each file, or the reason why the file cannot be read.
 pub(super) type Authorities = BTreeMap<PathBuf, std::io::Result<Vec<u8>>>;
@@ -16,16 +16,20 @@ pub(super) type Authorities = BTreeMap<PathBuf, std::io::Result<Vec<u8>>>;
 /// Returns the PEM of a file of authorities.
 ///
 /// # Errors
-/// If the file could not be read.
+/// If the file could not be read, or has no usable authority.
 pub(super) fn pem_of<'a>(files: &'a Authorities, path: &Path) -> Result<&'a [u8], UnusableFiles> {
+    let shown = path.display();
     let problem = match files.get(path) {
-        Some(Ok(pem)) => return Ok(pem),
-        Some(Err(error)) => error.to_string(),
-        None => "it was not read".to_owned(),
+        Some(Ok(pem)) => match tls::client_config(&Ca::File(path.to_owned()), Some(pem)) {
+            Ok(_) => return Ok(pem),
+            Err(fault) => format!("{shown}: {fault}"),
+        },
+        Some(Err(error)) => format!("{shown} cannot be read: {error}"),
+        None => format!("{shown} was not read"),
     };
     Err(UnusableFiles {
         paths: vec![path.to_owned()],
-        problem: format!("{} cannot be read: {problem}", path.display()),
+        problem,
     })
 }
 

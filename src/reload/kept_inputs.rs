@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::authorities::Authorities;
+use super::authorities::{Authorities, pem_of};
 use super::server_tls::{INBOUND, OUTBOUND, ServerCertificates};
 use super::streams::streams;
 use super::{Live, Reloader};
 use crate::config::Config;
 use crate::provider::Ca;
-use crate::tls::{self, UnusableFiles};
+use crate::tls::UnusableFiles;
 
 /// Unusable files, or the unusable value of a reference, with the key of the configuration.
 #[derive(Clone, Debug)]
@@ -231,23 +231,18 @@ pub(super) fn keep_authorities(
         return Vec::new();
     };
     let mut all = Vec::new();
-    for (path, serves) in uses(config) {
+    for (path, uses) in uses(config) {
         let Some(Ok(usable)) = before.authorities.get(&path) else {
             continue;
         };
-        let problem = match contents.get(&path) {
-            Some(Ok(content)) if content == usable => continue,
-            _ => problem(contents, &path),
-        };
-        let ca = Ca::File(path.clone());
-        if let Some(problem) = problem
-            && tls::client_config(&ca, Some(usable)).is_ok()
+        if matches!(contents.get(&path), Some(Ok(content)) if content == usable) {
+            continue;
+        }
+        if let Err(unusable) = pem_of(contents, &path)
+            && pem_of(&before.authorities, &path).is_ok()
         {
-            let unusable = UnusableFiles {
-                paths: vec![path.clone()],
-                problem,
-            };
-            all.push(kept(serves, unusable, InPlace::Before, Some(before)));
+            let of_use = |serves| kept(serves, unusable.clone(), InPlace::Before, Some(before));
+            all.extend(uses.into_iter().map(of_use));
             contents.insert(path, Ok(usable.clone()));
         }
     }
@@ -319,34 +314,32 @@ pub(super) fn kept(
     earlier.cloned().unwrap_or(now)
 }
 
-/// Returns the reason for which authorities cannot be used.
-pub(super) fn problem(contents: &Authorities, path: &Path) -> Option<String> {
-    let shown = path.display();
-    let pem = match contents.get(path)? {
-        Ok(pem) => pem,
-        Err(error) => return Some(format!("{shown} cannot be read: {error}")),
-    };
-    let fault = tls::client_config(&Ca::File(path.to_owned()), Some(pem)).err()?;
-    Some(format!("{shown}: {fault}"))
-}
-
 /// Returns the files of authorities for upstreams, the shared server and the servers of streams,
-/// each with its first use.
-fn uses(config: &Config) -> BTreeMap<PathBuf, InputUse> {
-    let mut all = BTreeMap::new();
-    for credential in config.credentials.values() {
-        if let Ca::File(path) = &credential.provider.ca {
+/// each with all its uses.
+fn uses(config: &Config) -> BTreeMap<PathBuf, Vec<InputUse>> {
+    let credentials = config.credentials.values();
+    let of_providers = credentials.filter_map(|credential| match &credential.provider.ca {
+        Ca::File(path) => {
             let name = credential.provider.name.clone();
-            all.entry(path.clone()).or_insert(InputUse::Provider(name));
+            Some((path, InputUse::Provider(name)))
         }
-    }
-    if let Some(path) = config.limits.as_ref().and_then(|limits| limits.ca.clone()) {
-        all.entry(path).or_insert(InputUse::Limits);
-    }
-    for webhook in &config.webhooks {
-        for path in streams(webhook).filter_map(|(_, target)| target.ca.clone()) {
-            let name = webhook.name.clone();
-            all.entry(path).or_insert(InputUse::Stream(name));
+        Ca::Bundled | Ca::System => None,
+    });
+    let of_limits = config.limits.iter().filter_map(|limits| {
+        let path = limits.ca.as_ref()?;
+        Some((path, InputUse::Limits))
+    });
+    let of_streams = config.webhooks.iter().flat_map(|webhook| {
+        streams(webhook).filter_map(|(_, target)| {
+            let path = target.ca.as_ref()?;
+            Some((path, InputUse::Stream(webhook.name.clone())))
+        })
+    });
+    let mut all: BTreeMap<PathBuf, Vec<InputUse>> = BTreeMap::new();
+    for (path, serves) in of_providers.chain(of_limits).chain(of_streams) {
+        let uses = all.entry(path.clone()).or_default();
+        if !uses.contains(&serves) {
+            uses.push(serves);
         }
     }
     all

@@ -6,12 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Live;
-use super::authorities::Authorities;
-use super::kept_inputs::{InPlace, InputUse, kept, problem};
+use super::authorities::{Authorities, pem_of};
+use super::kept_inputs::{InPlace, InputUse, kept};
 use super::remarks::Remarks;
 use crate::config::Config;
 use crate::provider::{Ca, Provider};
-use crate::tls::UnusableFiles;
 
 /// The substitute for the unusable authorities of a provider.
 #[derive(Clone, Debug)]
@@ -47,15 +46,11 @@ pub(super) fn stand_ins(
         if !seen.insert(provider.name.as_str()) || is_known_to_be_good(path, contents, before) {
             continue;
         }
-        if let Some(problem) = problem(contents, path) {
-            let stand_in = stand_in(provider, &problem, before);
+        if let Err(unusable) = pem_of(contents, path) {
+            let stand_in = stand_in(provider, &unusable.problem, before);
             let in_place = match &stand_in {
                 StandIn::Before { .. } => InPlace::Before,
                 StandIn::Nothing(_) => InPlace::Nothing(WAITS),
-            };
-            let unusable = UnusableFiles {
-                paths: vec![path.clone()],
-                problem,
             };
             let serves = InputUse::Provider(provider.name.clone());
             remarks.kept.push(kept(serves, unusable, in_place, before));
