@@ -740,6 +740,59 @@ fn a_device_of_wassenger_is_the_sender_in_path_query_and_body() {
     }
 }
 
+#[test]
+fn an_upload_names_no_foreign_sender_in_json_and_in_parts() {
+    let upstream = Upstream::ok();
+    let token = "token = \"file:@DIR@/key\"";
+    let keyside = route(&upstream, "wassenger", token, "senders = [\"60a1\"]");
+    let parts = |name: &str, value: &str| {
+        format!(
+            "--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--b\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nx\r\n--b--\r\n"
+        )
+    };
+    let multipart = "multipart/form-data; boundary=b";
+    let own = r#"{"url":"https://example.com/a.png","device":"60a1"}"#;
+    for (kind, body, status) in [
+        (JSON, own.to_owned(), 200),
+        (JSON, own.replace("60a1", "60b2"), 403),
+        (
+            JSON,
+            own.replace("\"device\"", "\"Device\"")
+                .replace("60a1", "60b2"),
+            403,
+        ),
+        (
+            JSON,
+            r#"{"url":"https://example.com/a.png"}"#.to_owned(),
+            200,
+        ),
+        (multipart, parts("reference", "x"), 200),
+        (multipart, parts("device", "60b2"), 400),
+        (multipart, parts("Device", "60b2"), 400),
+    ] {
+        upstream.forget();
+        let answer = keyside.send(&with_body("POST", "/v1/files", kind, body.as_bytes()));
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        if status != 200 {
+            assert!(
+                !upstream
+                    .requests()
+                    .iter()
+                    .any(|seen| seen.raw.ends_with(b"--b--\r\n"))
+            );
+        }
+    }
+    let any = route(&upstream, "wassenger", token, "");
+    for (kind, body) in [(JSON, own.to_owned()), (multipart, parts("device", "60b2"))] {
+        let answer = any.send(&with_body("POST", "/v1/files", kind, body.as_bytes()));
+        assert_eq!(
+            answer.status, 200,
+            "a route without senders bounds none: {body}"
+        );
+    }
+}
+
 /// A text message names its sender in a field of its own, beside the field of WhatsApp's.
 #[test]
 fn both_senders_in_a_message_of_kaleyra_are_the_routes() {

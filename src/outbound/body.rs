@@ -217,7 +217,7 @@ async fn is_empty(body: &mut Incoming, deadline: Instant) -> Result<bool, Outbou
 }
 
 /// The reader of a multipart form, in which no part may change the request or carry a credential,
-/// or name a sender beside the query of a route with `senders`: the parts leave as they came.
+/// or name a sender on a route with `senders`: the parts leave as they came.
 fn multipart_reader(
     headers: &HeaderMap,
     permit: &Permit<'_>,
@@ -238,12 +238,10 @@ fn multipart_reader(
     if !permit.passes_callers_credential() {
         forbidden.extend(provider.strip.form.iter().cloned());
     }
-    if let Some(parameter) = permit.request.sender.as_ref()
-        && !permit.route.senders.is_empty()
-    {
+    if !permit.route.senders.is_empty() {
         let places = provider.limits.sender.iter();
         forbidden.extend(places.filter_map(|place| place.first().cloned()));
-        forbidden.push(parameter.clone());
+        forbidden.extend(permit.request.sender.clone());
     }
     Ok(MultipartReader::new(boundary, forbidden))
 }

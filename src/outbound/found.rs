@@ -94,6 +94,8 @@ pub(super) struct WantedFields {
     is_sent: bool,
     /// True for whatever is sent by a path that decides no channel.
     names_channel: bool,
+    /// True on a route with `senders`: no request of any kind may name another sender.
+    bounds_senders: bool,
     has_pairs: bool,
 }
 
@@ -107,6 +109,7 @@ impl WantedFields {
             is_message: permit.patterns().any(|(_, pattern)| pattern.limited),
             is_sent: sent().next().is_some(),
             names_channel: sent().any(|(_, pattern)| pattern.channel.is_none()),
+            bounds_senders: !permit.route.senders.is_empty(),
             has_pairs: permit.route.limiter.pairs.is_some(),
         }
     }
@@ -120,7 +123,8 @@ impl<'p> FieldPlaces<'p> {
     }
 
     /// The places that count for a request: only messages name recipients, and whatever is sent may
-    /// name senders and channels, such as the sign of typing.
+    /// name senders and channels, such as the sign of typing. A route with `senders` looks for
+    /// senders in every request, such as an upload.
     pub(super) fn new(
         provider: &'p Provider,
         channels: &'p [String],
@@ -136,7 +140,11 @@ impl<'p> FieldPlaces<'p> {
         Self {
             provider,
             channels: ChannelRule::of(provider, channels).filter(|_| wanted.names_channel),
-            senders: if wanted.is_sent { &limits.sender } else { &[] },
+            senders: if wanted.is_sent || wanted.bounds_senders {
+                &limits.sender
+            } else {
+                &[]
+            },
             only,
             recipients: if counts_recipients {
                 &limits.recipient
@@ -153,8 +161,9 @@ impl<'p> FieldPlaces<'p> {
         }
     }
 
+    /// True for a request whose sender stands in the body.
     pub(super) fn names_senders(&self) -> bool {
-        !self.senders.is_empty()
+        self.wanted.is_sent && !self.senders.is_empty()
     }
 
     /// The parties that path and query of any request name: some servers read query and body alike,
