@@ -24,7 +24,8 @@
 //! connection has 5 KiB.
 //!
 //! Kept answers may take up to 16 MiB (`MAX_KEPT`) of the room that large bodies leave; the oldest
-//! are forgotten at once where a body needs the room. Beside these, within the rest of the limit:
+//! are forgotten where a body needs the room, while its bytes arrive. Beside these, within the rest
+//! of the limit:
 //!
 //! | for | MiB | bound |
 //! |---|---|---|
@@ -176,7 +177,7 @@ impl MemoryBudget {
     }
 
     /// Lets answers be kept in what room bodies leave. `give_back` forgets the oldest answers
-    /// beyond a number of bytes; it must not reserve.
+    /// beyond a number of bytes, thousands of them in several turns; it must not reserve.
     pub fn keep_answers(&self, give_back: impl Fn(u64) + Send + Sync + 'static) {
         self.kept.register(give_back);
     }

@@ -78,10 +78,13 @@ impl Awaited {
 }
 
 impl OfAccount {
-    /// Forgets the oldest messages: all past [`KEPT`] or [`MAX`], and messages at the front with a
-    /// status.
+    /// Forgets the oldest messages: those past [`KEPT`] or [`MAX`], and messages at the front with
+    /// a status; a portion of them, so that no request waits for thousands.
     fn forget_old(&mut self, now: Instant) {
-        while let Some((at, digest)) = self.order.front().copied() {
+        for _ in 0..PORTION {
+            let Some((at, digest)) = self.order.front().copied() else {
+                return;
+            };
             let is_old = now.saturating_duration_since(at) > KEPT || self.order.len() > MAX;
             if !is_old && self.waiting.contains_key(&digest) {
                 return;
@@ -98,6 +101,8 @@ const LATE: Duration = Duration::from_secs(5 * 60);
 /// The time for which a message without a status is told: a phone that is off for a day has its
 /// status late, and nobody waits.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The messages that are forgotten at a time.
+const PORTION: usize = 64;
 /// The bound on messages of an account: five minutes at 100 messages a second without any status.
 /// With more, the oldest are no longer waited for.
 const MAX: usize = 32 * 1024;

@@ -1,6 +1,6 @@
 //! The messages with a key that this sidecar knows.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -19,18 +19,26 @@ pub(super) struct LocalSends {
     /// The keys of messages by callback key; `None` if several messages share the callback key, so
     /// an event cannot tell the messages apart.
     by_callback_key: HashMap<Digest16, Option<Digest16>>,
-    /// The keys by age, the oldest first. An entry is dead after the message was forgotten or began
-    /// anew: the message then has a different time.
-    by_age: VecDeque<(Instant, Digest16)>,
-    /// Keys older than the keys of `by_age`: of messages without an answer at the time at which
-    /// they were to be forgotten for lack of space. Only age removes these keys.
-    unanswered: VecDeque<(Instant, Digest16)>,
+    /// The keys by age, but for those in `unanswered`.
+    by_age: BTreeSet<(Instant, Digest16)>,
+    /// The keys of messages without an answer at the time at which they were to be forgotten for
+    /// lack of space. Only age and an answer remove these keys.
+    unanswered: BTreeSet<(Instant, Digest16)>,
     /// The memory of all answers, in bytes.
     bytes: usize,
     /// The answers that were forgotten before their time, for lack of room.
     forgotten_early: u64,
     /// The time at which an answer was forgotten early last, and the age of the answer.
     last_early: Option<(Instant, Duration)>,
+}
+
+/// The rest after a portion of messages was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeftToForget {
+    /// More messages are to be forgotten.
+    Some,
+    /// All that could be forgotten was.
+    Nothing,
 }
 
 /// The kept answers, for operators.
@@ -54,8 +62,6 @@ struct LocalSend {
     request: Digest16,
     callback_key: Option<Digest16>,
     state: SendState,
-    /// True for a message that was under way when its turn to be forgotten came.
-    has_missed_its_turn: bool,
 }
 
 impl LocalSends {
@@ -69,8 +75,8 @@ impl LocalSends {
         !self.by_callback_key.is_empty()
     }
 
-    /// Returns true if no further message can be recorded, within `room` bytes: all that could be
-    /// forgotten was.
+    /// Returns true if no further message can be recorded, within `room` bytes, once all was
+    /// forgotten that can be.
     pub(super) fn is_full(&self, room: u64) -> bool {
         self.sends.len() >= MAX_SENDS || self.memory() as u64 > room
     }
@@ -102,7 +108,7 @@ impl LocalSends {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        self.by_age.push_back((began, key));
+        self.by_age.insert((began, key));
         if let Some(callback_key) = callback_key {
             let message = self
                 .by_callback_key
@@ -118,7 +124,6 @@ impl LocalSends {
                 request,
                 callback_key,
                 state: SendState::UnderWay,
-                has_missed_its_turn: false,
             },
         );
     }
@@ -156,8 +161,8 @@ impl LocalSends {
             return;
         };
         // An answer that comes late can be forgotten again.
-        if std::mem::take(&mut send.has_missed_its_turn) {
-            self.by_age.push_back((send.began, *key));
+        if self.unanswered.remove(&(send.began, *key)) {
+            self.by_age.insert((send.began, *key));
         }
         self.bytes += answer.size();
         let before = std::mem::replace(&mut send.state, SendState::Answered(answer));
@@ -187,50 +192,45 @@ impl LocalSends {
     }
 
     /// Forgets the messages older than [`KEPT`], and the oldest answers above the bound on messages
-    /// and above `room` bytes.
-    pub(super) fn forget_old(&mut self, room: u64) {
+    /// and above `room` bytes: a portion of them, so that no request waits for thousands.
+    pub(super) fn forget_old(&mut self, room: u64) -> LeftToForget {
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let now = Instant::now();
-        self.forget_old_unanswered(now);
-        while let Some((began, key)) = self.by_age.front().copied() {
-            let is_over_bounds = self.sends.len() >= MAX_SENDS || self.memory() > room;
-            let is_current = self.is_current(&key, began);
-            if is_current && !is_over_bounds && !is_old(began, now) {
-                break;
-            }
-            self.by_age.pop_front();
-            let is_answered = matches!(self.get(&key), Some((_, SendState::Answered(_))));
-            if is_current && !is_answered && !is_old(began, now) {
-                self.unanswered.push_back((began, key));
-                if let Some(send) = self.sends.get_mut(&key) {
-                    send.has_missed_its_turn = true;
-                }
-            } else {
-                if is_current && !is_old(began, now) {
-                    self.forgotten_early += 1;
-                    self.last_early = Some((now, now.saturating_duration_since(began)));
-                }
-                self.remove_if_current(&key, began);
+        for _ in 0..PORTION {
+            if !self.forget_oldest(room, now) {
+                return LeftToForget::Nothing;
             }
         }
-        // Only the front is taken out above; dead entries behind a living one would pile up.
-        let sends = &self.sends;
-        for queue in [&mut self.by_age, &mut self.unanswered] {
-            if queue.len() > 2 * sends.len() + MAX_DEAD {
-                queue
-                    .retain(|(began, key)| sends.get(key).is_some_and(|send| send.began == *began));
-            }
-        }
+        LeftToForget::Some
     }
 
-    fn forget_old_unanswered(&mut self, now: Instant) {
-        while let Some((began, key)) = self.unanswered.front().copied() {
-            if self.is_current(&key, began) && !is_old(began, now) {
-                break;
-            }
-            self.unanswered.pop_front();
-            self.remove_if_current(&key, began);
+    /// Forgets the oldest message, if the message is too old or takes room that is needed; without
+    /// an answer, the message is only put aside. Returns false if there is no such message.
+    fn forget_oldest(&mut self, room: usize, now: Instant) -> bool {
+        if let Some((began, key)) = self.unanswered.first().copied()
+            && is_old(began, now)
+        {
+            self.remove(&key);
+            return true;
         }
+        let Some((began, key)) = self.by_age.first().copied() else {
+            return false;
+        };
+        let is_over_bounds = self.sends.len() >= MAX_SENDS || self.memory() > room;
+        match self.get(&key) {
+            _ if is_old(began, now) => self.remove(&key),
+            _ if !is_over_bounds => return false,
+            Some((_, SendState::Answered(_))) => {
+                self.forgotten_early += 1;
+                self.last_early = Some((now, now.saturating_duration_since(began)));
+                self.remove(&key);
+            }
+            _ => {
+                self.by_age.pop_first();
+                self.unanswered.insert((began, key));
+            }
+        }
+        true
     }
 
     /// Returns a message that is still under way. A status event may have settled it already, and
@@ -241,21 +241,12 @@ impl LocalSends {
             .filter(|send| matches!(send.state, SendState::UnderWay))
     }
 
-    /// Returns true if an entry of a queue stands for the message that the table has now.
-    fn is_current(&self, key: &Digest16, began: Instant) -> bool {
-        self.sends.get(key).is_some_and(|send| send.began == began)
-    }
-
-    fn remove_if_current(&mut self, key: &Digest16, began: Instant) {
-        if self.is_current(key, began) {
-            self.remove(key);
-        }
-    }
-
     fn remove(&mut self, key: &Digest16) {
         let Some(send) = self.sends.remove(key) else {
             return;
         };
+        self.by_age.remove(&(send.began, *key));
+        self.unanswered.remove(&(send.began, *key));
         if let SendState::Answered(answer) = send.state {
             self.bytes = self.bytes.saturating_sub(answer.size());
         }
@@ -272,7 +263,8 @@ fn is_old(began: Instant, now: Instant) -> bool {
 }
 
 /// The bytes that a message takes besides its answer, in three tables: an entry of each, at a load
-/// of three quarters, which is the mean of tables that grow by doubling.
+/// of three quarters, which is the mean of tables that grow by doubling, and of the nodes of a
+/// tree.
 const BYTES_OF_MESSAGE: usize = (size_of::<(Digest16, LocalSend)>()
     + size_of::<(Digest16, Option<Digest16>)>()
     + size_of::<(Instant, Digest16)>())
@@ -281,9 +273,8 @@ const BYTES_OF_MESSAGE: usize = (size_of::<(Digest16, LocalSend)>()
 /// The bound on messages in the table. Messages without an answer are never forgotten, so this many
 /// of them must find room in memory.
 const MAX_SENDS: usize = 40_000;
-/// The number of dead entries in `by_age`, beyond twice the number of messages, at which they are
-/// swept out: a sweep goes through the whole queue, so it must be rare.
-const MAX_DEAD: usize = 1024;
+/// The messages that are forgotten at a time: some 0.2 ms, wiping included.
+pub(super) const PORTION: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -305,6 +296,15 @@ mod tests {
             media_type: None,
             body: Bytes::from(vec![b'x'; length]),
         }
+    }
+
+    /// Forgets all that can be forgotten. Returns the number of portions.
+    fn forget_all_old(local: &mut LocalSends, room: u64) -> usize {
+        let portions = std::iter::from_fn(|| Some(local.forget_old(room)));
+        portions
+            .take_while(|left| *left == LeftToForget::Some)
+            .count()
+            + 1
     }
 
     fn is_answered(local: &LocalSends, number: usize) -> bool {
@@ -343,7 +343,7 @@ mod tests {
         for number in 0..MAX_SENDS {
             local.answer(&key(number), key(1), answer(10));
         }
-        local.forget_old(ROOM);
+        forget_all_old(&mut local, ROOM);
         assert!(local.memory() as u64 <= ROOM && local.sends.len() <= MAX_SENDS);
         for _ in 0..100 {
             local.answer(&key(5), key(1), answer(1024 * 1024));
@@ -388,7 +388,7 @@ mod tests {
             local.begin(key(number), key(1), None);
             local.mark_unknown(&key(number));
         }
-        local.forget_old(ROOM);
+        forget_all_old(&mut local, ROOM);
         assert!(local.is_full(ROOM));
         local.forget_unknown(&key(7), &key(2));
         assert!(
@@ -407,7 +407,45 @@ mod tests {
             local.begin(key(1), key(1), Some(key(2)));
             local.forget(&key(1));
         }
-        assert!(local.by_age.len() <= MAX_DEAD + 2 && local.by_callback_key.is_empty());
+        assert!(local.by_age.is_empty() && local.by_callback_key.is_empty());
+    }
+
+    #[test]
+    fn thousands_of_messages_are_forgotten_a_portion_at_a_time() {
+        let mut local = LocalSends::default();
+        for number in 0..10 * PORTION {
+            local.begin(key(number), key(1), None);
+            match number % 5 {
+                0 => local.mark_unknown(&key(number)),
+                _ => local.answer(&key(number), key(1), answer(10)),
+            }
+        }
+        let all = local.report().messages;
+        assert_eq!(local.forget_old(0), LeftToForget::Some);
+        let forgotten = all - local.report().messages;
+        assert!((1..=PORTION).contains(&forgotten), "{forgotten}");
+        assert!(!is_answered(&local, 1) && is_answered(&local, all - 1));
+        assert_eq!(forget_all_old(&mut local, 0), 10);
+        assert_eq!(local.report().messages, all / 5, "of unknown outcome");
+        assert_eq!(local.report().forgotten_early as usize, all - all / 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_of_yesterday_are_forgotten_whatever_their_outcome() {
+        let mut local = LocalSends::default();
+        for number in 0..20 {
+            local.begin(key(number), key(1), None);
+            if number < 10 {
+                local.answer(&key(number), key(1), answer(10));
+            }
+        }
+        forget_all_old(&mut local, 0);
+        assert_eq!(local.report().messages, 10);
+        tokio::time::advance(KEPT).await;
+        local.begin(key(30), key(1), None);
+        forget_all_old(&mut local, ROOM);
+        assert_eq!(local.report().messages, 1);
+        assert!(local.unanswered.is_empty());
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! The outcome of each message is kept for a day, in memory and, where sidecars share a server, in
 //! the shared server as well.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 mod answer;
@@ -24,7 +25,7 @@ pub use digest::{Digest16, callback_key, digest16};
 pub use local::KeptAnswers;
 
 use awaited::Awaited;
-use local::LocalSends;
+use local::{LeftToForget, LocalSends};
 use shared::{BeginIntent, SharedSend};
 use state::SendState;
 
@@ -38,6 +39,10 @@ pub struct Sends {
     local: Mutex<LocalSends>,
     awaited: Mutex<Awaited>,
     memory: Arc<MemoryBudget>,
+    /// The table itself, for the task that forgets messages.
+    this: Weak<Self>,
+    /// True while a task forgets messages.
+    is_forgetting: AtomicBool,
 }
 
 /// A message to be sent under a key.
@@ -101,10 +106,12 @@ impl Sends {
     /// Returns an empty table, whose answers take what room the budget has for them.
     #[must_use]
     pub fn new(memory: &Arc<MemoryBudget>) -> Arc<Self> {
-        let sends = Arc::new(Self {
+        let sends = Arc::new_cyclic(|this| Self {
             local: Mutex::default(),
             awaited: Mutex::default(),
             memory: Arc::clone(memory),
+            this: Weak::clone(this),
+            is_forgetting: AtomicBool::new(false),
         });
         let table = Arc::downgrade(&sends);
         memory.keep_answers(move |room| {
@@ -126,11 +133,42 @@ impl Sends {
         self.forget_beyond(self.memory.room_for_kept());
     }
 
-    /// Forgets old messages, and the oldest answers beyond the room.
-    fn forget_beyond(&self, room: u64) {
+    /// Forgets old messages, and the oldest answers beyond the room: a portion at once, and the
+    /// rest between the turns of other tasks.
+    fn forget_beyond(&self, room: u64) -> LeftToForget {
+        let left = self.forget_portion(room);
+        if left == LeftToForget::Some {
+            self.forget_rest();
+        }
+        left
+    }
+
+    fn forget_portion(&self, room: u64) -> LeftToForget {
         let mut local = self.local.lock();
-        local.forget_old(room);
+        let left = local.forget_old(room);
         self.memory.set_kept(local.memory() as u64);
+        left
+    }
+
+    /// Starts the task that forgets the rest, unless the task runs.
+    fn forget_rest(&self) {
+        // Without a runtime, the process ends, or a test does.
+        let (Ok(runtime), Some(sends)) = (Handle::try_current(), self.this.upgrade()) else {
+            return;
+        };
+        if self.is_forgetting.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        runtime.spawn(async move {
+            loop {
+                tokio::task::yield_now().await;
+                let room = sends.memory.room_for_kept();
+                if sends.forget_portion(room) == LeftToForget::Nothing {
+                    break;
+                }
+            }
+            sends.is_forgetting.store(false, Ordering::Relaxed);
+        });
     }
 
     /// Decides whether a message may be sent, from the knowledge of this sidecar and of the shared
@@ -235,13 +273,16 @@ impl Sends {
         key: &Digest16,
     ) -> Option<SendDecision<'static>> {
         let room = self.memory.room_for_kept();
-        self.forget_beyond(room);
+        let left = self.forget_beyond(room);
         let mut local = self.local.lock();
         if message.settle_not_sent {
             local.forget_unknown(key, &message.request);
         }
         match local.get(key) {
-            None if local.is_full(room) => Some(SendDecision::Full),
+            // While more can be forgotten, there is room in a moment.
+            None if left == LeftToForget::Nothing && local.is_full(room) => {
+                Some(SendDecision::Full)
+            }
             None => {
                 local.begin(*key, message.request, message.callback_key);
                 None
@@ -367,3 +408,45 @@ impl Message<'_> {
 /// even with the questions for newer secrets: after this time the sidecar that has the message
 /// under way must be gone.
 const MAX_EXCHANGE: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::memory::Holder;
+
+    #[tokio::test]
+    async fn a_body_that_needs_the_room_of_thousands_of_answers_waits_for_a_portion_alone() {
+        const BODY: u64 = 11 << 20;
+        const MESSAGES: u64 = 20_000;
+        let memory = Arc::new(MemoryBudget::new(0));
+        let sends = Sends::new(&memory);
+        for number in 0..MESSAGES {
+            let answer = StoredAnswer {
+                status: StatusCode::OK,
+                media_type: None,
+                body: Bytes::from_static(&[b'x'; 100]),
+            };
+            let key = digest16([&number.to_le_bytes()[..]]);
+            sends.local.lock().answer(&key, key, answer);
+        }
+        sends.forget_beyond_room();
+        let before = sends.kept_answers();
+        let mut body = memory.reserve(Holder::Send);
+        assert!(body.grow_to(BODY));
+        let at_once = before.messages - sends.kept_answers().messages;
+        assert!((1..=local::PORTION).contains(&at_once), "{at_once}");
+        let mut turns = 0;
+        while memory.report().kept_answers > memory.report().room_for_kept {
+            let known = sends.kept_answers().messages;
+            tokio::task::yield_now().await;
+            let forgotten = known - sends.kept_answers().messages;
+            assert!(forgotten <= local::PORTION, "{forgotten} in one turn");
+            turns += 1;
+            assert!(turns < 100, "{:?}", memory.report());
+        }
+        assert!(turns > 3, "{turns}");
+    }
+}

@@ -218,7 +218,8 @@ impl NonceTable {
         }
     }
 
-    /// Forgets the nonces of a webhook whose time has passed.
+    /// Forgets nonces of a webhook whose time has passed: a few for each that comes, so that no
+    /// event waits for thousands.
     fn forget_old(&mut self, webhook: &DigestStart, now: SystemTime) {
         let Some(webhook) = self.webhooks.get_mut(webhook) else {
             return;
@@ -227,7 +228,10 @@ impl NonceTable {
             let oldest = webhook.order.front().and_then(|key| webhook.spent.get(key));
             oldest.is_some_and(|spent| spent.until < now)
         };
-        while is_old(webhook) {
+        for _ in 0..PORTION {
+            if !is_old(webhook) {
+                break;
+            }
             webhook.forget_oldest();
             self.count -= 1;
         }
@@ -256,6 +260,8 @@ impl WebhookNonces {
     }
 }
 
+/// The nonces that are forgotten for each that comes.
+const PORTION: usize = 64;
 /// The bound on nonces of all webhooks: some 8 MiB.
 const MAX_NONCES: usize = 65_536;
 /// The bound on nonces that outlive a restart: a file of some 900 KiB, written once a minute at
