@@ -211,6 +211,7 @@ pub mod secret;
 pub mod sends;
 pub mod service_manager;
 pub mod shared;
+pub mod shell;
 pub mod spelling;
 pub mod spool;
 pub mod state;

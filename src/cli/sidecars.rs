@@ -116,7 +116,7 @@ fn fallback_from(
         admin: admin.to_owned(),
         refused: secret,
         sent: sent.in_use,
-        name: format!("{}.{}", target.credential, target.secret),
+        name: target.name.clone(),
     })
 }
 

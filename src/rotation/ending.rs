@@ -65,7 +65,7 @@ impl Rotation<'_> {
             self.record_revocation(&secret, result.as_ref().err());
             if let Err(doubt) = result {
                 return Err(RotationError::OldMayBeGood {
-                    credential: self.target.credential.clone(),
+                    name: self.target.name.clone(),
                     old: shown(&secret),
                     doubt: Box::new(doubt),
                     journal: self.journal(),
@@ -91,7 +91,7 @@ impl Rotation<'_> {
             let holders = self.holders_of(secret, others);
             if !holders.is_empty() {
                 return Err(RotationError::Held(Box::new(HeldSecret {
-                    credential: self.target.credential.clone(),
+                    name: self.target.name.clone(),
                     secret: shown(secret),
                     holders,
                     source: self.target.source.clone(),

@@ -12,6 +12,7 @@ use crate::document::shown;
 use crate::health::QueryError;
 use crate::reload::ReloadError;
 use crate::secret::Fingerprint;
+use crate::shell::shell_word;
 
 /// The end of a failed rotation: the obstacle, and the secrets left good.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ pub enum RotationError {
     Held(Box<HeldSecret>),
     /// The new secret is in use, and the old one may be good.
     OldMayBeGood {
-        /// The name of the credential.
-        credential: String,
+        /// The name of the secret, as the command takes it.
+        name: String,
         /// The fingerprint of the old secret.
         old: Fingerprint,
         /// The reason why the old secret may be good.
@@ -74,8 +75,8 @@ pub struct UnprovedSecret {
 /// A secret in use at other credentials, and therefore not revoked.
 #[derive(Debug)]
 pub struct HeldSecret {
-    /// The name of the rotated credential.
-    pub credential: String,
+    /// The name of the rotated secret for `keyside revoke`.
+    pub name: String,
     /// The fingerprint of the secret.
     pub secret: Fingerprint,
     /// The other credentials.
@@ -252,13 +253,13 @@ impl fmt::Display for RotationError {
             Self::Unproved(unproved) => fmt::Display::fmt(unproved, f),
             Self::Held(held) => fmt::Display::fmt(held, f),
             Self::OldMayBeGood {
-                credential,
+                name,
                 old,
                 doubt,
                 journal,
             } => write!(
                 f,
-                "the new secret is in use, but the old one, {old}, may be good: {doubt}. Run `keyside revoke {credential}` to \
+                "the new secret is in use, but the old one, {old}, may be good: {doubt}. Run `keyside revoke {name}` to \
                  try again. Until the old one is dead, its value is kept in the journal, {journal}"
             ),
         }
@@ -268,17 +269,22 @@ impl fmt::Display for RotationError {
 impl fmt::Display for HeldSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            credential,
+            name,
             secret,
             holders,
             source,
             journal,
         } = self;
         let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
+        // A message leaves out the arguments of a program.
+        let new = match source {
+            Reference::Exec { .. } => "-".to_owned(),
+            source => shell_word(&source.to_string()).into_owned(),
+        };
         write!(
             f,
             "the new secret is in use, and nothing was revoked, because other credentials send with the old one, {secret}: {}. \
-             Rotate them to the new value too (`keyside rotate NAME --new {source}`), then run `keyside revoke {credential}`. \
+             Rotate them to the new value too (`keyside rotate NAME --new {new}`), then run `keyside revoke {name}`. \
              Until the old one is dead, its value is kept in the journal, {journal}",
             names.join(", ")
         )
@@ -409,7 +415,8 @@ impl Obstacle {
             ),
             Self::OtherPlace(place) => write!(
                 f,
-                "a rotation into another place was cut off: go on with it first, with --place {place}"
+                "a rotation into another place was cut off: go on with it first, with --place {}",
+                shell_word(place)
             ),
             Self::Moved(place) => write!(
                 f,
@@ -467,3 +474,38 @@ impl From<JournalError> for Obstacle {
 impl std::error::Error for RotationError {}
 impl std::error::Error for Obstacle {}
 impl std::error::Error for Doubt {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_in_advice_can_be_copied_into_a_shell() {
+        for (source, expected) in [
+            ("file:/run/acme/token", "--new file:/run/acme/token`"),
+            (
+                "file:/run/my acme/token",
+                "--new 'file:/run/my acme/token'`",
+            ),
+            // The arguments, which no message shows, are a part of the reference.
+            ("exec:/bin/pass acme", "--new -`"),
+        ] {
+            let held = HeldSecret {
+                name: "acme".to_owned(),
+                secret: shown_in_tests(),
+                holders: Vec::new(),
+                source: source.parse().unwrap(),
+                journal: String::new(),
+            };
+            assert!(held.to_string().contains(expected), "{held}");
+        }
+        let place = Obstacle::OtherPlace("exec:/bin/put \"acme\"".to_owned());
+        let expected = "--place 'exec:/bin/put \"acme\"'";
+        assert!(place.to_string().contains(expected), "{place}");
+    }
+
+    fn shown_in_tests() -> Fingerprint {
+        let secret = crate::secret::Secret::parse(b"EAATOKEN".to_vec().into());
+        secret.unwrap().fingerprint().of_random_key()
+    }
+}

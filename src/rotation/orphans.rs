@@ -108,6 +108,7 @@ mod tests {
         RotationTarget {
             credential: "renamed".to_owned(),
             secret: "token".to_owned(),
+            name: "renamed".to_owned(),
             place: SecretPlace::Source(source.clone()),
             place_text: source.to_string(),
             source,

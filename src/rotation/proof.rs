@@ -75,7 +75,7 @@ impl Rotation<'_> {
     pub fn unproved(&self) -> RotationError {
         let old = self.record().and_then(|record| record.old);
         RotationError::Unproved(Box::new(UnprovedSecret {
-            target: self.target.shortest_name(self.live),
+            target: self.target.name.clone(),
             new: self.kept(),
             old: old.map(|old| shown(&old)),
             is_revocable: self.revokes_old(),

@@ -422,7 +422,7 @@ impl<'l> Rotation<'l> {
     pub fn unfinished(&self, obstacle: Obstacle) -> RotationError {
         RotationError::Unfinished {
             obstacle,
-            name: self.target.shortest_name(self.live),
+            name: self.target.name.clone(),
             journal: self.journal(),
         }
     }

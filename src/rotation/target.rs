@@ -18,6 +18,9 @@ pub struct RotationTarget {
     pub credential: String,
     /// The name of the secret within the credential.
     pub secret: String,
+    /// The shortest name that `keyside rotate` and `keyside revoke` take for the secret: that of
+    /// the credential, for the secret that requests carry.
+    pub name: String,
     /// The source that sidecars read the secret from.
     pub source: Reference,
     /// The place that a new secret is written to.
@@ -72,9 +75,15 @@ impl RotationTarget {
         };
         let found = named.unwrap_or_else(|| SecretPlace::Source(source.clone()));
         let place_text = place.map_or_else(|| found.to_string(), str::to_owned);
+        let name = if is_of_requests {
+            credential.name.clone()
+        } else {
+            format!("{}.{secret}", credential.name)
+        };
         Ok(Self {
             credential: credential.name.clone(),
             secret,
+            name,
             source,
             place: found,
             place_text,
@@ -89,17 +98,6 @@ impl RotationTarget {
     pub fn current(&self) -> Option<Fingerprint> {
         let current = self.current.as_ref();
         current.map(|current| current.fingerprint().of_random_key())
-    }
-
-    /// Returns the name that `keyside rotate` takes for the secret: that of the credential, for the
-    /// secret that requests carry.
-    pub(super) fn shortest_name(&self, live: &Live) -> String {
-        let named = live.credentials.get(&self.credential);
-        if named.is_some_and(|credential| self.is_carried(credential)) {
-            self.credential.clone()
-        } else {
-            format!("{}.{}", self.credential, self.secret)
-        }
     }
 
     /// True for the secret in requests.

@@ -132,7 +132,7 @@ fn unfinished_of(
         let beside = place.of_other_users(&target);
         let earlier = place.of_earlier_names(live, &target, orphans);
         adopted.extend(orphans.of(&target).map(|orphan| orphan.name.clone()));
-        let target = target.shortest_name(live);
+        let target = target.name;
         for place in std::iter::once(place).chain(beside).chain(earlier) {
             rotations.extend(unfinished_at(&place, &target, credential, now));
         }

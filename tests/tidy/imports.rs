@@ -46,6 +46,7 @@ const FLOORS: [&[&str]; 9] = [
         "memory",
         "secret",
         "service_manager",
+        "shell",
         "spelling",
         "trace",
         "traffic",

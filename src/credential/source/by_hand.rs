@@ -9,6 +9,7 @@ use super::file;
 use super::file_write::behind_links;
 use super::mount::{Mount, MountPoints};
 use crate::config::Reference;
+use crate::shell::shell_word;
 
 /// Returns the command for the place that a reference names; `None` for a place that only the user
 /// knows.
@@ -19,9 +20,17 @@ pub(super) fn command(place: &Reference) -> Option<String> {
         Reference::Systemd(name) => Some(format!(
             "write the file that LoadCredential={name}: of the unit names, then: systemctl restart UNIT"
         )),
-        Reference::Vault { path, field } => Some(format!("vault kv patch {path} {field}=-")),
+        Reference::Vault { path, field } => {
+            let value = format!("{field}=-");
+            Some(format!(
+                "vault kv patch {} {}",
+                shell_word(path),
+                shell_word(&value)
+            ))
+        }
         Reference::Aws { name, field: None } => Some(format!(
-            "aws secretsmanager put-secret-value --secret-id {name} --secret-string file:///dev/stdin"
+            "aws secretsmanager put-secret-value --secret-id {} --secret-string file:///dev/stdin",
+            shell_word(name)
         )),
         Reference::Aws {
             name,
@@ -135,14 +144,16 @@ fn kubectl(secret: &str, key: &str) -> String {
 
 /// A file beside the old one, and a rename: no reader ever sees half of a value.
 fn file(path: &Path) -> String {
-    let path = quoted(&path.display().to_string());
+    let shown = path.display().to_string();
+    let path = shell_word(&shown);
     format!("(umask 077 && cat > {path}.new && mv {path}.new {path})")
 }
 
 /// Returns the command to replace a field of a JSON object, or the lines of a name, in a file.
 fn file_field(path: &Path, field: &str) -> String {
     let is_object = is_object(path);
-    let path = quoted(&path.display().to_string());
+    let shown = path.display().to_string();
+    let path = shell_word(&shown);
     if !is_object {
         // `printf` is a part of the shell: no list of processes shows the value.
         return format!(
@@ -169,16 +180,6 @@ fn gcp(secret: &str) -> Option<String> {
     Some(format!(
         "gcloud secrets versions add {name} --project={project} --data-file=-"
     ))
-}
-
-/// Returns a word for a shell, in quotation marks where it needs them.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_.-".contains(c);
-    if word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
