@@ -13,8 +13,8 @@ use crate::support::{APP_SECRET, MESSAGES, eventually};
 
 const UNKNOWN: &str = "a token that nobody knows";
 
-/// A sidecar before a Meta whose exchange takes a minute while `hangs` is true. A token is dead once
-/// a revocation has named it.
+/// A sidecar before a Meta whose exchange takes a minute while `hangs` is true. A token is dead
+/// once a revocation has named it.
 fn stand(hangs: &Arc<AtomicBool>) -> (Upstream, Keyside) {
     let hangs = Arc::clone(hangs);
     let dead = Mutex::new(Vec::new());

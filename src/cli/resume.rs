@@ -39,7 +39,7 @@ pub(super) async fn resume(
         return Ok(Resume::Begin);
     };
     say_found(&record, "going on with it");
-    say_wait(&rotation);
+    say_wait(&rotation).await?;
     if let Some(new) = new
         && let Some(given) = given_up(args, &rotation, &record, new).await?
         && replace_new(args, &mut rotation, given, new).await? == Replacement::Placed
@@ -79,9 +79,12 @@ async fn go_on(
 }
 
 /// Announces the wait for a program.
-pub(super) fn say_wait(rotation: &Rotation<'_>) {
-    let Some(program) = rotation.left_program() else {
-        return;
+///
+/// # Errors
+/// If the process ends.
+pub(super) async fn say_wait(rotation: &Rotation<'_>) -> Result<(), RotationError> {
+    let Some(program) = rotation.left_program().await? else {
+        return Ok(());
     };
     let longest = Written(Duration::from_secs(program.wait().as_secs() + 1));
     let then = match program {
@@ -91,6 +94,7 @@ pub(super) fn say_wait(rotation: &Rotation<'_>) {
         }
     };
     say!("   waiting {longest} for the end of the program that writes the secret, {then}");
+    Ok(())
 }
 
 /// Returns the new secret of an earlier rotation if the secret given now takes its part: nothing

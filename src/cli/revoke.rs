@@ -55,7 +55,7 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Rot
         return Ok(());
     };
     say_found(&record, "going on with it");
-    say_wait(&rotation);
+    say_wait(&rotation).await?;
     match rotation.resume(RotationIntent::Revoke).await? {
         Resumed::NothingLeft if record.is_exchange_lost() => {
             say!("Nothing is left that can be revoked.");

@@ -1,10 +1,10 @@
 //! A program that an earlier rotation gave a secret, and that outlives the process of the rotation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::error::{Obstacle, RotationError};
+use super::notes::on_file_thread;
 use super::record::{Record, RotationStep};
 use super::steps::Rotation;
 use crate::credential::source::{PlaceError, ProgramLife, ProgramTrace, SecretPlace};
@@ -23,7 +23,7 @@ pub enum LeftProgram {
 impl LeftProgram {
     /// Returns the program of a record that was written this time ago; `None` if no write is
     /// expected, as without a new secret.
-    fn of(record: &Record, passed: Duration) -> Option<Self> {
+    async fn of(record: &Record, passed: Duration) -> Option<Self> {
         let is_writing = record.new.is_some()
             && matches!(
                 record.step,
@@ -33,11 +33,13 @@ impl LeftProgram {
             .ok()
             .filter(|_| is_writing)?;
         let left = place.outlasts_process_by()?.saturating_sub(passed);
-        match &record.program {
-            Some(trace) if trace.life() == ProgramLife::Running => {
-                Some(Self::Running(left, trace.clone()))
-            }
-            Some(trace) if trace.life() == ProgramLife::Ended => None,
+        let life = match &record.program {
+            Some(trace) => trace.life().await,
+            None => ProgramLife::Unseen,
+        };
+        match (life, &record.program) {
+            (ProgramLife::Running, Some(trace)) => Some(Self::Running(left, trace.clone())),
+            (ProgramLife::Ended, _) => None,
             _ => Some(Self::Unseen(left)).filter(|_| !left.is_zero()),
         }
     }
@@ -69,8 +71,8 @@ impl Rotation<'_> {
             return Ok(place.replace(&self.live.managers, expected, new).await);
         };
         let before = self.record();
-        self.note_program(step, program.trace()).await?;
-        let started = match program.start(new) {
+        self.note_program(step, program.trace().await).await?;
+        let started = match program.start(new).await {
             Ok(started) => started,
             Err(error) => {
                 // Nothing is left to find, so no later process waits.
@@ -82,7 +84,7 @@ impl Rotation<'_> {
             }
         };
         // The program has the secret: its work is not cut off for the sake of the journal.
-        let noted = match started.trace() {
+        let noted = match started.trace().await {
             Some(trace) => self.note_program(step, Some(trace)).await,
             None => Ok(()),
         };
@@ -105,12 +107,20 @@ impl Rotation<'_> {
     }
 
     /// Returns the program of a killed process, which may still write a secret of the journal.
-    #[must_use]
-    pub fn left_program(&self) -> Option<LeftProgram> {
-        let journal = self.journal.lock();
+    ///
+    /// # Errors
+    /// If the process ends.
+    pub async fn left_program(&self) -> Result<Option<LeftProgram>, RotationError> {
+        let journal = Arc::clone(&self.journal);
+        let modified = move || Ok::<_, Obstacle>(journal.lock().modified());
+        let modified = on_file_thread(modified).await;
+        let modified = modified.map_err(|obstacle| self.unfinished(obstacle))?;
+        let (Some(modified), Some(record)) = (modified, self.record()) else {
+            return Ok(None);
+        };
         // A clock that was set back prolongs no wait.
-        let passed = journal.modified()?.elapsed().unwrap_or_default();
-        LeftProgram::of(journal.record()?, passed)
+        let passed = modified.elapsed().unwrap_or_default();
+        Ok(LeftProgram::of(&record, passed).await)
     }
 
     /// Waits for the end of a program of a killed process, and ends the program after the time that
@@ -119,23 +129,17 @@ impl Rotation<'_> {
     /// # Errors
     /// If the program goes on.
     pub(super) async fn await_left_program(&self) -> Result<(), RotationError> {
-        match self.left_program() {
+        match self.left_program().await? {
             None => Ok(()),
             Some(LeftProgram::Unseen(left)) => {
                 tokio::time::sleep(left).await;
                 Ok(())
             }
             Some(LeftProgram::Running(left, trace)) => {
-                let end = Instant::now() + left;
-                while trace.life() == ProgramLife::Running && Instant::now() < end {
-                    tokio::time::sleep(LIFE_INTERVAL).await;
-                }
+                trace.wait(left).await;
                 let ended = trace.end().await;
                 ended.map_err(|error| self.unfinished(Obstacle::ProgramGoesOn(error)))
             }
         }
     }
 }
-
-/// The time between two looks at a program.
-const LIFE_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,6 +1,7 @@
 //! Renewal: ending tokens are exchanged in time, without a user.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -181,13 +182,10 @@ impl Renewals {
                 self.failed.insert(credential, Instant::now());
             }
             Err(error) => {
-                reloader.record_renewal_failure(
-                    &credential,
-                    RenewalStep::Renewal,
-                    &error.to_string(),
-                );
+                let (error, text) = with_text(error).await;
+                reloader.record_renewal_failure(&credential, RenewalStep::Renewal, &text);
                 // The journal has what is needed to go on.
-                if matches!(error, RotationError::Unfinished { .. }) {
+                if matches!(error, Some(RotationError::Unfinished { .. })) {
                     let retry = Instant::now() + FINISH_RETRY_INTERVAL;
                     self.open.insert(credential.clone(), retry);
                 }
@@ -206,11 +204,8 @@ impl Renewals {
             match finish(reloader, &credential).await {
                 Ok(()) => reloader.note_renewal(&credential),
                 Err(error) => {
-                    reloader.record_renewal_failure(
-                        &credential,
-                        RenewalStep::Revocation,
-                        &error.to_string(),
-                    );
+                    let (_, text) = with_text(error).await;
+                    reloader.record_renewal_failure(&credential, RenewalStep::Revocation, &text);
                     let retry = Instant::now() + FINISH_RETRY_INTERVAL;
                     self.open.insert(credential, retry);
                 }
@@ -233,11 +228,21 @@ async fn foresee(reloader: &Reloader, live: &Live, name: &str) -> Option<Instant
         }
         return None;
     };
-    let reason = obstacle.to_string();
+    let (_, reason) = with_text(obstacle).await;
     if noted.is_none_or(|noted| noted.reason != without_numbers(&reason)) {
         reloader.record_renewal_failure(name, RenewalStep::Preparation, &reason);
     }
     Some(Instant::now() + FINISH_RETRY_INTERVAL)
+}
+
+/// Returns an error with its text, made on a thread that serves no requests: the advice for a place
+/// reads the mounts of the system. There is no error any more if the process ends.
+async fn with_text<E: fmt::Display + Send + 'static>(error: E) -> (Option<E>, String) {
+    let written = tokio::task::spawn_blocking(move || {
+        let text = error.to_string();
+        (Some(error), text)
+    });
+    written.await.unwrap_or_default()
 }
 
 /// Returns the credentials with a token due for renewal.

@@ -51,12 +51,14 @@ impl RunIn {
         }
     }
 
-    /// Starts a program in the group.
-    pub(super) fn spawn(self, command: &mut Command) -> io::Result<Child> {
+    /// Starts a program in the group, on a thread that serves no requests: the system reads the
+    /// program from the disk meanwhile.
+    pub(super) async fn spawn(self, mut command: Command) -> io::Result<Child> {
         if self == Self::GroupOfItsOwn {
             command.process_group(0);
         }
-        command.spawn()
+        let starting = tokio::task::spawn_blocking(move || command.spawn());
+        starting.await.unwrap_or_else(|error| Err(error.into()))
     }
 
     /// Returns the group that a program leads.
@@ -76,7 +78,8 @@ async fn run_in(
     let mut command = command(program, arguments);
     command.stdin(Stdio::null());
     let mut child = group
-        .spawn(&mut command)
+        .spawn(command)
+        .await
         .map_err(SourceError::not_started)?;
     // Dropped before the child: afterwards the id may belong to another process.
     let mut led = group.led_by(&child);

@@ -60,8 +60,8 @@ impl SecretPlace {
         matches!(self, Self::Named(Reference::Exec { .. }))
     }
 
-    /// Returns the program of a place, so that its trace can be noted before its start; `None` for a
-    /// place without a program.
+    /// Returns the program of a place, so that its trace can be noted before its start; `None` for
+    /// a place without a program.
     #[must_use]
     pub fn program(&self) -> Option<PlaceProgram<'_>> {
         match self {
@@ -136,8 +136,8 @@ impl SecretPlace {
                     .await
             }
             Reference::Exec { program, arguments } => {
-                let started = PlaceProgram::new(program, arguments).start(new)?;
-                started.wait(new).await
+                let program = PlaceProgram::new(program, arguments);
+                program.start(new).await?.wait(new).await
             }
             #[cfg(feature = "aws")]
             Reference::Aws { name, field } => {

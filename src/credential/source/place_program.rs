@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::process::Child;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::error::SourceError;
@@ -46,9 +47,10 @@ impl<'p> PlaceProgram<'p> {
     /// Returns the trace of a program that will lead a group, for a process that has to find the
     /// program after a kill of this process.
     #[must_use]
-    pub fn trace(&self) -> Option<ProgramTrace> {
+    pub async fn trace(&self) -> Option<ProgramTrace> {
+        let mark = self.mark.clone()?;
         match self.run_in {
-            RunIn::GroupOfItsOwn => ProgramTrace::ahead(self.mark.clone()?),
+            RunIn::GroupOfItsOwn => aside(move || ProgramTrace::ahead(mark)).await,
             RunIn::GroupOfCaller => None,
         }
     }
@@ -58,7 +60,7 @@ impl<'p> PlaceProgram<'p> {
     ///
     /// # Errors
     /// If the program cannot be started: the place is as it was.
-    pub fn start(self, secret: &Secret) -> Result<FedProgram, PlaceError> {
+    pub async fn start(self, secret: &Secret) -> Result<FedProgram, PlaceError> {
         let not_started =
             |error| PlaceError::NotWritten(PlaceFault::Program(SourceError::not_started(error)));
         let input = full_pipe(value_of(secret)).map_err(not_started)?;
@@ -69,7 +71,7 @@ impl<'p> PlaceProgram<'p> {
                 .iter()
                 .map(|mark| (ProgramMark::VARIABLE, mark.value())),
         );
-        let child = self.run_in.spawn(&mut command).map_err(not_started)?;
+        let child = self.run_in.spawn(command).await.map_err(not_started)?;
         Ok(FedProgram {
             group: self.run_in.led_by(&child),
             child,
@@ -81,8 +83,10 @@ impl<'p> PlaceProgram<'p> {
 impl FedProgram {
     /// Returns the trace of a program that leads a group, for a process that has to find it again.
     #[must_use]
-    pub fn trace(&self) -> Option<ProgramTrace> {
-        ProgramTrace::of(self.group.leader()?, self.mark.clone()?)
+    pub async fn trace(&self) -> Option<ProgramTrace> {
+        let leader = self.group.leader()?;
+        let mark = self.mark.clone()?;
+        aside(move || ProgramTrace::of(leader, mark)).await
     }
 
     /// Waits for the end of the program, within the time of a read. `secret` is the secret that the
@@ -101,6 +105,13 @@ impl FedProgram {
             Err(error) => Err(PlaceError::Unknown(PlaceFault::Program(error))),
         }
     }
+}
+
+/// Reads the system's facts about a process on a thread that serves no requests.
+async fn aside(
+    read: impl FnOnce() -> Option<ProgramTrace> + Send + 'static,
+) -> Option<ProgramTrace> {
+    spawn_blocking(read).await.ok().flatten()
 }
 
 #[expect(

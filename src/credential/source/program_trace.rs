@@ -7,6 +7,8 @@ use data_encoding::HEXLOWER;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 /// The identity of a program that leads a process group of its own. Ids of processes and groups are
 /// used again, so the identity has the time of the start, the system, and a mark in the
@@ -122,8 +124,15 @@ impl ProgramTrace {
     }
 
     /// Returns the life of the program.
-    #[must_use]
-    pub fn life(&self) -> ProgramLife {
+    pub async fn life(&self) -> ProgramLife {
+        let trace = self.clone();
+        let looked = spawn_blocking(move || trace.look()).await;
+        // A look that was given up proves no end.
+        looked.unwrap_or(ProgramLife::Running)
+    }
+
+    /// Looks through the processes of the system, which takes too long for the thread of requests.
+    fn look(&self) -> ProgramLife {
         if system().as_ref() != Some(&self.system) {
             return ProgramLife::Unseen;
         }
@@ -163,6 +172,17 @@ impl ProgramTrace {
         })
     }
 
+    /// Waits for the end of the program, at most for the given time.
+    pub async fn wait(&self, longest: Duration) {
+        let end = Instant::now() + longest;
+        while Instant::now() < end {
+            if self.life().await != ProgramLife::Running {
+                return;
+            }
+            tokio::time::sleep(LIFE_INTERVAL).await;
+        }
+    }
+
     /// Ends the program and its group, as the process that started the program would have done.
     ///
     /// # Errors
@@ -170,16 +190,24 @@ impl ProgramTrace {
     pub async fn end(&self) -> Result<(), ProgramGoesOn> {
         let mut refusal = None;
         for _ in 0..END_ATTEMPTS {
-            if self.life() != ProgramLife::Running {
-                return Ok(());
+            let trace = self.clone();
+            match spawn_blocking(move || trace.kill_if_running()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(killed)) => refusal = killed.err(),
+                // The process ends.
+                Err(_) => break,
             }
-            refusal = self.kill().err();
             tokio::time::sleep(END_INTERVAL).await;
         }
         Err(ProgramGoesOn {
             pid: self.leader.map(|leader| leader.pid),
             error: refusal,
         })
+    }
+
+    /// Kills a program that runs, with its group. Returns `None` if the program does not run.
+    fn kill_if_running(&self) -> Option<Result<(), Errno>> {
+        (self.look() == ProgramLife::Running).then(|| self.kill())
     }
 
     fn kill(&self) -> Result<(), Errno> {
@@ -226,6 +254,8 @@ fn system() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
+/// The time between two looks at a program.
+const LIFE_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of looks at a program that was killed: together 2 s, far more than the kernel takes.
 const END_ATTEMPTS: usize = 100;
 /// The time between two looks at a program that was killed.
@@ -255,12 +285,12 @@ mod tests {
         let (mut child, trace) = shell("sleep 60 & :");
         child.wait().unwrap();
         assert_eq!(
-            trace.life(),
+            trace.look(),
             ProgramLife::Running,
             "a child in the background"
         );
         trace.end().await.unwrap();
-        assert_eq!(trace.life(), ProgramLife::Ended);
+        assert_eq!(trace.look(), ProgramLife::Ended);
     }
 
     #[tokio::test]
@@ -273,11 +303,11 @@ mod tests {
         let text = serde_json::to_string(&ahead).unwrap();
         assert!(!text.contains("pid\":"), "{text}");
         assert_eq!(serde_json::from_str::<ProgramTrace>(&text).unwrap(), ahead);
-        assert_eq!(ahead.life(), ProgramLife::Running);
+        assert_eq!(ahead.look(), ProgramLife::Running);
         ahead.end().await.unwrap();
         child.wait().unwrap();
-        assert_eq!(ahead.life(), ProgramLife::Unseen);
-        assert_eq!(trace.life(), ProgramLife::Ended);
+        assert_eq!(ahead.look(), ProgramLife::Unseen);
+        assert_eq!(trace.look(), ProgramLife::Ended);
     }
 
     /// The group lives on after its leader, as `foo | bar &` in a shell leaves it.
@@ -289,9 +319,9 @@ mod tests {
             mark: ProgramMark::new().unwrap(),
             ..trace.clone()
         };
-        assert_eq!(of_ours.life(), ProgramLife::Ended);
+        assert_eq!(of_ours.look(), ProgramLife::Ended);
         of_ours.end().await.unwrap();
-        assert_eq!(trace.life(), ProgramLife::Running, "it was not killed");
+        assert_eq!(trace.look(), ProgramLife::Running, "it was not killed");
         trace.end().await.unwrap();
     }
 
@@ -320,7 +350,7 @@ mod tests {
                 ProgramLife::Unseen,
             ),
         ] {
-            assert_eq!(other.life(), expected, "{other:?}");
+            assert_eq!(other.look(), expected, "{other:?}");
         }
         child.kill().unwrap();
         child.wait().unwrap();

@@ -50,8 +50,9 @@ impl ClusterClient {
     ) -> Result<(StatusCode, Bytes), ClusterError> {
         // The kubelet writes a new token well before the old one ends, so each request reads the
         // file.
-        let token = read_token()?;
-        let (upstream, host) = self.connect()?;
+        let account = aside(|| Ok((read_token()?, read("ca.crt")?))).await;
+        let (token, authority) = account?;
+        let (upstream, host) = self.connect(authority)?;
         let outgoing = compose(request, &host, &token);
         let answer = upstream.ask_for_secret(outgoing, REQUEST_TIMEOUT).await;
         let Reply { status, body, .. } = answer.map_err(|error| {
@@ -69,8 +70,7 @@ impl ClusterClient {
     }
 
     /// Returns the upstream for the present authority file.
-    fn connect(&self) -> Result<(Arc<Upstream>, String), ClusterError> {
-        let authority = read("ca.crt")?;
+    fn connect(&self, authority: Vec<u8>) -> Result<(Arc<Upstream>, String), ClusterError> {
         let mut connected = self.connected.lock();
         if let Some(connected) = connected.as_ref().filter(|now| now.authority == authority) {
             return Ok((Arc::clone(&connected.upstream), connected.host.clone()));
@@ -107,8 +107,8 @@ fn origin() -> Result<Origin, ClusterError> {
 }
 
 /// Returns the namespace of this pod.
-pub(super) fn own_namespace() -> Result<String, ClusterError> {
-    let bytes = read("namespace")?;
+pub(super) async fn own_namespace() -> Result<String, ClusterError> {
+    let bytes = aside(|| read("namespace")).await?;
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
@@ -116,6 +116,20 @@ fn read_token() -> Result<Secret, ClusterError> {
     let bytes = Zeroizing::new(read("token")?);
     Secret::parse(bytes)
         .map_err(|error| ClusterError::Account(folder().join("token"), error.to_string()))
+}
+
+/// Reads files of the service account on a thread that serves no requests.
+async fn aside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
+) -> Result<T, ClusterError> {
+    let ending = |_| {
+        Err(ClusterError::Unreachable(
+            "the process is ending".to_owned(),
+        ))
+    };
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(ending)
 }
 
 fn read(name: &str) -> Result<Vec<u8>, ClusterError> {

@@ -36,7 +36,7 @@ impl Kubernetes {
         namespace: Option<&str>,
         name: &str,
     ) -> Result<KubernetesSecret, SourceError> {
-        Ok(self.get(&secret_name(namespace, name)?).await?)
+        Ok(self.get(&secret_name(namespace, name).await?).await?)
     }
 
     /// Puts a new value in the place of the expected one, in one key of a Secret.
@@ -53,7 +53,9 @@ impl Kubernetes {
         expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
-        let secret = secret_name(namespace, name).map_err(ClusterError::of_write)?;
+        let secret = secret_name(namespace, name)
+            .await
+            .map_err(ClusterError::of_write)?;
         for _ in 0..MAX_ATTEMPTS {
             let present = self
                 .get(&secret)
@@ -80,7 +82,9 @@ impl Kubernetes {
         namespace: Option<&str>,
         name: &str,
     ) -> Result<(), PlaceError> {
-        let secret = secret_name(namespace, name).map_err(ClusterError::of_write)?;
+        let secret = secret_name(namespace, name)
+            .await
+            .map_err(ClusterError::of_write)?;
         let present = self.get(&secret).await;
         present.map_err(|error| PlaceError::unread(error.into()))?;
         match self.is_allowed(PATCH, &secret).await {
@@ -169,9 +173,13 @@ impl Kubernetes {
     }
 }
 
-fn secret_name(namespace: Option<&str>, name: &str) -> Result<SecretName, ClusterError> {
+async fn secret_name(namespace: Option<&str>, name: &str) -> Result<SecretName, ClusterError> {
+    let namespace = match namespace {
+        Some(named) => named.to_owned(),
+        None => own_namespace().await?,
+    };
     Ok(SecretName {
-        namespace: namespace.map_or_else(own_namespace, |own| Ok(own.to_owned()))?,
+        namespace,
         name: name.to_owned(),
     })
 }

@@ -26,6 +26,29 @@ pub(super) struct Session {
     lease: Mutex<Lease>,
 }
 
+/// The way to a session, by the environment.
+enum VaultLogin {
+    /// A login with the body of its request.
+    Role {
+        method: &'static str,
+        body: Zeroizing<String>,
+    },
+    /// No login: a token at hand, or one that an agent adds.
+    Token(Option<Secret>),
+}
+
+impl VaultLogin {
+    /// Reads the environment, and the files that it names.
+    fn of_environment() -> Result<Self, VaultError> {
+        let (method, body) = match (variable("ROLE_ID"), variable("ROLE")) {
+            (Some(role), _) => ("approle", approle_login(&role)?),
+            (None, Some(role)) => ("kubernetes", kubernetes_login(&role)?),
+            (None, None) => return secret_of("TOKEN").map(Self::Token),
+        };
+        Ok(Self::Role { method, body })
+    }
+}
+
 /// The lifetime of a token.
 #[derive(Clone, Copy)]
 struct Lease {
@@ -82,11 +105,18 @@ impl Session {
     ///
     /// A session without any token is valid: an agent between Keyside and Vault may add its own.
     pub(super) async fn open(egress: &Egress) -> Result<Self, VaultError> {
-        let client = VaultClient::from_environment(egress)?;
-        let (method, body) = match (variable("ROLE_ID"), variable("ROLE")) {
-            (Some(role), _) => ("approle", approle_login(&role)?),
-            (None, Some(role)) => ("kubernetes", kubernetes_login(&role)?),
-            (None, None) => return Self::with_token(client, secret_of("TOKEN")?).await,
+        let egress = egress.clone();
+        let read = move || {
+            let client = VaultClient::from_environment(&egress)?;
+            Ok((client, VaultLogin::of_environment()?))
+        };
+        let ending = |_| Err(VaultError::Login("the process is ending".to_owned()));
+        // The files are those of tokens and of authorities, of which a system has many.
+        let reading = tokio::task::spawn_blocking(read);
+        let (client, login) = reading.await.unwrap_or_else(ending)?;
+        let (method, body) = match login {
+            VaultLogin::Role { method, body } => (method, body),
+            VaultLogin::Token(token) => return Self::with_token(client, token).await,
         };
         let own_mount = variable("AUTH_MOUNT");
         let mount = own_mount.as_ref().map_or(method, |mount| mount.as_str());
