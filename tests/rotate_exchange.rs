@@ -106,3 +106,22 @@ fn an_exchange_that_was_cut_off_is_told_though_a_token_was_placed_by_hand_since(
         assert_eq!(audit.matches("\"exchange lost\"").count(), 1, "{audit}");
     }
 }
+
+#[test]
+fn the_old_token_of_a_journal_is_written_back_to_a_place_that_is_empty() {
+    for content in [Some(""), None] {
+        let hangs = Arc::new(AtomicBool::new(true));
+        let (upstream, keyside) = stand(&hangs);
+        kill_in_exchange(&upstream, &keyside);
+        hangs.store(false, Ordering::SeqCst);
+        let path = keyside.dir().join("token");
+        match content {
+            Some(content) => std::fs::write(&path, content).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let done = finish(&mut command(&keyside, "rotate"), Duration::from_secs(30));
+        assert_eq!(done.code, Some(0), "{content:?}: {}", done.output);
+        let held = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(held, "EAAEXCHANGED0123456789", "{content:?}");
+    }
+}

@@ -56,7 +56,7 @@ pub(super) enum Decision {
     Keep(Held),
     /// Write the new secret to the place.
     WriteNew,
-    /// Write the old secret back: the new one in the place is dead.
+    /// Write the old secret back: the new one in the place is dead, or the place is empty.
     WriteOld,
     /// Drop the journal: the old secret is in place, and there is no living new one.
     Drop,
@@ -135,7 +135,12 @@ fn with_nothing_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> De
         (_, RotationIntent::Revoke) => Decision::Stop(Stop::DeadInPlace),
         (Some(Life::Alive), RotationIntent::Finish) => Decision::WriteNew,
         (Some(Life::Unknown), RotationIntent::Finish) => Decision::Stop(Stop::NoAnswer),
-        (None | Some(Life::Dead), RotationIntent::Finish) => Decision::Drop,
+        // The journal alone may hold the old secret.
+        (None | Some(Life::Dead), RotationIntent::Finish) => match evidence.old {
+            Life::Alive => Decision::WriteOld,
+            Life::Dead => Decision::Drop,
+            Life::Unknown => Decision::Stop(Stop::NoAnswer),
+        },
     }
 }
 
@@ -282,6 +287,27 @@ mod tests {
             Some(Dead),
             RotationStep::Placing,
             [Drop, Halt(DeadInPlace)],
+        ),
+        (
+            Held::Nothing,
+            Alive,
+            Some(Dead),
+            RotationStep::TakingBack,
+            [WriteOld, Halt(DeadInPlace)],
+        ),
+        (
+            Held::Nothing,
+            Alive,
+            None,
+            RotationStep::Exchanging,
+            [WriteOld, Halt(DeadInPlace)],
+        ),
+        (
+            Held::Nothing,
+            Unknown,
+            None,
+            RotationStep::Exchanging,
+            [Halt(NoAnswer), Halt(DeadInPlace)],
         ),
         (
             Held::Hidden,

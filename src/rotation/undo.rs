@@ -7,8 +7,9 @@ use super::steps::{Rotation, shown};
 use super::tokens::revoke;
 
 impl Rotation<'_> {
-    /// Writes the old secret back, because the new one did not come into use. Sidecars should read
-    /// the source again before [`Self::take_back`] ends the new one.
+    /// Writes the old secret back in the place of the new one, which did not come into use, or in
+    /// an empty place. Sidecars should read the source again before [`Self::take_back`] ends the
+    /// new one.
     ///
     /// # Errors
     /// If the place does not hold the old secret afterwards.
@@ -19,22 +20,27 @@ impl Rotation<'_> {
         noted.map_err(|error| self.unfinished(error))?;
         let Some(Record {
             old: Some(old),
-            new: Some(new),
+            new,
             ..
         }) = self.record()
         else {
             return Ok(obstacle);
         };
         let place = self.target.place.clone();
-        let written = self.write(RotationStep::TakingBack, Some(&new), &old);
+        let expected = match self.held(Some(&old), new.as_ref()).await {
+            Ok((Held::Nothing, found)) => found,
+            _ if new.is_none() => return Ok(obstacle),
+            _ => new.clone(),
+        };
+        let written = self.write(RotationStep::TakingBack, expected.as_deref(), &old);
         let Err(error) = written.await? else {
             return Ok(obstacle);
         };
         // Somebody else may have written the old secret or another one meanwhile: the new one is
-        // not in place either way.
-        match self.held(Some(&old), Some(&new)).await {
-            Ok((Held::Old | Held::Other | Held::Nothing, _)) => Ok(obstacle),
-            Ok((Held::New | Held::Hidden, _)) | Err(_) => {
+        // not in place either way. Of an empty place, the journal alone may hold the old secret.
+        match self.held(Some(&old), new.as_ref()).await {
+            Ok((Held::Old | Held::Other, _)) => Ok(obstacle),
+            Ok((Held::New | Held::Hidden | Held::Nothing, _)) | Err(_) => {
                 let fault = Box::new(WriteFault { place, error });
                 Err(self.unfinished(Obstacle::WriteBack(Box::new(obstacle), fault)))
             }
