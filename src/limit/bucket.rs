@@ -67,6 +67,13 @@ impl Bucket {
         self.quota.left(self.full_in(now))
     }
 
+    /// Time at which a token is good that comes after `more` others.
+    pub(super) fn token_after(&self, more: u32, now: Instant) -> Instant {
+        let tokens = self.quota.interval().saturating_mul(more.saturating_add(1));
+        let used = self.full_in(now).saturating_add(tokens);
+        now + used.saturating_sub(self.quota.window())
+    }
+
     /// Number of missing tokens; above the burst if the bucket is overdrawn.
     pub(super) fn missing(&self, now: Instant) -> u32 {
         let missing = self.full_in(now).as_nanos();

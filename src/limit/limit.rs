@@ -55,7 +55,7 @@ impl Limit {
     /// Changes the terms. Used tokens stay used, and waiting requests keep their places.
     pub(super) fn change(&self, terms: Terms) {
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.lock(now);
         let old_quota = state.turnstile.pacer.quota;
         let old_remote = std::mem::replace(&mut state.remote, terms.remote);
         let counted_by = state.counted_by();
@@ -74,25 +74,26 @@ impl Limit {
 
     /// A copy at new terms with the old debt and pause: a reload never refills the bucket.
     pub(super) fn copy_with_terms(&self, terms: Terms) -> Self {
-        let pacer = &self.lock().turnstile.pacer;
-        let copy = pacer.with_terms(terms.quota, terms.tokens, Instant::now());
+        let now = Instant::now();
+        let pacer = &self.lock(now).turnstile.pacer;
+        let copy = pacer.with_terms(terms.quota, terms.tokens, now);
         Self::with_pacer(copy, terms.remote)
     }
 
     /// True if no request waits, and forgetting the limit would change no decision.
     pub(super) fn is_unused(&self, now: Instant) -> bool {
-        self.lock().turnstile.is_unused(now)
+        self.lock(now).turnstile.is_unused(now)
     }
 
     /// Refuses, without taking a token, a request to be refused at once by [`pass`](Self::pass).
     pub(super) fn check(&self, demand: &Demand<'_>, now: Instant) -> Result<(), Limited> {
-        self.lock().turnstile.check(demand, now)
+        self.lock(now).turnstile.check(demand, now)
     }
 
     /// State of the limit.
     pub(super) fn status(&self) -> LimitStatus {
         let now = Instant::now();
-        self.lock().turnstile.status(now)
+        self.lock(now).turnstile.status(now)
     }
 
     /// Pauses the limit in all sidecars, for any reason but a throttle.
@@ -107,7 +108,7 @@ impl Limit {
 
     fn pause_with(&self, pause: impl FnOnce(&mut Pacer, Instant) -> Option<RemotePause>) {
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.lock(now);
         let pause = pause(&mut state.turnstile.pacer, now);
         state.turnstile.dismiss(now);
         if let (Some(pause), Some(remote)) = (pause, &state.remote) {
@@ -117,7 +118,7 @@ impl Limit {
 
     /// The time in which an empty bucket becomes full; zero without a quota.
     pub(super) fn window(&self) -> Duration {
-        let quota = self.lock().turnstile.pacer.quota;
+        let quota = self.lock(Instant::now()).turnstile.pacer.quota;
         quota.map_or(Duration::ZERO, Quota::window)
     }
 
@@ -128,7 +129,7 @@ impl Limit {
             return;
         }
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.lock(now);
         state.turnstile.pacer.charge(messages, now);
         if !state.turnstile.pacer.is_shared() {
             return;
@@ -160,7 +161,7 @@ impl Limit {
         now: Instant,
     ) -> Result<Ticket, Limited> {
         let (number, turn, deadline) = {
-            let mut state = self.lock();
+            let mut state = self.lock(now);
             match state.turnstile.enter(demand, now, oneshot::channel)? {
                 Place::Through(ticket) => {
                     if state.turnstile.runs_low(now) {
@@ -218,7 +219,7 @@ impl Limit {
     /// Lets through all requests with a turn now, and returns the next step.
     fn let_through(&self) -> Next {
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.lock(now);
         let next = state
             .turnstile
             .let_through(now, |turn, ticket| turn.send(ticket).is_ok());
@@ -227,7 +228,8 @@ impl Limit {
     }
 
     async fn ask(&self, wanted: u32) {
-        let asking = self.lock().request(wanted, Instant::now());
+        let now = Instant::now();
+        let asking = self.lock(now).request(wanted, now);
         let Some((remote, request)) = asking else {
             return;
         };
@@ -241,18 +243,19 @@ impl Limit {
 
     /// Adds the tokens of a reply; false if a reload has given the limit a new bucket meanwhile.
     fn add(&self, reply: TakeReply, remote: &Arc<RemoteBucket>, wanted: u32) -> bool {
-        let mut state = self.lock();
+        let now = Instant::now();
+        let mut state = self.lock(now);
         let current = state.remote.as_ref();
         let is_same = current.is_some_and(|current| Arc::ptr_eq(current, remote));
         if is_same {
-            state.turnstile.add(reply, wanted, Instant::now());
+            state.turnstile.add(reply, wanted, now);
         }
         is_same
     }
 
     async fn give_back(&self, count: u32) {
         let shared = {
-            let state = self.lock();
+            let state = self.lock(Instant::now());
             state.remote.clone().zip(state.turnstile.pacer.quota)
         };
         if let Some((remote, quota)) = shared {
@@ -261,15 +264,13 @@ impl Limit {
     }
 
     /// Locks the state, which follows the shared server first: the counting is handed over, if the
-    /// server was lost or is back since the last time.
-    fn lock(&self) -> MutexGuard<'_, LimitState> {
+    /// server was lost or is back since the last time. `now` is the time of what is decided then:
+    /// with a later time of its own, the hand-over would make a request without patience too late.
+    fn lock(&self, now: Instant) -> MutexGuard<'_, LimitState> {
         let mut state = self.state.lock();
         let counted_by = state.counted_by();
         if counted_by != state.turnstile.pacer.counted_by {
-            state
-                .turnstile
-                .pacer
-                .set_counter(counted_by, Instant::now());
+            state.turnstile.pacer.set_counter(counted_by, now);
         }
         state
     }
@@ -310,7 +311,7 @@ impl QueuePlace<'_> {
     /// The refusal for a waiter past the deadline.
     fn refusal(&self, demand: &Demand<'_>) -> Limited {
         let now = Instant::now();
-        let mut state = self.limit.lock();
+        let mut state = self.limit.lock(now);
         state.turnstile.leave(self.number);
         state.turnstile.refusal(demand, now)
     }

@@ -20,6 +20,7 @@ use super::report::{LimitStatus, LimitUsage};
 use super::table::{LimitTable, usage};
 use super::terms::Terms;
 use super::tokens::Tokens;
+use super::turnstile::REPLY_PATIENCE;
 use crate::provider::Scope;
 use crate::shared::DECISION_TIMEOUT;
 use crate::units::Quota;
@@ -156,7 +157,7 @@ impl Pairs {
         }
         // A deadline for each recipient would add up, since each reply of the shared server may
         // take a while.
-        let deadline = demand.deadline().max(now + DECISION_TIMEOUT);
+        let deadline = demand.deadline().max(now + REPLY_PATIENCE);
         let passing = timeout_at(deadline, self.pass_together(demand)).await;
         let refused = Limited::new(Scope::Recipient, self.own_quota(), DECISION_TIMEOUT);
         passing.unwrap_or(Err(refused))

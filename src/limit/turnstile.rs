@@ -3,6 +3,7 @@
 //! of `benches/scale` drives thousands by hand.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -237,13 +238,101 @@ impl<T> Turnstile<T> {
     /// server's reply.
     fn deadline(&self, demand: &Demand<'_>, now: Instant) -> Instant {
         if self.pacer.is_shared() {
-            demand.deadline().max(now + DECISION_TIMEOUT)
+            demand.deadline().max(now + REPLY_PATIENCE)
         } else {
             demand.deadline()
         }
     }
 }
 
+/// Time for which a request without patience waits for the shared server's reply: a little longer
+/// than the server has, so that the sidecar counts alone before the request gives up.
+pub(super) const REPLY_PATIENCE: Duration =
+    DECISION_TIMEOUT.saturating_add(Duration::from_millis(10));
 /// Most requests in the queue while the shared server is asked and the wait is not known: the
 /// default of `max_queue`.
 const MAX_ASKING: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::tests::{demand, patience, rate};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A token in six seconds, and a burst of five: the default of pairs, but for the burst.
+    fn of_a_pair() -> Quota {
+        Quota {
+            rate: rate(1, 6 * SECOND),
+            burst: NonZeroU32::new(5).unwrap(),
+        }
+    }
+
+    /// A request that waits for two seconds at most; true if the request may wait or go.
+    fn enters(turnstile: &mut Turnstile<()>, now: Instant) -> bool {
+        let demand = demand("1", patience(2 * SECOND, 1000));
+        turnstile.enter(&demand, now, || ((), ())).is_ok()
+    }
+
+    fn gone(turnstile: &mut Turnstile<()>, now: Instant) -> (u32, Next) {
+        let mut gone = 0;
+        let next = turnstile.let_through(now, |(), _| {
+            gone += 1;
+            true
+        });
+        (gone, next)
+    }
+
+    #[test]
+    fn requests_at_once_wait_for_a_reply_that_may_let_all_of_them_through() {
+        let now = Instant::now();
+        let mut turnstile = Turnstile::shared(of_a_pair(), NonZeroU32::MIN, now);
+        let entered = (0..8).filter(|_| enters(&mut turnstile, now)).count();
+        assert_eq!(entered, 5, "as many as a full bucket has tokens");
+        assert_eq!(gone(&mut turnstile, now), (0, Next::Ask(5)));
+        // The reply has tokens for two, and leaves three in the bucket.
+        let reply = TakeReply {
+            count: 2,
+            first: now,
+            interval: Duration::ZERO,
+            left: 3,
+            full_in: 12 * SECOND,
+            wait: Duration::ZERO,
+            next: Duration::ZERO,
+            epoch: 1,
+            given_back: Duration::ZERO,
+        };
+        turnstile.add(reply, 2, now);
+        assert_eq!(gone(&mut turnstile, now), (2, Next::Ask(3)));
+        assert!(!enters(&mut turnstile, now), "three tokens, three waiters");
+        let rest = TakeReply {
+            count: 3,
+            left: 0,
+            full_in: 30 * SECOND,
+            next: 6 * SECOND,
+            ..reply
+        };
+        turnstile.add(rest, 3, now);
+        assert_eq!(gone(&mut turnstile, now).0, 3);
+        assert!(!enters(&mut turnstile, now), "the bucket is empty");
+    }
+
+    /// Three requests that wait for the reply of a server that is lost then.
+    #[test]
+    fn the_loss_of_the_server_refuses_no_request_for_which_the_share_has_a_token() {
+        for (on_failure, expected) in [
+            // A token of the share is taken to be used already.
+            (OnFailure::Local, 4),
+            (OnFailure::Open, 8),
+        ] {
+            let now = Instant::now();
+            let mut turnstile = Turnstile::shared(of_a_pair(), NonZeroU32::MIN, now);
+            assert!((0..3).all(|_| enters(&mut turnstile, now)));
+            turnstile.server_is(Some(on_failure), now);
+            let entered = (0..5).filter(|_| enters(&mut turnstile, now)).count();
+            assert_eq!(3 + entered, expected, "{on_failure:?}");
+            let (gone, _) = gone(&mut turnstile, now);
+            assert_eq!(gone as usize, expected, "{on_failure:?}");
+        }
+    }
+}

@@ -284,7 +284,7 @@ impl Pacer {
     /// shared bucket the least time.
     pub(super) fn wait(&self, ahead: usize, now: Instant) -> Duration {
         let pause_end = self.pause_at(now).map_or(now, |pause| pause.until);
-        let turn = match self.prefetch.turn(ahead, self.interval()) {
+        let turn = match self.prefetch.turn(ahead, self.quota, now) {
             Err(_) if !self.is_shared() => self.own_turn(ahead, pause_end, now),
             Ok(at) | Err(at) => at.max(pause_end),
         };
@@ -293,18 +293,28 @@ impl Pacer {
 
     fn own_turn(&self, ahead: usize, pause_end: Instant, now: Instant) -> Instant {
         let first = self.next_at.max(pause_end).max(now);
-        let observed = self.slowed_interval(now).unwrap_or_default();
-        let interval = self.interval().max(observed);
-        first + interval.saturating_mul(saturated(ahead))
+        if self.counted_by == CountedBy::LocalWhileLost(OnFailure::Open) {
+            return first;
+        }
+        let ahead = saturated(ahead);
+        // The queue of a server that was just lost finds the tokens of the share.
+        match (self.slowed_interval(now), self.tokens.bucket()) {
+            (None, Some(bucket)) => first.max(bucket.token_after(ahead, now)),
+            (slowed, _) => {
+                let interval = self.interval().max(slowed.unwrap_or_default());
+                first + interval.saturating_mul(ahead)
+            }
+        }
     }
 
     /// True if the turn of a request with `ahead` requests before it comes after a deadline,
     /// however the server replies.
     pub(super) fn is_in_vain(&self, ahead: usize, deadline: Instant, now: Instant) -> bool {
         let wait = self.wait(ahead, now);
-        let margin = match self.prefetch.turn(ahead, Duration::ZERO) {
-            Err(_) if self.is_shared() => self.prefetch.margin(wait),
-            _ => Duration::ZERO,
+        let margin = if self.is_shared() && ahead >= self.prefetch.held() {
+            self.prefetch.margin(wait)
+        } else {
+            Duration::ZERO
         };
         now + wait + margin > deadline
     }

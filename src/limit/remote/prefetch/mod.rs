@@ -24,6 +24,8 @@ pub(in crate::limit) struct Prefetch {
     due: VecDeque<Instant>,
     /// Number of tokens left in the shared bucket at the last reply.
     left: u32,
+    /// True if the last reply left no token in the shared bucket.
+    is_empty: bool,
     /// Time before which asking is of no use: the end of a pause.
     ask_at: Instant,
     /// Earliest time at which a token beyond the held ones can be good, as of the last reply.
@@ -61,6 +63,7 @@ impl Prefetch {
         Self {
             due: VecDeque::new(),
             left: 0,
+            is_empty: false,
             ask_at: now,
             next_at: now,
             taken_ahead: Duration::ZERO,
@@ -152,21 +155,33 @@ impl Prefetch {
         self.taken_ahead.min(MAX_AHEAD)
     }
 
-    /// The turn of a request with `ahead` requests before it; `Err` with the earliest time if no
-    /// token is held for it.
+    /// The turn of a request with `ahead` requests before it, at a quota; `Err` with the earliest
+    /// time if no token is held for it.
     pub(in crate::limit) fn turn(
         &self,
         ahead: usize,
-        interval: Duration,
+        quota: Option<Quota>,
+        now: Instant,
     ) -> Result<Instant, Instant> {
         self.due.get(ahead).copied().ok_or_else(|| {
             let more = saturated(ahead - self.due.len());
-            let last = self
-                .due
-                .back()
-                .map_or(self.next_at, |last| self.next_at.max(*last));
-            self.ask_at.max(last + interval.saturating_mul(more))
+            let earliest = quota.map_or(now, |quota| self.earliest(more, quota, now));
+            self.ask_at.max(earliest)
         })
+    }
+
+    /// Earliest time at which a token can be good that comes after the held ones and `more` others.
+    ///
+    /// A bucket of which the last reply left tokens, or of which no reply is known, may have tokens
+    /// for many requests at once. An empty bucket gives a token in each interval.
+    fn earliest(&self, more: u32, quota: Quota, now: Instant) -> Instant {
+        let by_bucket = self.bucket(quota).token_after(more, now);
+        if !self.is_empty {
+            return by_bucket;
+        }
+        let last = self.due.back().copied().unwrap_or(self.next_at);
+        let behind = quota.interval().saturating_mul(more);
+        by_bucket.max(self.next_at.max(last) + behind)
     }
 
     /// The shared bucket at a quota, with as few missing tokens as it can have.
@@ -217,6 +232,8 @@ impl Prefetch {
         // Tokens given back by other sidecars may be earlier than the held tokens.
         self.due.make_contiguous().sort_unstable();
         self.left = reply.left;
+        // A reply in a pause tells nothing about the tokens.
+        self.is_empty = reply.left == 0 && reply.wait.is_zero();
         self.ask_at = now + reply.wait;
         self.next_at = now + reply.next;
         self.taken_ahead = reply.next;
