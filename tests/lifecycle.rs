@@ -425,6 +425,58 @@ fn a_drain_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn the_end_of_a_drain_tells_callers_whether_anything_was_sent() {
+    let upstream = slow(20_000);
+    let limits = "per_sender = \"1/60s\"\nmax_wait = \"60s\"";
+    let mut keyside = Setup::new(&upstream)
+        .outbound("drain = \"1s\"")
+        .limits(limits)
+        .start();
+    let mut written = keyside.connect();
+    written.send(&post(MESSAGES, "{}"));
+    assert!(upstream.wait_for(1, Duration::from_secs(3)));
+    let mut waiting = keyside.connect();
+    waiting.send(&post(MESSAGES, "{}"));
+    let waits = || keyside.status()["routes"][0]["limit"]["waiting"] == 1;
+    assert!(eventually(Duration::from_secs(3), waits));
+    let mut reading = keyside.connect();
+    reading.send(&get(MEDIA));
+    assert!(upstream.wait_for(2, Duration::from_secs(3)));
+    keyside.signal(Signal::TERM);
+    let unsent = waiting.answer().unwrap();
+    assert_eq!((unsent.status, unsent.slug()), (503, "draining"));
+    assert_eq!(unsent.header("retry-after"), Some("1"));
+    let read = reading.answer().unwrap();
+    assert_eq!((read.status, read.slug()), (503, "draining"));
+    let unknown = written.answer().unwrap();
+    assert_eq!((unknown.status, unknown.slug()), (504, "upstream_timeout"));
+    let outcome = &unknown.json()["error"]["keyside"]["outcome"];
+    assert_eq!(outcome, "unknown", "{}", unknown.text());
+    let ended = keyside.wait_exit(Duration::from_secs(3));
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+    assert_eq!(upstream.heads(), 2);
+}
+
+#[test]
+fn an_event_that_the_end_of_a_drain_cuts_off_is_asked_for_again() {
+    let application = Upstream::plain(|_, _| {
+        thread::sleep(Duration::from_secs(20));
+        After::Close
+    });
+    let mut keyside = webhook::beside(&Upstream::ok(), &application)
+        .outbound("drain = \"1s\"")
+        .start();
+    let mut provider = Client::connect(keyside.inbound()).unwrap();
+    provider.send(&webhook::genuine(webhook::EVENT.as_bytes()));
+    assert!(application.wait_for(1, Duration::from_secs(3)));
+    keyside.signal(Signal::TERM);
+    let answer = provider.answer().unwrap();
+    assert_eq!((answer.status, answer.slug()), (503, "draining"));
+    assert!(answer.header("retry-after").is_some());
+    assert!(keyside.wait_exit(Duration::from_secs(3)).is_some());
+}
+
+#[test]
 fn a_second_sigterm_ends_the_sidecar_at_once() {
     let upstream = slow(20_000);
     let mut keyside = Keyside::start(&upstream);

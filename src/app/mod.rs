@@ -28,7 +28,7 @@ use crate::admin::Admin;
 use crate::beat::next_beat_of_traffic;
 use crate::config::ListenAddress;
 use crate::listener::metrics::ListenerMetrics;
-use crate::listener::{ConnectionBounds, Drainer, PassedSockets, Shares};
+use crate::listener::{ConnectionBounds, DrainEnd, Drainer, PassedSockets, Shares};
 use crate::outbound::health::sum_up_failures;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{FirstConfig, Live, LoadError, ReloadCause, Reloader};
@@ -47,6 +47,7 @@ use crate::units::millis;
 pub struct App {
     reloader: Arc<Reloader>,
     admin: Arc<Admin>,
+    drain_end: Arc<DrainEnd>,
     inbound_drainer: Drainer,
     outbound_drainer: Drainer,
     admin_drainer: Drainer,
@@ -93,7 +94,8 @@ impl App {
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), registry, history));
         #[cfg(feature = "otlp")]
         let telemetry = telemetry.start(&admin);
-        let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups);
+        let drain_end = Arc::default();
+        let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups, &drain_end);
         let mut services = Services {
             metrics: &metrics,
             memory: reloader.memory(),
@@ -121,6 +123,7 @@ impl App {
         Ok(Self {
             reloader,
             admin,
+            drain_end,
             inbound_drainer,
             outbound_drainer,
             admin_drainer,
@@ -199,10 +202,14 @@ impl App {
                 deliveries.stop(share).await;
             }
         };
-        let drained = drain_in_turn(events, self.outbound_drainer, share);
-        let ended = match timeout(time, drained).await {
+        let mut drained = pin!(drain_in_turn(events, self.outbound_drainer, share));
+        let ended = match timeout(time, drained.as_mut()).await {
             Ok(()) => Ended::Drained,
-            Err(_) => Ended::Cut,
+            Err(_) => {
+                self.drain_end.announce();
+                timeout(LAST_ANSWERS_TIMEOUT, drained).await.ok();
+                Ended::Cut
+            }
         };
         // Closed already, unless the drain was cut: what was answered is on disk in any case.
         if let Some(deliveries) = &deliveries {
@@ -329,6 +336,8 @@ const REAP_INTERVAL: Duration = Duration::from_secs(10);
 /// The share of `drain` after which the outbound listener stops accepting while events are under
 /// way: an application answers an event with requests, which get the other half.
 const INBOUND_SHARE_OF_DRAIN: f64 = 0.5;
+/// The time for the answers that tell clients of the end of a drain.
+const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The time for answers of the admin listener at the end. Probes are short and can be repeated.
 const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 

@@ -18,8 +18,8 @@ use crate::config::{Config, ListenAddress};
 use crate::inbound::Inbound;
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{
-    BindError, ConnectionBounds, Connections, Drainer, Families, Link, Listener, PassedSockets,
-    drain,
+    BindError, ConnectionBounds, Connections, DrainEnd, Drainer, Families, Link, Listener,
+    PassedSockets, drain,
 };
 use crate::memory::{Holder, MemoryBudget};
 use crate::outbound::Outbound;
@@ -181,6 +181,7 @@ pub(super) fn handlers(
     reloader: &Reloader,
     metrics: &ReloadMetrics,
     lookups: SecretLookups,
+    drain_end: &Arc<DrainEnd>,
 ) -> (Arc<Outbound>, Arc<Inbound>) {
     let sends = Arc::clone(reloader.sends());
     let outbound = Outbound::new(
@@ -191,6 +192,7 @@ pub(super) fn handlers(
         Arc::clone(&sends),
         reloader.memory(),
         reloader.tracer(),
+        Arc::clone(drain_end),
     );
     let inbound = Inbound::new(
         reloader.inbound(),
@@ -200,6 +202,7 @@ pub(super) fn handlers(
         reloader.nonces(),
         reloader.spool().cloned(),
         reloader.tracer(),
+        Arc::clone(drain_end),
     );
     (Arc::new(outbound), Arc::new(inbound))
 }

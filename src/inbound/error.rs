@@ -55,6 +55,8 @@ pub enum InboundError {
     BodyBroken,
     /// The bodies held at present leave no room for the event.
     Overloaded,
+    /// The end of a drain, which came before the answer.
+    Draining,
     /// The credential has no secret to check a signature with.
     CredentialUnavailable,
     /// The key that signs events for the application has never been readable.
@@ -119,6 +121,7 @@ impl InboundError {
             Self::BodyTooLarge { .. } => kind("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::BodyTimedOut => kind("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Overloaded => kind("overloaded", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Draining => kind("draining", StatusCode::SERVICE_UNAVAILABLE),
             Self::CredentialUnavailable | Self::SigningKeyMissing => {
                 kind("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE)
             }
@@ -213,6 +216,7 @@ impl InboundError {
             ),
             Self::BodyBroken => ("the body is malformed or incomplete", "send the whole body"),
             Self::Overloaded => ("too many events are under way", AGAIN),
+            Self::Draining => ("the sidecar stopped before the event was handed on", AGAIN),
             Self::CredentialUnavailable => ("there is no secret to check the event with", AGAIN),
             Self::SigningKeyMissing => ("there is no key to sign the event with", AGAIN),
             Self::ApplicationUnavailable(_) | Self::ApplicationRefused(_) => {

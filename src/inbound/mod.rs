@@ -49,7 +49,7 @@ use verify::{Check, Freshness, Nonces, Proof, Verifier};
 
 use crate::beat::{next_beat_of_traffic, stir};
 use crate::headers::read_as;
-use crate::listener::{Link, network_of};
+use crate::listener::{DrainEnd, Link, network_of};
 use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
 use crate::sends::metrics::SendMetrics;
@@ -85,6 +85,7 @@ pub struct Inbound {
     /// The store of events that wait on disk, if the configuration has one.
     spool: Option<Arc<Spool>>,
     tracer: Tracer,
+    drain_end: Arc<DrainEnd>,
 }
 
 /// A request at a webhook, with everything known before the body is read.
@@ -109,6 +110,7 @@ impl Inbound {
         nonces: Arc<Nonces>,
         spool: Option<Arc<Spool>>,
         tracer: Tracer,
+        drain_end: Arc<DrainEnd>,
     ) -> Self {
         Self {
             generation,
@@ -125,6 +127,7 @@ impl Inbound {
             recent: Arc::default(),
             spool,
             tracer,
+            drain_end,
         }
     }
 
@@ -171,7 +174,11 @@ impl Inbound {
                     },
                     arrived,
                 };
-                self.receive(&request, body).await
+                tokio::select! {
+                    biased;
+                    result = self.receive(&request, body) => result,
+                    () = self.drain_end.come() => Err(InboundError::Draining),
+                }
             }
             None => Err(InboundError::NoWebhook),
         };

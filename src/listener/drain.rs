@@ -1,8 +1,9 @@
 //! The end of serving: listeners stop accepting, and connections finish the request under way.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// The receiving end, held by each listener and each connection. The drain ends when the last copy
 /// is dropped.
@@ -59,6 +60,31 @@ impl Drain {
     pub(super) async fn begun(&mut self) {
         // An error means that the `Drainer` is gone, and serving ends then too.
         self.begun.wait_for(|begun| *begun).await.ok();
+    }
+}
+
+/// The end of the time that a drain has. A request that is still under way then is answered by
+/// Keyside itself, so that its client learns whether anything was sent.
+#[derive(Debug, Default)]
+pub struct DrainEnd {
+    has_come: AtomicBool,
+    waiting: Notify,
+}
+
+impl DrainEnd {
+    /// Ends the waits of [`Self::come`], those to come as well.
+    pub fn announce(&self) {
+        self.has_come.store(true, Ordering::Release);
+        self.waiting.notify_waiters();
+    }
+
+    /// Waits until the time is over.
+    pub async fn come(&self) {
+        // A wait that begins before the look at the flag hears of an end right after the look.
+        let announced = self.waiting.notified();
+        if !self.has_come.load(Ordering::Acquire) {
+            announced.await;
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub use addresses::network_of;
 pub use bind::{BindError, Families};
 pub use bounds::ConnectionBounds;
 pub use connections::Connections;
-pub use drain::{Drain, Drainer, drain};
+pub use drain::{Drain, DrainEnd, Drainer, drain};
 pub use link::{Link, Timeouts};
 pub use passed::{PassedError, PassedSocket, PassedSockets};
 pub use peer::Peer;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::error_texts::{
-    account_texts, channel_texts, field_texts, lost_answer_texts, not_allowed_texts,
-    not_named_texts, page_texts, rate_limited_texts, unanswered_texts, under_way_texts,
-    unsupported_texts, user_texts,
+    account_texts, channel_texts, draining_texts, field_texts, lost_answer_texts,
+    not_allowed_texts, not_named_texts, page_texts, rate_limited_texts, unanswered_texts,
+    under_way_texts, unsupported_texts, user_texts,
 };
 use crate::credential::{AccessTokenError, MissingSecret};
 use crate::limit::Limited;
@@ -107,6 +107,11 @@ pub enum OutboundError {
     NoToken(AccessTokenError),
     /// Too many large bodies, or too many unknown outcomes, in memory.
     Overloaded,
+    /// The end of a drain, which came before the answer.
+    Draining {
+        /// True if the provider may have acted on the request.
+        outcome_unknown: bool,
+    },
     /// A failure of the upstream, of the connection, or of the application's body.
     Upstream {
         /// The failure.
@@ -150,6 +155,13 @@ impl OutboundError {
         };
         Self::Upstream {
             error,
+            outcome_unknown: written && !method.is_safe(),
+        }
+    }
+
+    /// The end of a drain. Only a safe method changes nothing once a byte was written.
+    pub(super) fn draining(written: bool, method: &Method) -> Self {
+        Self::Draining {
             outcome_unknown: written && !method.is_safe(),
         }
     }
@@ -202,6 +214,12 @@ impl OutboundError {
                 RefusalKind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
             }
             Self::Overloaded => OVERLOADED,
+            Self::Draining {
+                outcome_unknown: false,
+            } => RefusalKind::new("draining", StatusCode::SERVICE_UNAVAILABLE, 2),
+            Self::Draining {
+                outcome_unknown: true,
+            } => UPSTREAM_TIMEOUT,
             Self::Upstream { error, .. } => kind_of(error),
         }
     }
@@ -217,6 +235,9 @@ impl OutboundError {
             Self::NoToken(error) => refusal.retry_after = Some(error.retry_after),
             Self::CredentialUnavailable { .. }
             | Self::Overloaded
+            | Self::Draining {
+                outcome_unknown: false,
+            }
             | Self::Upstream {
                 error: UpstreamError::Unreadable(Unreadable::NoRoom) | UpstreamError::NoPlace,
                 ..
@@ -225,6 +246,7 @@ impl OutboundError {
                 outcome_unknown: false,
             } => refusal.retry_after = Some(Duration::from_secs(1)),
             Self::SendUnderWay { outcome_unknown }
+            | Self::Draining { outcome_unknown }
             | Self::Upstream {
                 outcome_unknown, ..
             } => refusal.outcome_unknown = *outcome_unknown,
@@ -288,6 +310,7 @@ impl OutboundError {
                 "nothing was sent; send again after the time in Retry-After; if the error stays, look at the log".into(),
             ),
             Self::Overloaded => ("too many requests with large bodies are under way".into(), "send again in a moment".into()),
+            Self::Draining { outcome_unknown } => draining_texts(*outcome_unknown),
             Self::Upstream { error, outcome_unknown: true } => lost_answer_texts(error),
             Self::Upstream { error, outcome_unknown: false } => (error.to_string(), upstream_advice(error)),
         };
@@ -337,9 +360,7 @@ fn kind_of(error: &UpstreamError) -> RefusalKind {
         UpstreamError::MalformedRequest => {
             RefusalKind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
         }
-        UpstreamError::TimedOut { .. } => {
-            RefusalKind::new("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, 2)
-        }
+        UpstreamError::TimedOut { .. } => UPSTREAM_TIMEOUT,
         UpstreamError::RequestBody(_)
         | UpstreamError::RequestBodyTimedOut
         | UpstreamError::RequestBodyRefused(_) => BAD_REQUEST,
@@ -347,6 +368,8 @@ fn kind_of(error: &UpstreamError) -> RefusalKind {
     }
 }
 
+const UPSTREAM_TIMEOUT: RefusalKind =
+    RefusalKind::new("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, 2);
 const OVERLOADED: RefusalKind = RefusalKind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2);
 const OPERATION_NOT_ALLOWED: RefusalKind =
     RefusalKind::new("operation_not_allowed", StatusCode::FORBIDDEN, 200);

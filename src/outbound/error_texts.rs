@@ -46,6 +46,16 @@ pub(super) fn not_named_texts(advice: &str) -> (String, String) {
     )
 }
 
+pub(super) fn draining_texts(outcome_unknown: bool) -> (String, String) {
+    let details = if outcome_unknown {
+        "the provider may or may not have acted on the request; look for a status webhook before sending again"
+    } else {
+        "nothing was sent; send again after the time in Retry-After"
+    };
+    let message = "the sidecar stopped before the provider answered";
+    (message.into(), details.into())
+}
+
 pub(super) fn account_texts(account: &str) -> (String, String) {
     (
         format!("the account {account} in the path is that of no route here, and the account chooses the route"),

@@ -1,7 +1,7 @@
 //! The sending side: from the application's request to the provider's answer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -60,7 +60,7 @@ use turn::ProviderEffect;
 
 use crate::audit::Audit;
 use crate::beat::stir;
-use crate::listener::Link;
+use crate::listener::{DrainEnd, Link};
 use crate::memory::{MemoryBudget, Reservation};
 use crate::sends::Sends;
 use crate::trace::{Span, Tracer};
@@ -76,6 +76,7 @@ pub struct Outbound {
     memory: Arc<MemoryBudget>,
     sends: Arc<Sends>,
     tracer: Tracer,
+    drain_end: Arc<DrainEnd>,
 }
 
 impl Outbound {
@@ -90,6 +91,7 @@ impl Outbound {
         sends: Arc<Sends>,
         memory: Arc<MemoryBudget>,
         tracer: Tracer,
+        drain_end: Arc<DrainEnd>,
     ) -> Self {
         Self {
             generation,
@@ -99,6 +101,7 @@ impl Outbound {
             memory,
             sends,
             tracer,
+            drain_end,
         }
     }
 
@@ -113,7 +116,15 @@ impl Outbound {
         stir(context.arrived);
         let mut report =
             RequestReport::new(&context, &self.metrics, &self.audit).traced(&self.tracer);
-        match self.forward(&context, body, &mut report).await {
+        let result = tokio::select! {
+            biased;
+            result = self.forward(&context, body, &mut report) => result,
+            () = self.drain_end.come() => {
+                let written = context.written.load(Ordering::Relaxed);
+                Err(OutboundError::draining(written, &context.request.method))
+            }
+        };
+        match result {
             Ok(response) => {
                 report.close(response.status());
                 response
