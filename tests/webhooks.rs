@@ -171,7 +171,11 @@ fn probes_of_load_balancers_are_answered_whatever_the_host_unless_a_webhook_has_
             assert_eq!(ask(&keyside, method, path).status, 200, "{method} {path}");
         }
     }
-    assert_eq!(ask(&keyside, "POST", "/livez").status, 404);
+    for path in ["/livez", "/readyz"] {
+        let wrong = ask(&keyside, "POST", path);
+        let allow = wrong.header("allow");
+        assert_eq!((wrong.status, allow), (405, Some("GET, HEAD")), "{path}");
+    }
     assert_eq!(ask(&keyside, "GET", "/metrics").status, 404);
     assert_eq!(ask(&keyside, "GET", "/status").status, 404);
     let config = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();

@@ -205,10 +205,9 @@ impl Admin {
     /// other request. The answer has no reasons: the Internet may read it.
     #[must_use]
     pub async fn probe(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return None;
-        }
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
         match path {
+            "/livez" | "/readyz" if !is_read => Some(wrong_method("GET, HEAD")),
             "/livez" => Some(text(StatusCode::OK, "ok\n")),
             "/readyz" => {
                 let status = self.ready(Subject::Sidecar).await.status();

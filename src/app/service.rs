@@ -242,6 +242,9 @@ impl WithProbes {
             .await;
         match probe {
             Some(answer) if !self.inbound.has_webhook(request.uri().path()) => {
+                if !request.body().is_end_stream() {
+                    link.body_unread();
+                }
                 answer.map(AnswerBody::Whole)
             }
             _ => self.inbound.handle(request, link).await,
