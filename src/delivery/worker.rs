@@ -183,7 +183,7 @@ impl DestinationWorker {
                 status = burst.failure.status,
                 count = burst.count,
                 reason = burst.failure.reason,
-                what_to_do = burst.failure.advice,
+                what_to_do = burst.failure.remedy(),
                 next_attempt_s = after.as_secs(),
                 "events are not delivered, and are tried again"
             );

@@ -46,7 +46,7 @@ pub(super) fn log_burst(route: &str, credential: &str, burst: &Burst) {
         fbtrace_id = failure.trace.as_deref(),
         count = burst.count,
         reason = failure.reason,
-        what_to_do = failure.advice,
+        what_to_do = failure.remedy(),
         "requests fail"
     );
 }

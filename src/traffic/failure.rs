@@ -16,8 +16,16 @@ pub struct Failure {
     /// The reason: the provider's own words, or the fault of the network. Without secrets and phone
     /// numbers.
     pub reason: String,
-    /// The remedy.
+    /// The remedy; empty where none is known.
     pub advice: String,
+}
+
+impl Failure {
+    /// Returns the remedy for a line of the log, which has no empty field.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        Some(self.advice.as_str()).filter(|advice| !advice.is_empty())
+    }
 }
 
 /// The class of a failure.
