@@ -7,6 +7,7 @@ use crate::support::MESSAGES;
 use crate::support::client::{Answer, Client, get, post};
 use crate::support::keyside::{Keyside, Setup, free_port};
 use crate::support::upstream::Upstream;
+use crate::support::webhook;
 
 /// A sidecar whose `[metrics]` is bound to every address of the machine, and the port.
 fn watched(setup: Setup) -> (Keyside, u16) {
@@ -119,6 +120,7 @@ fn closed_sets_have_their_series_from_the_start_and_the_process_has_the_usual_on
         "keyside_reloads_total{result=\"refused\"} 0",
         "keyside_connections_refused_total{listener=\"outbound\",reason=\"overloaded\"} 0",
         "keyside_audit_lost_total 0",
+        "keyside_rotations_total{credential=\"acme\",result=\"fell_back\"} 0",
         "process_cpu_seconds_total ",
         "process_open_fds ",
         "process_max_fds ",
@@ -133,6 +135,36 @@ fn closed_sets_have_their_series_from_the_start_and_the_process_has_the_usual_on
     );
     let open = keyside.metric("process_open_fds", &[]);
     assert!((1.0..1000.0).contains(&open), "{open}");
+}
+
+#[test]
+fn a_route_and_a_webhook_have_the_series_of_closed_sets_from_their_first_use() {
+    let upstream = Upstream::ok();
+    let application = webhook::application();
+    let keyside = webhook::beside(&upstream, &application).start();
+    let routes = [
+        "keyside_limited_total{route=\"acme\",limit=\"sender\"} 0",
+        "keyside_upstream_errors_total{route=\"acme\",class=\"upstream_unreachable\",code=\"\"} 0",
+        "keyside_upstream_errors_total{route=\"acme\",class=\"upstream_timeout\",code=\"\"} 0",
+    ];
+    let webhooks = [
+        "keyside_webhooks_total{webhook=\"acme\",outcome=\"forged\"} 0",
+        "keyside_webhook_secret_used_total{webhook=\"acme\",which=\"previous\"} 0",
+        "keyside_webhook_secret_used_total{webhook=\"acme\",which=\"accepted\"} 0",
+        "keyside_webhook_secret_used_total{webhook=\"acme\",which=\"current\"} 1",
+    ];
+    let before = keyside.metrics();
+    for series in routes.iter().chain(&webhooks) {
+        let (name, _) = series.split_once('{').unwrap();
+        assert!(!before.contains(name), "{series} in {before}");
+    }
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    let event = webhook::genuine(webhook::EVENT.as_bytes());
+    assert_eq!(keyside.event(&event).status, 200);
+    let after = keyside.metrics();
+    for series in routes.iter().chain(&webhooks) {
+        assert!(after.contains(series), "{series} in {after}");
+    }
 }
 
 #[test]

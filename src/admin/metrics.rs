@@ -19,7 +19,7 @@ use super::process_metrics::{LogCollector, process_registry};
 use super::spool::metrics::SpoolMetrics;
 use super::traffic::unix;
 use crate::credential::Credential;
-use crate::credential::metrics::CredentialMetrics;
+use crate::credential::metrics::{CredentialMetrics, FEW_CREDENTIALS};
 use crate::limit::metrics::LimitMetrics;
 use crate::outbound::policy::Route;
 use crate::reload::{AGE_WARNING_SHARE, Live};
@@ -237,11 +237,6 @@ fn used_routes(live: &Live) -> impl Iterator<Item = &Route> {
         .map(Arc::as_ref)
         .filter(|route| route.metrics.is_used())
 }
-
-/// The number of credentials up to which each has the series of all its secrets from the start.
-/// With more, an idle credential has those of its main secret alone, so that the page stays small
-/// with hundreds of tenants.
-const FEW_CREDENTIALS: usize = 32;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RouteLabel {

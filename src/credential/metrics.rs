@@ -209,6 +209,10 @@ impl CredentialMetrics {
     }
 }
 
+/// The number of credentials up to which each has all its series from the start. With more, an idle
+/// credential has the gauges of its main secret alone, so that the page stays small with hundreds
+/// of tenants.
+pub const FEW_CREDENTIALS: usize = 32;
 /// The results of rotations.
 const RESULTS: [&str; 6] = [
     "replaced",

@@ -108,7 +108,6 @@ impl InboundMetrics {
             webhook: Arc::clone(webhook),
             used: OnceLock::new(),
             last_event: OnceLock::new(),
-            secrets: SecretUses::default(),
             traffic: Arc::clone(traffic),
             families: self.clone(),
         }
@@ -136,7 +135,6 @@ pub struct WebhookMetrics {
     webhook: Arc<str>,
     used: OnceLock<UsedWebhook>,
     last_event: OnceLock<Gauge>,
-    secrets: SecretUses,
     traffic: Arc<Mutex<Traffic>>,
     families: InboundMetrics,
 }
@@ -148,19 +146,37 @@ struct UsedWebhook {
     stored: Counter,
     repeats: Counter,
     forged: Counter,
+    secrets: SecretUses,
     lag: Histogram,
 }
 
-/// The counts of genuine events by the role of the secret, each from the first use on.
-#[derive(Clone, Debug, Default)]
+/// The counts of genuine events by the role of the secret.
+#[derive(Clone, Debug)]
 struct SecretUses {
-    current: OnceLock<Counter>,
-    accepted: OnceLock<Counter>,
-    previous: OnceLock<Counter>,
+    current: Counter,
+    accepted: Counter,
+    previous: Counter,
 }
 
 impl SecretUses {
-    fn of(&self, role: SecretRole) -> &OnceLock<Counter> {
+    /// Makes the series of a webhook, at 0: an alert on a growing counter does not see a counter
+    /// that begins with 1.
+    fn begin(families: &InboundMetrics, webhook: &str) -> Self {
+        let counter = |role: SecretRole| {
+            let labels = SecretUseLabels {
+                webhook: webhook.to_owned(),
+                which: role.as_str(),
+            };
+            families.secrets.get_or_create(&labels).clone()
+        };
+        Self {
+            current: counter(SecretRole::Current),
+            accepted: counter(SecretRole::Accepted),
+            previous: counter(SecretRole::Previous(0)),
+        }
+    }
+
+    fn of(&self, role: SecretRole) -> &Counter {
         match role {
             SecretRole::Current => &self.current,
             SecretRole::Accepted => &self.accepted,
@@ -284,6 +300,7 @@ impl WebhookMetrics {
                 stored: self.counter(STORED),
                 repeats: self.families.repeats.get_or_create(&label).clone(),
                 forged: self.counter(FORGED),
+                secrets: SecretUses::begin(&self.families, &self.webhook),
                 lag: self.families.lags.get_or_create(&label).clone(),
             }
         })
@@ -299,14 +316,7 @@ impl WebhookMetrics {
 
     /// Counts a genuine event by the secret of the signature.
     pub fn secret_used(&self, which: SecretRole) {
-        let counter = self.secrets.of(which).get_or_init(|| {
-            let labels = SecretUseLabels {
-                webhook: self.webhook.to_string(),
-                which: which.as_str(),
-            };
-            self.families.secrets.get_or_create(&labels).clone()
-        });
-        counter.inc();
+        self.used().secrets.of(which).inc();
     }
 }
 

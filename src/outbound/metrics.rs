@@ -152,6 +152,10 @@ impl RouteMetrics {
                 drop(self.families.limited.get_or_create(&labels));
                 drop(self.families.throttled.get_or_create(&labels));
             }
+            for class in NETWORK_CLASSES {
+                let labels = self.error_labels(class, "");
+                drop(self.families.upstream_errors.get_or_create(&labels));
+            }
             let label = RouteLabel {
                 route: self.route.to_string(),
             };
@@ -218,12 +222,16 @@ impl RouteMetrics {
     pub fn upstream_error(&self, class: &'static str, code: &str) {
         self.families
             .upstream_errors
-            .get_or_create(&ErrorLabels {
-                route: self.route.to_string(),
-                class,
-                code: code.to_owned(),
-            })
+            .get_or_create(&self.error_labels(class, code))
             .inc();
+    }
+
+    fn error_labels(&self, class: &'static str, code: &str) -> ErrorLabels {
+        ErrorLabels {
+            route: self.route.to_string(),
+            class,
+            code: code.to_owned(),
+        }
     }
 
     fn limit_labels(&self, limit: &'static str) -> LimitLabels {
@@ -258,6 +266,14 @@ pub fn outcome_of(status: StatusCode) -> &'static str {
     }
 }
 
+/// The classes of failed exchanges without an answer of the provider. The classes of the provider's
+/// own errors begin with the first error: with its codes they would be hundreds of series.
+const NETWORK_CLASSES: [&str; 4] = [
+    "upstream_unreachable",
+    "upstream_tls",
+    "upstream_protocol",
+    "upstream_timeout",
+];
 /// The outcome of a request with success at the provider.
 const OK: &str = "ok";
 

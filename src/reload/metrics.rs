@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::audit::metrics::AuditMetrics;
 use crate::config::Config;
-use crate::credential::metrics::Rotations;
+use crate::credential::metrics::{FEW_CREDENTIALS, Rotations};
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::inbound::metrics::InboundMetrics;
 use crate::outbound::metrics::OutboundMetrics;
@@ -66,14 +66,16 @@ impl ReloadMetrics {
         metrics
     }
 
-    /// Makes the series of rotations of the credentials with `renew`. Other credentials begin with
-    /// the first event: hundreds of tenants would have a zero each.
+    /// Makes the series of rotations of every credential; of more than [`FEW_CREDENTIALS`], only of
+    /// those with `renew`. The others begin with the first event then: hundreds of tenants would
+    /// have a zero each.
     pub(super) fn begin_rotations(&self, config: &Config) {
-        let renewed = config
+        let are_few = config.credentials.len() <= FEW_CREDENTIALS;
+        let begun = config
             .credentials
             .iter()
-            .filter(|(_, credential)| credential.renew.is_some());
-        for (name, _) in renewed {
+            .filter(|(_, credential)| are_few || credential.renew.is_some());
+        for (name, _) in begun {
             self.rotations.begin(name);
         }
     }
