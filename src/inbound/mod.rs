@@ -174,11 +174,7 @@ impl Inbound {
                     },
                     arrived,
                 };
-                tokio::select! {
-                    biased;
-                    result = self.receive(&request, body) => result,
-                    () = self.drain_end.come() => Err(InboundError::Draining),
-                }
+                self.receive_in_time(&request, body).await
             }
             None => Err(InboundError::NoWebhook),
         };
@@ -215,6 +211,19 @@ impl Inbound {
                 };
                 self.refuse(&error, endpoint, link, arrived, stray)
             }
+        }
+    }
+
+    /// Receives a request until the end of a drain.
+    async fn receive_in_time(
+        &self,
+        request: &WebhookRequest<'_>,
+        body: Incoming,
+    ) -> Result<Response<AnswerBody>, InboundError> {
+        tokio::select! {
+            biased;
+            result = self.receive(request, body) => result,
+            () = self.drain_end.come() => Err(InboundError::Draining),
         }
     }
 
