@@ -94,8 +94,7 @@ impl App {
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), registry, history));
         #[cfg(feature = "otlp")]
         let telemetry = telemetry.start(&admin);
-        let drain_end = Arc::default();
-        let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups, &drain_end);
+        let (outbound, inbound, drain_end) = handlers(&reloader, &load_metrics, lookups);
         let mut services = Services {
             metrics: &metrics,
             memory: reloader.memory(),

@@ -176,13 +176,13 @@ fn bounded(listeners: Vec<Listener>, bounds: &ConnectionBounds) -> Vec<BoundedLi
 }
 
 /// Makes the handler for applications and the handler for providers, with a common `Sends`: a
-/// webhook may report the fate of a message sent under an idempotency key.
+/// webhook may report the fate of a message sent under an idempotency key. The end of a drain is
+/// that of both.
 pub(super) fn handlers(
     reloader: &Reloader,
     metrics: &ReloadMetrics,
     lookups: SecretLookups,
-    drain_end: &Arc<DrainEnd>,
-) -> (Arc<Outbound>, Arc<Inbound>) {
+) -> (Arc<Outbound>, Arc<Inbound>, Arc<DrainEnd>) {
     let sends = Arc::clone(reloader.sends());
     let outbound = Outbound::new(
         reloader.generation(),
@@ -192,7 +192,6 @@ pub(super) fn handlers(
         Arc::clone(&sends),
         reloader.memory(),
         reloader.tracer(),
-        Arc::clone(drain_end),
     );
     let inbound = Inbound::new(
         reloader.inbound(),
@@ -202,9 +201,11 @@ pub(super) fn handlers(
         reloader.nonces(),
         reloader.spool().cloned(),
         reloader.tracer(),
-        Arc::clone(drain_end),
     );
-    (Arc::new(outbound), Arc::new(inbound))
+    let drain_end = Arc::default();
+    let outbound = outbound.until(Arc::clone(&drain_end));
+    let inbound = inbound.until(Arc::clone(&drain_end));
+    (Arc::new(outbound), Arc::new(inbound), drain_end)
 }
 
 /// The tasks that serve the listeners until a drain begins.

@@ -110,7 +110,6 @@ impl Inbound {
         nonces: Arc<Nonces>,
         spool: Option<Arc<Spool>>,
         tracer: Tracer,
-        drain_end: Arc<DrainEnd>,
     ) -> Self {
         Self {
             generation,
@@ -127,8 +126,14 @@ impl Inbound {
             recent: Arc::default(),
             spool,
             tracer,
-            drain_end,
+            drain_end: Arc::default(),
         }
+    }
+
+    /// The handler with the end of a drain, at which each request under way is answered.
+    #[must_use]
+    pub fn until(self, drain_end: Arc<DrainEnd>) -> Self {
+        Self { drain_end, ..self }
     }
 
     /// Returns true if a webhook has this path.

@@ -91,7 +91,6 @@ impl Outbound {
         sends: Arc<Sends>,
         memory: Arc<MemoryBudget>,
         tracer: Tracer,
-        drain_end: Arc<DrainEnd>,
     ) -> Self {
         Self {
             generation,
@@ -101,8 +100,14 @@ impl Outbound {
             memory,
             sends,
             tracer,
-            drain_end,
+            drain_end: Arc::default(),
         }
+    }
+
+    /// The handler with the end of a drain, at which each request under way is answered.
+    #[must_use]
+    pub fn until(self, drain_end: Arc<DrainEnd>) -> Self {
+        Self { drain_end, ..self }
     }
 
     /// Answers a request with the provider's answer, or with a refusal that names the reason.
