@@ -255,7 +255,6 @@ async fn expire(spool: Arc<Spool>, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => return,
             () = next_beat_of_traffic(EXPIRE_INTERVAL) => {}
         }
-        spool.compare_clock(SystemTime::now());
         if let Err(error) = spool.expire().await {
             tracing::debug!(%error, "old events stay a while longer");
         }

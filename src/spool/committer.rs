@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -33,8 +32,6 @@ pub(super) struct Store {
     /// The counts after the last commit.
     counts: Mutex<Counts>,
     salt: Mutex<[u8; 16]>,
-    /// The time by which the clock is ahead of the wall clock, in milliseconds.
-    ahead_ms: AtomicU64,
     alarm: Mutex<Alarm>,
     destinations: Arc<Destinations>,
     /// True from the first opening of the store on, or after the end.
@@ -135,7 +132,6 @@ impl Store {
             bell: Condvar::new(),
             counts: Mutex::new(counts),
             salt: Mutex::new(salt),
-            ahead_ms: AtomicU64::new(0),
             alarm: Mutex::new(alarm),
             destinations,
         });
@@ -220,8 +216,7 @@ impl Store {
 
     /// The time of arrival, in milliseconds since 1970, of events with an age of `age`.
     pub(super) fn before(&self, age: Duration) -> u64 {
-        let ahead = self.ahead_ms.load(Ordering::Relaxed);
-        let now_ms = self.clock.now().wall_ms.saturating_sub(ahead);
+        let now_ms = self.clock.now().wall_ms;
         self.counts.lock().leaps.before(now_ms, age)
     }
 
@@ -229,13 +224,6 @@ impl Store {
     pub(super) fn age(&self, since_ms: u64) -> Duration {
         let now_ms = self.clock.now().wall_ms;
         self.counts.lock().leaps.age(now_ms, since_ms)
-    }
-
-    /// Compares the clock with the wall clock. A wall clock that was ahead at the start, and is set
-    /// right, would let events be too old for as long as the process runs.
-    pub(super) fn compare_clock(&self, wall_ms: u64) {
-        let ahead = self.clock.now().wall_ms.saturating_sub(wall_ms);
-        self.ahead_ms.store(ahead, Ordering::Relaxed);
     }
 
     /// The salt of the hashes of items, lanes and users.

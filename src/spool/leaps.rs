@@ -1,9 +1,9 @@
 //! Leaps of the wall clock between two runs: a leap ages no event.
 //!
 //! Within one run of the machine, the time since its start tells how long a stop was, and the rest
-//! of a step of the wall clock is a leap. Across a start of the machine, a wrong clock and a long
-//! stop look alike: a step longer than `max_age` is a leap for good, and a shorter one for some
-//! minutes, in which a clock that was wrong at the start is usually set.
+//! of a step of the wall clock is a leap. Across a start of the machine, a wrong clock and a stop
+//! look alike, and the whole step is a leap: an event that waits some days longer does no harm, and
+//! an event that is given up early does.
 
 use std::time::Duration;
 
@@ -11,11 +11,7 @@ use super::clock::millis;
 
 /// The leaps of the wall clock, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ClockLeaps {
-    leaps: Vec<ClockLeap>,
-    /// The last step, while nothing tells a stop from a wrong clock. No part of the record on disk.
-    doubtful: Option<ClockLeap>,
-}
+pub(super) struct ClockLeaps(Vec<ClockLeap>);
 
 /// A leap of the wall clock, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,30 +38,33 @@ impl ClockLeaps {
         let ClockStep {
             last_ms, now_ms, ..
         } = step;
-        self.leaps.retain(|leap| leap.to_ms <= now_ms);
-        self.doubtful = None;
+        self.0.retain(|leap| leap.to_ms <= now_ms);
         // A stop longer than `max_age` ages nothing either.
         let stopped = step.stopped.filter(|stopped| *stopped <= max_age);
-        let from_ms = last_ms.saturating_add(stopped.map_or(0, millis));
         let leap = ClockLeap {
-            from_ms,
+            from_ms: last_ms.saturating_add(stopped.map_or(0, millis)),
             to_ms: now_ms,
         };
-        let length = Duration::from_millis(now_ms.saturating_sub(from_ms));
-        if length > stopped.map_or(max_age, |_| SLEW) {
-            self.leaps.push(leap);
-        } else if stopped.is_none() && !length.is_zero() {
-            self.doubtful = Some(leap);
+        if leap.length() > SLEW {
+            self.0.push(leap);
         }
-        let old = self.leaps.len().saturating_sub(MAX_LEAPS);
-        self.leaps.drain(..old);
+        if self.0.len() > MAX_LEAPS {
+            self.forget_shortest();
+        }
+    }
+
+    fn forget_shortest(&mut self) {
+        let lengths = self.0.iter().map(|leap| leap.length()).enumerate();
+        if let Some((shortest, _)) = lengths.min_by_key(|(_, length)| *length) {
+            self.0.remove(shortest);
+        }
     }
 
     /// Returns the time of arrival of events with an age of `age`, leaps left out.
     pub(super) fn before(&self, now_ms: u64, age: Duration) -> u64 {
         let mut left = millis(age);
         let mut at_ms = now_ms;
-        for leap in self.latest_first(now_ms) {
+        for leap in self.0.iter().rev() {
             let since = at_ms.saturating_sub(leap.to_ms);
             if since >= left {
                 break;
@@ -78,7 +77,7 @@ impl ClockLeaps {
 
     /// Returns the time from a moment to now, leaps left out.
     pub(super) fn age(&self, now_ms: u64, since_ms: u64) -> Duration {
-        let leapt = self.latest_first(now_ms).map(|leap| {
+        let leapt = self.0.iter().map(|leap| {
             let end = leap.to_ms.min(now_ms);
             end.saturating_sub(leap.from_ms.max(since_ms))
         });
@@ -86,19 +85,8 @@ impl ClockLeaps {
         Duration::from_millis(passed.saturating_sub(leapt.sum()))
     }
 
-    /// The leaps, and the step that is in doubt now, the latest first.
-    fn latest_first(&self, now_ms: u64) -> impl Iterator<Item = &ClockLeap> {
-        let is_in_doubt =
-            move |leap: &&ClockLeap| now_ms.saturating_sub(leap.to_ms) < millis(DOUBT);
-        let doubtful = self.doubtful.as_ref().filter(is_in_doubt);
-        doubtful.into_iter().chain(self.leaps.iter().rev())
-    }
-
     pub(super) fn encode(&self) -> Vec<u8> {
-        let times = self
-            .leaps
-            .iter()
-            .flat_map(|leap| [leap.from_ms, leap.to_ms]);
+        let times = self.0.iter().flat_map(|leap| [leap.from_ms, leap.to_ms]);
         times.flat_map(u64::to_le_bytes).collect()
     }
 
@@ -110,20 +98,21 @@ impl ClockLeaps {
             from_ms: *from_ms,
             to_ms: *to_ms,
         });
-        Self {
-            leaps: leaps.collect(),
-            doubtful: None,
-        }
+        Self(leaps.collect())
     }
 }
 
-/// The time after a start of the machine in which the clock may still be set: programs that keep
-/// time take a minute or two.
-const DOUBT: Duration = Duration::from_secs(10 * 60);
+impl ClockLeap {
+    fn length(self) -> Duration {
+        Duration::from_millis(self.to_ms.saturating_sub(self.from_ms))
+    }
+}
+
 /// The difference of two clocks that is no leap: clocks that keep time are set by seconds, at a
 /// leap of a day by as much.
 const SLEW: Duration = Duration::from_secs(60);
-/// The bound on leaps in the store.
+/// The bound on leaps in the store. Beyond it the shortest is forgotten, which ages what is older
+/// by the least.
 const MAX_LEAPS: usize = 32;
 
 #[cfg(test)]
@@ -144,18 +133,21 @@ mod tests {
             leaps.start(step, WEEK);
         }
         let stored = ClockLeaps::decode(&leaps.encode());
-        assert_eq!(stored.leaps, leaps.leaps);
+        assert_eq!(stored, leaps);
         leaps
     }
 
     #[test]
     fn a_leap_of_the_clock_ages_nothing() {
         for (starts, now, before) in [
-            // Stops within `max_age` count.
             (&[][..], 100, 93),
-            (&[(90, 97, None)], 100, 93),
             (&[(95, 90, None)], 100, 93),
-            // A leap is left out, whether a year or eight days.
+            // A step across a start of the machine is left out, whether a year or a day, and for
+            // good.
+            (&[(99, 100, None)], 100, 92),
+            (&[(90, 97, None)], 100, 86),
+            (&[(94, 100, None)], 101, 88),
+            (&[(88, 94, None), (94, 100, None)], 100, 81),
             (&[(100, 500, None)], 500, 93),
             (&[(100, 500, None)], 502, 95),
             (&[(100, 500, None)], 507, 500),
@@ -164,9 +156,6 @@ mod tests {
             (&[(100, 500, None), (501, 900, None)], 902, 96),
             // A clock that is set right has made no leap.
             (&[(100, 500, None), (500, 101, None)], 101, 94),
-            // In doubt, the last step ages nothing; the step before did.
-            (&[(94, 100, None)], 100, 87),
-            (&[(88, 94, None), (94, 100, None)], 100, 87),
             // Within one run of the machine a wrong clock is told from a stop, however small the
             // step.
             (&[(94, 100, Some(0))], 100, 87),
@@ -188,10 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_in_doubt_for_ten_minutes() {
-        let leaps = started(&[(94, 100, None)]);
-        let minutes = |minutes: u64| 100 * DAY + minutes * 60_000;
-        assert_eq!(leaps.before(minutes(9), WEEK), 87 * DAY + 9 * 60_000);
-        assert_eq!(leaps.before(minutes(10), WEEK), 93 * DAY + 10 * 60_000);
+    fn of_too_many_leaps_the_shortest_are_forgotten() {
+        let mut starts = vec![(0, 400, None)];
+        for night in 0..100 {
+            starts.push((400 + 2 * night, 401 + 2 * night, None));
+        }
+        let leaps = started(&starts);
+        assert_eq!(leaps.0.len(), MAX_LEAPS);
+        assert_eq!(leaps.age(600 * DAY, 0), Duration::from_millis(169 * DAY));
     }
 }

@@ -1,13 +1,13 @@
 //! Orders of operators and of time: destinations, replay, erasure, expiry.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use redb::ReadableTable;
 
 use super::Spool;
 use super::aging::{self, Search};
-use super::clock::{day, millis};
+use super::clock::day;
 use super::destination::{Destination, SpoolDestination};
 use super::error::{SpoolRefusal, StoreError};
 use super::ids::{item_ids, lane_ids, user_id};
@@ -103,15 +103,9 @@ impl Spool {
 
     /// Adds kept events to a new destination, the oldest first.
     async fn backfill(&self, to: &Arc<Destination>) -> Result<(), SpoolRefusal> {
-        let since = self
-            .store
-            .clock
-            .now()
-            .wall_ms
-            .saturating_sub(millis(to.config().from));
         let filter = Filter {
             webhook: Some(to.webhook().to_owned()),
-            since_ms: Some(since),
+            since_ms: Some(self.store.before(to.config().from)),
             ..Filter::default()
         };
         let mut from = Some(0);
@@ -327,13 +321,6 @@ impl Spool {
                 .await?;
         }
         Ok(count)
-    }
-
-    /// Takes the wall clock's time of now. Events age by it if it was set back since the start: it
-    /// was wrong at the start.
-    pub fn compare_clock(&self, wall: SystemTime) {
-        let since = wall.duration_since(SystemTime::UNIX_EPOCH);
-        self.store.compare_clock(millis(since.unwrap_or_default()));
     }
 
     /// Does what time asks for: old waiting events become dead letters, delivered events, old dead

@@ -199,8 +199,7 @@ impl Spool {
     /// The time of delivered events in the spool, if shorter than `keep`.
     fn kept_for(&self, keep: Duration) -> Option<Duration> {
         let removed_ms = self.store.counts().removed_ms?;
-        let now_ms = self.store.clock.now().wall_ms;
-        Some(Duration::from_millis(now_ms.saturating_sub(removed_ms))).filter(|kept| *kept < keep)
+        Some(self.store.age(removed_ms)).filter(|kept| *kept < keep)
     }
 
     /// The number of events sealed with a missing key.
