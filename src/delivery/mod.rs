@@ -250,7 +250,10 @@ impl Deliveries {
 
 /// Does what time asks for, until the end.
 async fn expire(spool: Arc<Spool>, mut stop: watch::Receiver<bool>) {
+    let mut is_recounted = false;
     loop {
+        // A store whose disk failed at the start opens later.
+        is_recounted = is_recounted || spool.recount_orders().await.is_ok();
         tokio::select! {
             _ = stop.changed() => return,
             () = next_beat_of_traffic(EXPIRE_INTERVAL) => {}

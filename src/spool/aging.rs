@@ -10,8 +10,9 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use redb::{ReadTransaction, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
+use super::committer::Store;
 use super::error::StoreError;
 use super::items::Class;
 use super::ledger::LedgerPlace;
@@ -78,6 +79,39 @@ impl Passed {
         self.0.lock().insert((to, number), from);
         Ok(search)
     }
+
+    /// Returns the first waiting event of a class without an order.
+    pub(super) fn first(
+        &self,
+        store: &Store,
+        to: DestinationId,
+        class: Class,
+    ) -> Result<Option<Seq>, StoreError> {
+        loop {
+            match store.read(|read| self.search(read, to, class))? {
+                Search::First(seq) => return Ok(Some(seq)),
+                Search::None => return Ok(None),
+                Search::Unfinished => {}
+            }
+        }
+    }
+}
+
+/// Returns the number from which a search for old events begins: past events with an order, unless
+/// one of these is old.
+pub(super) fn first_to_expire(
+    store: &Store,
+    passed: &Passed,
+    to: DestinationId,
+    class: Class,
+    before_ms: u64,
+) -> Result<Seq, StoreError> {
+    let oldest = store.read(|read| oldest_order(read, to))?;
+    if oldest.is_some_and(|oldest| oldest < before_ms) {
+        return Ok(0);
+    }
+    passed.first(store, to, class)?;
+    Ok(passed.from(to, class))
 }
 
 /// Returns the time of the oldest order behind a waiting event.
@@ -85,14 +119,52 @@ pub(super) fn oldest_order(
     read: &ReadTransaction,
     to: DestinationId,
 ) -> Result<Option<u64>, StoreError> {
-    let orders = match read.open_table(ORDERS) {
-        Ok(orders) => orders,
-        // There was never an order.
-        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let Some(orders) = orders(read)? else {
+        return Ok(None);
     };
     let first = orders.range((to, 0)..=(to, u64::MAX))?.next().transpose()?;
     Ok(first.map(|(key, _)| key.value().1))
+}
+
+/// The table of orders; `None` if there was never an order.
+fn orders(
+    read: &ReadTransaction,
+) -> Result<Option<ReadOnlyTable<(DestinationId, u64), u64>>, StoreError> {
+    match read.open_table(ORDERS) {
+        Ok(orders) => Ok(Some(orders)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A destination and the time of an order, with a change of the number of events that wait because
+/// of the order.
+pub(super) type OrderChange = ((DestinationId, u64), i64);
+
+/// Compares the numbers of events that wait because of orders with the queue, for orders from
+/// before a time to which no further order comes; returns what the numbers lack.
+pub(super) fn wrong_orders(
+    read: &ReadTransaction,
+    before_ms: u64,
+) -> Result<Vec<OrderChange>, StoreError> {
+    let mut lacks = HashMap::<_, i64>::new();
+    for found in read.open_table(QUEUE)?.iter()? {
+        let (key, row) = found?;
+        let ordered_ms = Row::decode(row.value()).and_then(|row| row.ordered_ms);
+        if let Some(ordered_ms) = ordered_ms.filter(|at| *at < before_ms) {
+            *lacks.entry((key.value().0, ordered_ms)).or_default() += 1;
+        }
+    }
+    if let Some(orders) = orders(read)? {
+        for found in orders.iter()? {
+            let (key, count) = found?;
+            if key.value().1 < before_ms {
+                let count = i64::try_from(count.value()).unwrap_or(i64::MAX);
+                *lacks.entry(key.value()).or_default() -= count;
+            }
+        }
+    }
+    Ok(lacks.into_iter().filter(|(_, lacks)| *lacks != 0).collect())
 }
 
 /// A part of the events that have waited too long.

@@ -37,6 +37,12 @@ impl SpoolClock {
         Some(boot.after(at.saturating_duration_since(self.start)))
     }
 
+    /// The time at which the clock was started, in milliseconds since 1970: no time of this run is
+    /// before.
+    pub(super) fn started_ms(&self) -> u64 {
+        self.start_ms
+    }
+
     pub(super) fn now(&self) -> Now {
         let at = Instant::now();
         let wall_ms = self

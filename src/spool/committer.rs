@@ -17,6 +17,7 @@ use super::error::{SpoolError, SpoolRefusal, StoreError};
 use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
 use super::opening::{Alarm, Begun, QUICK_REPAIR, StoreProof, open_or_renew};
+use super::operate::unreadable;
 use super::tables::{DestinationId, StoredState};
 use super::teller::{CommitReport, Committed, Teller};
 
@@ -191,11 +192,27 @@ impl Store {
         &self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        #[cfg(test)]
+        self.medium.note_reader();
         let database = self.database.read();
         let database = database
             .as_ref()
             .ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
         read(&database.begin_read()?)
+    }
+
+    /// Reads from the store on a thread of its own: on the thread of requests, a read of the disk
+    /// would hold up all of them.
+    pub(super) async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, SpoolRefusal> {
+        let store = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || read(&store)).await;
+        // A thread is lost at the end of the process only.
+        done.map_or(Err(SpoolRefusal::Closed), |result| {
+            result.map_err(|error| unreadable(&error))
+        })
     }
 
     /// Sets the bounds for the next transaction.

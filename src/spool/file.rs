@@ -139,6 +139,14 @@ impl Medium {
         Ok(database)
     }
 
+    /// Lets the disk of a test know the thread that reads the store.
+    #[cfg(test)]
+    pub(super) fn note_reader(&self) {
+        if let Self::Disk(disk, _) = self {
+            disk.note_reader();
+        }
+    }
+
     /// Checks that the open file has its place.
     pub(super) fn check_place(&self) -> Result<(), StoreError> {
         match self {

@@ -23,6 +23,7 @@ mod committer;
 mod delivery;
 mod destination;
 mod error;
+mod expiry;
 mod file;
 mod footing;
 mod forms;
@@ -88,7 +89,7 @@ pub struct Spool {
     records: Arc<Records>,
     destinations: Arc<Destinations>,
     config: RwLock<SpoolConfig>,
-    passed: Passed,
+    passed: Arc<Passed>,
     /// The turns of looks for events.
     looks: tokio::sync::Semaphore,
     /// The turn of changes of the destinations.
@@ -158,7 +159,7 @@ impl Spool {
             records: Arc::new(Records::new(seal)),
             destinations,
             config: RwLock::new(config),
-            passed: Passed::default(),
+            passed: Arc::default(),
             looks: tokio::sync::Semaphore::new(LOOKS),
             setting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(writer)),

@@ -1,21 +1,17 @@
-//! Orders of operators and of time: destinations, replay, erasure, expiry.
+//! Orders of operators: destinations, replay, erasure.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use redb::ReadableTable;
 
 use super::Spool;
-use super::aging::{self, Search};
-use super::clock::day;
+use super::committer::Store;
 use super::destination::{Destination, SpoolDestination};
 use super::error::{SpoolRefusal, StoreError};
 use super::ids::{item_ids, lane_ids, user_id};
 use super::items::{Class, EventContents};
 use super::ledger::LedgerPlace;
 use super::query::{self, Filter, Listed, Page, UnreadEvent};
-use super::record::{EventHead, Request};
-use super::tables::{DESTINATIONS, DestinationId, LaneId, Seq};
+use super::record::{EventHead, Records, Request};
+use super::tables::{DestinationId, LaneId, Seq};
 
 /// The result for an event that was to be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,25 +104,17 @@ impl Spool {
             since_ms: Some(self.store.before(to.config().from)),
             ..Filter::default()
         };
+        let filter = Arc::new(filter);
         let mut from = Some(0);
         while let Some(at) = from {
-            let page = self.list(&filter, at, PAGE)?;
-            let mut rows = Vec::new();
-            for event in &page.events {
-                let head = &event.head;
-                let is_wanted = to.config().wants(head.fields.iter(), head.senders.iter());
-                if !is_wanted && !head.is_partial {
-                    continue;
-                }
-                if let Ok(Some((_, request))) = self.show(event.seq) {
-                    let place = LedgerPlace {
-                        destination: to.id,
-                        class: Class::of(event.head.class),
-                        seq: event.seq,
-                    };
-                    rows.push((place, self.lanes_of(&event.head, &request)));
-                }
-            }
+            let to = Arc::clone(to);
+            let filter = Arc::clone(&filter);
+            let records = Arc::clone(&self.records);
+            let (rows, next) = self
+                .store
+                .aside(move |store| late_rows(store, &records, &to, &filter, at))
+                .await?;
+            from = next;
             let now_ms = self.store.clock.now().wall_ms;
             self.store
                 .run(0, move |ledger| {
@@ -135,7 +123,6 @@ impl Spool {
                     })
                 })
                 .await?;
-            from = page.next;
         }
         Ok(())
     }
@@ -177,6 +164,7 @@ impl Spool {
     /// # Errors
     /// If the store cannot take them.
     pub async fn replay_all(&self, wanted: &[(Seq, DestinationId)]) -> Result<u64, SpoolRefusal> {
+        let salt = self.store.salt();
         let mut ready = Vec::with_capacity(wanted.len());
         for (seq, to) in wanted {
             let Ok(Some((event, request))) = self.show(*seq) else {
@@ -188,7 +176,7 @@ impl Spool {
                     class: Class::of(event.head.class),
                     seq: *seq,
                 };
-                ready.push((place, self.lanes_of(&event.head, &request)));
+                ready.push((place, lanes_of(&salt, &event.head, &request)));
             }
         }
         let now_ms = self.store.clock.now().wall_ms;
@@ -323,155 +311,61 @@ impl Spool {
         Ok(count)
     }
 
-    /// Does what time asks for: old waiting events become dead letters, delivered events, old dead
-    /// letters and old items go. To be called every few seconds.
-    ///
-    /// # Errors
-    /// If the store cannot take it.
-    pub async fn expire(&self) -> Result<(), SpoolRefusal> {
-        let kept_from = self.store.before(self.config.read().keep);
-        while self
-            .store
-            .run(0, move |ledger| ledger.expire_done(kept_from, PAGE))
-            .await?
-            == PAGE
-        {}
-        let first_day = day(self.store.before(ITEM_TIME));
-        if self.store.counts().days.iter().any(|day| *day < first_day) {
-            self.store
-                .run(0, move |ledger| ledger.drop_days(first_day))
-                .await?;
-        }
-        let dead_from = self.store.before(DEAD_KEEP);
-        let waiting_from = self.store.before(self.config.read().max_age);
-        for id in self
-            .known_destinations()
-            .map_err(|error| unreadable(&error))?
-        {
-            while self
-                .store
-                .run(0, move |ledger| ledger.expire_dead(id, dead_from, PAGE))
-                .await?
-                == PAGE
-            {}
-            self.expire_waiting(id, waiting_from).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes dead letters of a destination's events with a wait since before `before_ms`.
-    /// Destinations that are not configured any more are no exception. The search reads beside the
-    /// writer, which gets the events found alone.
-    async fn expire_waiting(&self, id: DestinationId, before_ms: u64) -> Result<(), SpoolRefusal> {
-        let destination = self.destinations.get(id);
-        for class in Class::ALL {
-            let first = self.first_to_expire(id, class, before_ms);
-            let mut from = Some(first.map_err(|error| unreadable(&error))?);
-            while let Some(at) = from {
-                let mut found = self
-                    .store
-                    .read(|read| aging::old_events(read, id, class, at, before_ms, PAGE))
-                    .map_err(|error| unreadable(&error))?;
-                from = found.next;
-                if let Some(to) = &destination {
-                    found
-                        .events
-                        .retain(|event| !to.is_under_way(event.place.seq));
-                }
-                if found.events.is_empty() {
-                    continue;
-                }
-                let now_ms = self.store.clock.now().wall_ms;
-                let expired = self
-                    .store
-                    .run(0, move |ledger| {
-                        ledger.expire_waiting(found.events, before_ms, now_ms)
-                    })
-                    .await?;
-                if let Some(destination) = &destination {
-                    for event in expired {
-                        self.let_go(destination, event.place, &event.row.lanes);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the number from which a search for old events begins: past events with an order,
-    /// unless one of these is old.
-    fn first_to_expire(
-        &self,
-        id: DestinationId,
-        class: Class,
-        before_ms: u64,
-    ) -> Result<Seq, StoreError> {
-        let oldest = self.store.read(|read| aging::oldest_order(read, id))?;
-        if oldest.is_some_and(|oldest| oldest < before_ms) {
-            return Ok(0);
-        }
-        self.first_without_order(id, class)?;
-        Ok(self.passed.from(id, class))
-    }
-
-    /// Returns the first waiting event of a class without an order.
-    pub(super) fn first_without_order(
-        &self,
-        id: DestinationId,
-        class: Class,
-    ) -> Result<Option<Seq>, StoreError> {
-        loop {
-            match self
-                .store
-                .read(|read| self.passed.search(read, id, class))?
-            {
-                Search::First(seq) => return Ok(Some(seq)),
-                Search::None => return Ok(None),
-                Search::Unfinished => {}
-            }
-        }
-    }
-
     /// The destinations of all webhooks, in the order in which they became known.
     #[must_use]
     pub fn destinations(&self) -> Vec<Arc<Destination>> {
         self.destinations.all()
     }
-
-    /// The numbers of all destinations that the store knows, configured or not.
-    fn known_destinations(&self) -> Result<Vec<DestinationId>, StoreError> {
-        self.store.read(|read| {
-            let mut ids = Vec::new();
-            for row in read.open_table(DESTINATIONS)?.iter()? {
-                ids.push(row?.1.value());
-            }
-            Ok(ids)
-        })
-    }
-
-    fn lanes_of(&self, head: &EventHead, request: &Request) -> Vec<LaneId> {
-        if !head.lanes.is_empty() {
-            return head.lanes.clone();
-        }
-        lane_ids(
-            &self.store.salt(),
-            &head.webhook,
-            &EventContents::read(&request.body),
-        )
-    }
 }
 
-fn unreadable(error: &StoreError) -> SpoolRefusal {
+/// Reads a page of the kept events that a new destination gets: their places with their lanes, and
+/// the number of the next page.
+fn late_rows(
+    store: &Store,
+    records: &Records,
+    to: &Destination,
+    filter: &Filter,
+    from: Seq,
+) -> Result<(Vec<(LedgerPlace, Vec<LaneId>)>, Option<Seq>), StoreError> {
+    let config = to.config();
+    let salt = store.salt();
+    store.read(|read| {
+        let page = query::page(read, records, filter, from, PAGE)?;
+        let mut rows = Vec::new();
+        for event in &page.events {
+            let head = &event.head;
+            let is_wanted = config.wants(head.fields.iter(), head.senders.iter());
+            if !is_wanted && !head.is_partial {
+                continue;
+            }
+            if let Ok(Some((_, request))) = query::event(read, records, event.seq) {
+                let place = LedgerPlace {
+                    destination: to.id,
+                    class: Class::of(head.class),
+                    seq: event.seq,
+                };
+                rows.push((place, lanes_of(&salt, head, &request)));
+            }
+        }
+        Ok((rows, page.next))
+    })
+}
+
+fn lanes_of(salt: &[u8; 16], head: &EventHead, request: &Request) -> Vec<LaneId> {
+    if !head.lanes.is_empty() {
+        return head.lanes.clone();
+    }
+    lane_ids(salt, &head.webhook, &EventContents::read(&request.body))
+}
+
+/// Returns the refusal after a failed read of the store.
+pub(super) fn unreadable(error: &StoreError) -> SpoolRefusal {
     tracing::warn!(%error, "the spool cannot be read");
     SpoolRefusal::Broken
 }
 
 /// The events of a page, or of a transaction: either takes milliseconds, and new events come in
 /// between.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
 /// The bound on unreadable events that an erasure names.
 const MAX_TOLD: usize = 20;
-/// The time for which items are known: providers repeat an event for 7 days.
-const ITEM_TIME: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-/// The time for which dead letters stay: a month, for a person to look.
-const DEAD_KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -237,10 +237,13 @@ impl Spool {
         &self,
         to: DestinationId,
     ) -> Result<(Option<Pending>, Option<RecordError>), StoreError> {
+        if self.store.waiting(to) == 0 {
+            return Ok((None, None));
+        }
         let mut oldest = self.store.read(|read| aging::oldest_order(read, to))?;
         let mut unreadable = None;
         for class in Class::ALL {
-            let without_order = self.first_without_order(to, class)?;
+            let without_order = self.passed.first(&self.store, to, class)?;
             self.store.read(|read| {
                 let first = first_in_queue(read, to, class)?;
                 let events = read.open_table(EVENTS)?;

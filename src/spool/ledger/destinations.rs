@@ -4,7 +4,7 @@
 use redb::ReadableTable;
 
 use super::{Ledger, LedgerPlace, LedgerStep};
-use crate::spool::aging::{TOO_OLD, WaitingEvent};
+use crate::spool::aging::{OrderChange, TOO_OLD, WaitingEvent};
 use crate::spool::error::StoreError;
 use crate::spool::tables::{
     DESTINATIONS, DestinationId, EventRow, LaneId, ORDERS, Row, StoredState, since_ms,
@@ -104,6 +104,17 @@ impl Ledger<'_> {
         let received_ms = event.and_then(|event| EventRow::received_ms(event.value()));
         let ordered_ms = row.and_then(|row| row.ordered_ms);
         Ok(Some(since_ms(ordered_ms, received_ms.unwrap_or_default())))
+    }
+
+    /// Changes the numbers of events that wait because of orders.
+    pub(in crate::spool) fn change_orders(
+        &mut self,
+        changes: &[OrderChange],
+    ) -> Result<(), StoreError> {
+        for ((destination, ordered_ms), change) in changes {
+            self.count_order(*destination, Some(*ordered_ms), *change)?;
+        }
+        Ok(())
     }
 
     /// Counts an event in or out that waits because of an order.

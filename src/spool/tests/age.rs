@@ -276,3 +276,78 @@ async fn a_new_destination_gets_the_events_of_its_time_at_a_start_with_a_clock_a
     let destinations = spool.set_destinations(both).await.unwrap();
     assert_eq!(ids(&due(&spool, &destinations[1]).await), ["b"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn numbers_of_orders_that_an_older_version_has_left_wrong_age_nothing() {
+    let disk = Disk::default();
+    let start = SystemTime::now();
+    let at = |day| {
+        let clock = clock_at(start + days(day));
+        with(&disk, Durability::Immediate, config(), Sealing::Off, clock)
+    };
+    let spool = at(0);
+    let to = to_app(&spool).await;
+    kill(&spool, &to, 0..2).await;
+    tokio::time::advance(days(1)).await;
+    replay(&spool, &to, 0..1).await;
+    let ordered_ms = spool.oldest(&to).unwrap().unwrap().since_ms;
+    // An older version has delivered two events of an order, and has taken an order.
+    let left = ordered_ms - 20 * 3_600_000;
+    let changes = [((to.id, left), 2), ((to.id, ordered_ms), -1)];
+    spool
+        .store
+        .run(0, move |ledger| ledger.change_orders(&changes))
+        .await
+        .unwrap();
+    tokio::time::advance(days(1)).await;
+    drop((to, spool));
+    let spool = at(2);
+    let to = to_app(&spool).await;
+    spool.recount_orders().await.unwrap();
+    let oldest = spool.oldest(&to).unwrap().unwrap();
+    assert_eq!(oldest.since_ms, ordered_ms);
+    for delivery in due(&spool, &to).await {
+        spool.settle(delivery, answered(200)).await.unwrap();
+    }
+    assert_eq!(spool.oldest(&to).unwrap(), None);
+    // Right numbers stay as they are.
+    let before = disk.syncs();
+    spool.recount_orders().await.unwrap();
+    assert_eq!(disk.syncs(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_the_oldest_where_nothing_waits() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    let changes = [((to.id, 1), 1)];
+    spool
+        .store
+        .run(0, move |ledger| ledger.change_orders(&changes))
+        .await
+        .unwrap();
+    assert_eq!(spool.oldest(&to).unwrap(), None);
+    assert_eq!(spool.survey().destinations[0].oldest, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_thread_of_requests_never_reads_the_disk_for_what_time_asks_for() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    kill(&spool, &to, 0..600).await;
+    replay(&spool, &to, 0..300).await;
+    let mut late = destination("late");
+    late.from = days(10);
+    disk.take_readers();
+    let both = vec![destination("app"), late];
+    spool.set_destinations(both).await.unwrap();
+    spool.recount_orders().await.unwrap();
+    tokio::time::advance(days(8)).await;
+    spool.expire().await.unwrap();
+    assert_eq!(spool.numbers().events[&(1, StoredState::Dead)], 600);
+    let readers = disk.take_readers();
+    assert!(!readers.is_empty());
+    assert!(!readers.contains(&std::thread::current().id()));
+}

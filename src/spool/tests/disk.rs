@@ -1,7 +1,9 @@
 //! A disk that loses power, tears writes and fails.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::thread::ThreadId;
 
 use parking_lot::Mutex;
 use redb::StorageBackend;
@@ -25,6 +27,8 @@ struct State {
     attached: u64,
     syncs: u64,
     space: Option<DiskSpace>,
+    /// The threads that have read the store.
+    readers: HashSet<ThreadId>,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +103,16 @@ impl Disk {
 
     pub(in crate::spool) fn syncs(&self) -> u64 {
         self.0.lock().syncs
+    }
+
+    /// Notes that this thread reads the store, from the disk or from the engine's memory.
+    pub(in crate::spool) fn note_reader(&self) {
+        self.0.lock().readers.insert(std::thread::current().id());
+    }
+
+    /// The threads that have read since the last call.
+    pub(in crate::spool) fn take_readers(&self) -> HashSet<ThreadId> {
+        std::mem::take(&mut self.0.lock().readers)
     }
 
     pub(in crate::spool) fn steps(&self) -> u64 {
