@@ -1,5 +1,6 @@
 //! `keyside demo`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use http::Method;
 use keyside_sandbox::{Options, Sandbox, new_token};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::level_filters::LevelFilter;
 
 mod application;
@@ -163,17 +165,31 @@ async fn show_rotation(
          provider revokes the old token:\n"
     );
     let before = sandbox.accepted().len();
-    let statuses = send_while_rotating(application, sandbox, folder).await?;
-    let failed = statuses.iter().filter(|status| **status != 200).count();
+    let outcomes = send_while_rotating(application, sandbox, folder).await?;
+    let failures = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    let failures = counted(failures);
+    let failed: usize = failures.values().sum();
     let accepted = sandbox.accepted().split_off(before);
     let tokens = first_uses(accepted.iter().map(|send| send.token.as_str()));
     say!(
         "   {} messages sent, {failed} failed, {} arrived; fingerprints of the tokens: {}\n",
-        statuses.len(),
+        outcomes.len(),
         accepted.len(),
         tokens.join(" -> ")
     );
-    Ok(failed == 0 && accepted.len() == statuses.len() && tokens.len() == 4)
+    for (failure, count) in &failures {
+        say!("   {count} times: {failure}");
+    }
+    Ok(failed == 0 && accepted.len() == outcomes.len() && tokens.len() == ROTATIONS + 1)
+}
+
+/// Returns the failures, each with its number.
+fn counted<'f>(failures: impl Iterator<Item = &'f String>) -> BTreeMap<&'f str, usize> {
+    let mut counted = BTreeMap::new();
+    for failure in failures {
+        *counted.entry(failure.as_str()).or_default() += 1;
+    }
+    counted
 }
 
 /// Returns the tokens in the order of their first use. Beside a change, a message that began with
@@ -188,30 +204,47 @@ fn first_uses<'t>(tokens: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
     used
 }
 
-/// Sends messages during three rotations. Returns the status of each message, 0 for no answer.
+/// Sends messages during three rotations. Returns the outcome of each message: an error is the
+/// answer that is no success, or the reason why there is none.
 async fn send_while_rotating(
     application: &DemoApplication,
     sandbox: &Arc<Sandbox>,
     folder: &DemoFolder,
-) -> DemoResult<Vec<u16>> {
+) -> DemoResult<Vec<Result<(), String>>> {
+    let before = sandbox.accepted().len();
+    let uses_newest = |rotations: usize| {
+        let accepted = sandbox.accepted().split_off(before);
+        first_uses(accepted.iter().map(|send| send.token.as_str())).len() > rotations
+    };
     let mut sends = JoinSet::new();
+    let under_way = Arc::new(Semaphore::new(MAX_UNDER_WAY));
     let mut ticks = interval(Duration::from_secs(1) / RATE);
-    let start = Instant::now();
+    // A busy machine sends fewer messages, as an application does that waits for its answers.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut since = Instant::now();
     let mut rotations = 0;
-    while start.elapsed() < ROTATION_INTERVAL * 4 {
+    loop {
         ticks.tick().await;
-        if rotations < 3 && start.elapsed() > ROTATION_INTERVAL * (rotations + 1) {
+        let is_used = since.elapsed() >= ROTATION_INTERVAL && uses_newest(rotations);
+        if is_used || since.elapsed() >= ROTATION_PATIENCE {
+            if rotations == ROTATIONS {
+                break;
+            }
             rotations += 1;
+            since = Instant::now();
             rotate(sandbox, folder)?;
         }
+        let place = Arc::clone(&under_way).acquire_owned().await?;
         // Each message has its own recipient: Meta takes one message in 6 seconds to a recipient.
         let application = application.clone();
         let recipient = format!("49170{:07}", sends.len());
         sends.spawn(async move {
-            application
-                .send("", &recipient)
-                .await
-                .map_or(0, |(status, _)| status)
+            let _place = place;
+            match application.send("", &recipient).await {
+                Ok((200, _)) => Ok(()),
+                Ok((status, answer)) => Err(format!("{status} {answer}")),
+                Err(error) => Err(error.to_string()),
+            }
         });
     }
     Ok(sends.join_all().await)
@@ -399,6 +432,17 @@ const RATE: u32 = 200;
 
 /// The interval between two rotations: a hundred messages and more go out with each token.
 const ROTATION_INTERVAL: Duration = Duration::from_millis(1500);
+
+/// The number of rotations.
+const ROTATIONS: usize = 3;
+
+/// The time in which a machine that is busy sends a message with a new token.
+const ROTATION_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most messages under way: an application sends no further message while that many have no
+/// answer. On a busy machine, an application without a bound would open connections until there is
+/// no place for another one, and wait for each answer in vain.
+const MAX_UNDER_WAY: usize = 64;
 
 /// The time for requests under way when the demo stops: the sandbox answers within milliseconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
