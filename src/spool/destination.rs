@@ -11,9 +11,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::committer::Store;
+use super::contents::EventContents;
 use super::error::StoreError;
 use super::health::{Gate, Health, HealthChange, Probe, Trouble};
-use super::items::{Class, EventContents};
+use super::items::Class;
 use super::lane_event::Due;
 use super::lanes::{Lanes, Now, Setback};
 use super::schedule::{AttemptEnd, AttemptVerdict, Attempts};

@@ -18,7 +18,7 @@ impl Spool {
     /// letters and old items go. To be called every few seconds.
     ///
     /// # Errors
-    /// If the store cannot take it.
+    /// If the store fails or is closed.
     pub async fn expire(&self) -> Result<(), SpoolRefusal> {
         let kept_from = self.store.before(self.config.read().keep);
         while self
@@ -97,7 +97,7 @@ impl Spool {
     /// To be called once after a start.
     ///
     /// # Errors
-    /// If the store cannot be read, or cannot take it.
+    /// If the store fails or is closed.
     pub async fn recount_orders(&self) -> Result<(), SpoolRefusal> {
         let wrong = self
             .store

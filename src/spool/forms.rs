@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::items::{Class, EventContents};
+use super::contents::EventContents;
+use super::items::Class;
 use super::record::Request;
 use crate::json;
 use crate::provider::event_form::{EventForm, EventKind, EventMark};

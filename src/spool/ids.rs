@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::items::EventContents;
+use super::contents::EventContents;
 use super::tables::LaneId;
 
 /// The hashes of an event's items, each with the hash of the item's first user.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::Spool;
 use super::committer::Store;
+use super::contents::EventContents;
 use super::destination::{Destination, SpoolDestination};
 use super::error::{SpoolRefusal, StoreError};
 use super::ids::{item_ids, lane_ids, user_id};
-use super::items::{Class, EventContents};
+use super::items::Class;
 use super::ledger::LedgerPlace;
 use super::query::{self, Filter, Listed, Page, UnreadEvent};
 use super::record::{EventHead, Records, Request};
@@ -59,7 +60,7 @@ impl Spool {
     /// know yet begins now, or with events from as far back as configured.
     ///
     /// # Errors
-    /// If the store cannot take them.
+    /// If the store fails or is closed.
     pub async fn set_destinations(
         &self,
         configs: Vec<SpoolDestination>,
@@ -68,17 +69,17 @@ impl Spool {
         self.store.begun().await;
         let keys: Vec<_> = configs.iter().map(SpoolDestination::key).collect();
         let names = keys.clone();
-        let ids = self
+        let numbered = self
             .store
             .run(0, move |ledger| ledger.destinations(&names))
             .await?;
         let late: Vec<_> = configs
             .iter()
-            .zip(&ids)
+            .zip(&numbered)
             .filter(|(config, (_, is_new))| *is_new && !config.from.is_zero())
             .map(|(_, (id, _))| *id)
             .collect();
-        let ids: Vec<_> = ids.into_iter().map(|(id, _)| id).collect();
+        let ids: Vec<_> = numbered.into_iter().map(|(id, _)| id).collect();
         self.destinations
             .set(ids.iter().copied().zip(configs).collect(), &late);
         for (key, id) in keys.into_iter().zip(ids) {
@@ -99,12 +100,11 @@ impl Spool {
 
     /// Adds kept events to a new destination, the oldest first.
     async fn backfill(&self, to: &Arc<Destination>) -> Result<(), SpoolRefusal> {
-        let filter = Filter {
+        let filter = Arc::new(Filter {
             webhook: Some(to.webhook().to_owned()),
             since_ms: Some(self.store.before(to.config().from)),
             ..Filter::default()
-        };
-        let filter = Arc::new(filter);
+        });
         let mut from = Some(0);
         while let Some(at) = from {
             let to = Arc::clone(to);
@@ -151,7 +151,7 @@ impl Spool {
     /// The event has the whole of `max_age` once more. Items that are known do not matter here.
     ///
     /// # Errors
-    /// If the store cannot take it.
+    /// If the store fails or is closed.
     pub async fn replay(&self, seq: Seq, to: DestinationId) -> Result<Replay, SpoolRefusal> {
         Ok(match self.replay_all(&[(seq, to)]).await? {
             0 => Replay::Not,
@@ -162,7 +162,7 @@ impl Spool {
     /// [Replays](Self::replay) events in one transaction; returns how many wait again.
     ///
     /// # Errors
-    /// If the store cannot take them.
+    /// If the store fails or is closed.
     pub async fn replay_all(&self, wanted: &[(Seq, DestinationId)]) -> Result<u64, SpoolRefusal> {
         let salt = self.store.salt();
         let mut ready = Vec::with_capacity(wanted.len());
@@ -204,7 +204,7 @@ impl Spool {
     /// events.
     ///
     /// # Errors
-    /// If the store cannot take it.
+    /// If the store fails or is closed.
     pub async fn erase(&self, seqs: &[Seq]) -> Result<Erased, SpoolRefusal> {
         let salt = self.store.salt();
         let mut found = Vec::with_capacity(seqs.len());
@@ -213,8 +213,8 @@ impl Spool {
             let items = match self.show(*seq) {
                 Ok(Some((event, request))) => {
                     let contents = EventContents::read(&request.body);
-                    let items = item_ids(&salt, &event.head.webhook, &contents).into_iter();
-                    items.map(|(item, _)| item).collect()
+                    let ids = item_ids(&salt, &event.head.webhook, &contents).into_iter();
+                    ids.map(|(item, _)| item).collect()
                 }
                 Ok(None) | Err(_) => Vec::new(),
             };
@@ -272,7 +272,7 @@ impl Spool {
     /// many events cannot be read.
     ///
     /// # Errors
-    /// If the store cannot take it.
+    /// If the store fails or is closed.
     pub async fn erase_user(&self, user: &str) -> Result<Erased, SpoolRefusal> {
         let filter = Filter {
             user: Some(user.to_owned()),

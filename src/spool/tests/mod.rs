@@ -1,6 +1,8 @@
 //! Tests of the whole spool, on a disk that fails as a test wants it.
 
 mod age;
+mod asked;
+mod course;
 mod disk;
 mod failures;
 mod keys;
