@@ -81,7 +81,11 @@ fn an_application_that_is_down_is_told_everywhere_and_its_return_as_well() {
     assert_eq!(send(&keyside, "c"), 200);
     assert_eq!(ready(&keyside), (200, "ready\n".to_owned()));
     assert!(!keyside.problems().contains("webhook acme"));
-    assert!(keyside.log().contains("the application takes events again"));
+    assert!(
+        keyside
+            .log()
+            .contains("the application accepts events again")
+    );
     let since = keyside.metric(
         "keyside_webhook_delivery_last_success_timestamp_seconds",
         &["to=\"acme\""],

@@ -171,8 +171,8 @@ impl Deliveries {
 
     /// Gives each destination a worker, and stops the workers of destinations that are gone.
     fn work(&self) {
-        let mut state = self.state.lock();
-        let state = &mut *state;
+        let mut locked = self.state.lock();
+        let state = &mut *locked;
         if *self.stop.borrow() {
             return;
         }

@@ -70,8 +70,8 @@ impl RoomOfOne {
             Some(room)
         };
         let own = async {
-            let own = Arc::clone(&self.own).acquire_owned().await;
-            own.ok().map(LookRoom::Own)
+            let place = Arc::clone(&self.own).acquire_owned().await;
+            place.ok().map(LookRoom::Own)
         };
         let entered = tokio::select! {
             biased;
@@ -87,10 +87,10 @@ impl RoomOfOne {
 
     async fn enter_shared(&self, portions: usize) -> Option<LookRoom> {
         let portions = u32::try_from(portions).ok()?;
-        let share = Arc::clone(&self.share);
-        let share = share.acquire_many_owned(portions).await.ok()?;
-        let shared = Arc::clone(&self.shared);
-        let shared = shared.acquire_many_owned(portions).await.ok()?;
+        let own_share = Arc::clone(&self.share);
+        let share = own_share.acquire_many_owned(portions).await.ok()?;
+        let of_all = Arc::clone(&self.shared);
+        let shared = of_all.acquire_many_owned(portions).await.ok()?;
         Some(LookRoom::Shared(share, shared))
     }
 }

@@ -96,8 +96,8 @@ fn key(secret: &Secret) -> Result<Hmac<Sha256>, SignerError> {
         reason = "the key of the signature is made of the secret"
     )]
     let text = secret.expose();
-    let text = text.strip_prefix("whsec_").unwrap_or(text);
-    let key = Zeroizing::new(STANDARD.decode(text).map_err(|_| SignerError::Form)?);
+    let encoded = text.strip_prefix("whsec_").unwrap_or(text);
+    let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| SignerError::Form)?);
     let length = key.len();
     if !(24..=64).contains(&length) {
         return Err(SignerError::Length { length });

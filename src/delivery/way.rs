@@ -120,11 +120,11 @@ impl StreamWay {
         if !request.query.is_empty() {
             notes.push((QUERY, request.query.clone()));
         }
-        let notes = notes.into_iter().map(|(name, value)| {
+        let own = notes.into_iter().map(|(name, value)| {
             let name = name.as_str().to_owned();
             (name, value.into_bytes())
         });
-        let headers: Vec<_> = provider.chain(notes).collect();
+        let headers: Vec<_> = provider.chain(own).collect();
         let event = PublishedEvent {
             id: &request.id,
             ordered_ms: delivery.ordered_ms(),

@@ -137,7 +137,7 @@ impl DestinationWorker {
             HealthChange::None => {}
             HealthChange::Ended(kind) => {
                 let trouble = word(kind);
-                tracing::info!(webhook, to, trouble, "destination takes events again");
+                tracing::info!(webhook, to, trouble, "destination accepts events again");
             }
             HealthChange::Began(TroubleKind::Down) => {
                 tracing::warn!(

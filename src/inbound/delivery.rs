@@ -73,9 +73,9 @@ impl DirectDelivery {
             id: event.id.to_string(),
             notes: Vec::new(),
         };
-        let answer = self.application.send_in(span, request, deadline).await;
-        let failure = self.note(&answer);
-        let answer = answer.map_err(|error| match error {
+        let sent = self.application.send_in(span, request, deadline).await;
+        let failure = self.note(&sent);
+        let answer = sent.map_err(|error| match error {
             Undelivered::KeyMissing => InboundError::SigningKeyMissing,
             Undelivered::Upstream(error) => InboundError::undelivered(&error, failure.as_ref()),
         })?;
@@ -111,7 +111,7 @@ impl DirectDelivery {
                         class = ended.failure.class.of_destination(),
                         failed = ended.count,
                         for_s = ended.since.elapsed().as_secs(),
-                        "the application takes events again"
+                        "the application accepts events again"
                     );
                 }
             }

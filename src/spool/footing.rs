@@ -265,8 +265,8 @@ mod tests {
             (SYSTEM, "/process", None),
             (CONTAINER, "/var/lib", None),
         ] {
-            let found = judge_kind(mounts, Path::new(folder));
-            let found = found.as_ref().map(|found| found.kind.as_str());
+            let judged = judge_kind(mounts, Path::new(folder));
+            let found = judged.as_ref().map(|judged| judged.kind.as_str());
             assert_eq!(found, kind, "{folder}");
         }
         assert_eq!(

@@ -108,14 +108,14 @@ impl Records {
 
     pub(super) fn request(&self, request: &Request) -> Result<Vec<u8>, RecordError> {
         let headers = request.headers.iter();
-        let line = RecordHead {
+        let parts = RecordHead {
             method: Cow::Borrowed(&request.method),
             query: request.query.as_deref().map(Cow::Borrowed),
             headers: headers
                 .map(|(name, value)| (Cow::Borrowed(name.as_str()), characters(value)))
                 .collect(),
         };
-        let line = serde_json::to_vec(&line).map_err(|_| RecordError::Form)?;
+        let line = serde_json::to_vec(&parts).map_err(|_| RecordError::Form)?;
         let length = u32::try_from(line.len()).map_err(|_| RecordError::Form)?;
         let whole = 4 + line.len() + request.body.len();
         self.close(BODY, whole, |record| {
@@ -138,11 +138,11 @@ impl Records {
             .ok_or(RecordError::Form)?;
         let body = text.split_off(body_at);
         let line = text.get(4..).unwrap_or_default();
-        let line: RecordHead<'_> = serde_json::from_slice(line).map_err(|_| RecordError::Form)?;
-        let headers = line.headers.into_iter();
+        let parts: RecordHead<'_> = serde_json::from_slice(line).map_err(|_| RecordError::Form)?;
+        let headers = parts.headers.into_iter();
         Ok(Request {
-            method: line.method.into_owned(),
-            query: line.query.map(Cow::into_owned),
+            method: parts.method.into_owned(),
+            query: parts.query.map(Cow::into_owned),
             headers: headers
                 .map(|(name, value)| (name.into_owned(), bytes_of(value)))
                 .collect(),

@@ -131,12 +131,13 @@ pub(super) fn judge(outcome: AttemptOutcome, before: Attempts, random: f64) -> A
                 };
                 return AttemptVerdict::Down { attempts };
             }
-            let attempts = Attempts {
-                interruptions,
-                ..attempts
-            };
-            let after = backoff(attempts.counted, random);
-            AttemptVerdict::Again { after, attempts }
+            AttemptVerdict::Again {
+                after: backoff(attempts.counted, random),
+                attempts: Attempts {
+                    interruptions,
+                    ..attempts
+                },
+            }
         }
         AttemptOutcome::TimedOut => AttemptVerdict::Again {
             after: backoff(attempts.counted, random),

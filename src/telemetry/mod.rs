@@ -24,7 +24,7 @@ mod resource;
 
 use encoded::ProcessFacts;
 use metrics::TelemetryMetrics;
-use pace::{PaceChange, SendPace};
+use pace::{ExportPace, PaceChange};
 use receiver::{NotTaken, TelemetrySignal};
 pub use receiver::{TelemetryReceiver, TelemetryReceiverError};
 
@@ -37,7 +37,7 @@ pub struct Exporter {
     receiver: TelemetryReceiver,
     described: Arc<ProcessFacts>,
     metrics: TelemetryMetrics,
-    pace: SendPace,
+    pace: ExportPace,
     /// The spans that the receiver has not taken yet.
     pending: Option<Batch>,
 }
@@ -62,7 +62,7 @@ impl Exporter {
             receiver,
             described: Arc::new(ProcessFacts::new(resource::own(), SystemTime::now())),
             metrics,
-            pace: SendPace::default(),
+            pace: ExportPace::default(),
             pending: None,
         }
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The times of requests, after successes and failures.
 #[derive(Debug)]
-pub(super) struct SendPace {
+pub(super) struct ExportPace {
     failures: u32,
     not_before: Instant,
 }
@@ -22,7 +22,7 @@ pub(super) enum PaceChange {
     None,
 }
 
-impl Default for SendPace {
+impl Default for ExportPace {
     fn default() -> Self {
         Self {
             failures: 0,
@@ -31,7 +31,7 @@ impl Default for SendPace {
     }
 }
 
-impl SendPace {
+impl ExportPace {
     /// Returns the time before which no spans should be sent.
     pub(super) fn not_before(&self) -> Instant {
         self.not_before
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_bound_and_each_trouble_is_told_once() {
-        let mut pace = SendPace::default();
+        let mut pace = ExportPace::default();
         let now = Instant::now();
         assert_eq!(pace.succeeded(), PaceChange::None);
         for (wait, change) in [

@@ -51,7 +51,7 @@ fn an_application_that_restarts_gets_what_came_meanwhile() {
         "a refused connection is no attempt"
     );
     let log = keyside.log();
-    assert!(log.contains("destination takes events again"), "{log}");
+    assert!(log.contains("destination accepts events again"), "{log}");
     assert_eq!(log.matches("destination is down").count(), 1);
     let reason = format!("127.0.0.1:{port} cannot be reached");
     assert!(log.contains(&reason), "{log}");

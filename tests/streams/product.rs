@@ -71,7 +71,7 @@ fn a_stream_gets_every_event_in_order_and_holds_no_application_up_while_it_is_do
     assert_eq!(messages(&redis), numbers(0..80));
     let log = keyside.log();
     assert!(
-        log.contains("destination is down") && log.contains("takes events again"),
+        log.contains("destination is down") && log.contains("accepts events again"),
         "{log}"
     );
     assert!(!log.contains("CANARY"), "{log}");

@@ -247,8 +247,8 @@ fn tls(authorities: Option<&[u8]>) -> Result<rustls::ClientConfig, TlsError> {
         Some(_) => Ca::File(std::path::PathBuf::new()),
         None => Ca::System,
     };
-    let config = crate::tls::client_config(&ca, authorities)?;
-    let mut config = std::sync::Arc::unwrap_or_clone(config);
+    let usual = crate::tls::client_config(&ca, authorities)?;
+    let mut config = std::sync::Arc::unwrap_or_clone(usual);
     config.alpn_protocols.clear();
     Ok(config)
 }

@@ -156,13 +156,13 @@ impl Nonces {
     pub fn kept_with(&self, kept: &[u8], now: SystemTime) -> Vec<u8> {
         let mut table = self.table.lock();
         table.is_changed = false;
-        let mut all: BTreeMap<(DigestStart, DigestStart), SpentNonce> = records(kept).collect();
+        let mut spent: BTreeMap<(DigestStart, DigestStart), SpentNonce> = records(kept).collect();
         for (webhook, nonces) in &table.webhooks {
             let own = nonces.spent.iter();
-            all.extend(own.map(|(nonce, spent)| ((*webhook, *nonce), *spent)));
+            spent.extend(own.map(|(nonce, spent)| ((*webhook, *nonce), *spent)));
         }
         drop(table);
-        let mut all: Vec<_> = all
+        let mut all: Vec<_> = spent
             .into_iter()
             .filter(|(_, spent)| spent.until >= now)
             .collect();

@@ -48,16 +48,17 @@ impl Sockets {
     pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<AmqpSocket> {
         let stream = timeout(self.timeout, TcpStream::connect((host, port))).await??;
         stream.set_nodelay(true)?;
-        let end = self.end.upgrade();
-        // The dial was given up meanwhile.
-        let end = end.ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))?;
+        let Some(end) = self.end.upgrade() else {
+            // The dial was given up meanwhile.
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
+        };
         end.keep(&stream)?;
         let Some(tls) = &self.tls else {
             return Ok(Compat::new(Box::new(stream)));
         };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let secured = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
-        let secured = timeout(self.timeout, secured).await??;
+        let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
+        let secured = timeout(self.timeout, handshake).await??;
         Ok(Compat::new(Box::new(secured)))
     }
 }
