@@ -126,10 +126,11 @@ pub(super) fn oldest_order(
     Ok(first.map(|(key, _)| key.value().1))
 }
 
+/// The numbers of events that wait because of an order, as a reader sees them.
+type OrderTable = ReadOnlyTable<(DestinationId, u64), u64>;
+
 /// The table of orders; `None` if there was never an order.
-fn orders(
-    read: &ReadTransaction,
-) -> Result<Option<ReadOnlyTable<(DestinationId, u64), u64>>, StoreError> {
+fn orders(read: &ReadTransaction) -> Result<Option<OrderTable>, StoreError> {
     match read.open_table(ORDERS) {
         Ok(orders) => Ok(Some(orders)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),

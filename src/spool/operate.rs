@@ -110,9 +110,9 @@ impl Spool {
             let to = Arc::clone(to);
             let filter = Arc::clone(&filter);
             let records = Arc::clone(&self.records);
-            let (rows, next) = self
+            let LatePage { rows, next } = self
                 .store
-                .aside(move |store| late_rows(store, &records, &to, &filter, at))
+                .aside(move |store| late_page(store, &records, &to, &filter, at))
                 .await?;
             from = next;
             let now_ms = self.store.clock.now().wall_ms;
@@ -318,15 +318,22 @@ impl Spool {
     }
 }
 
-/// Reads a page of the kept events that a new destination gets: their places with their lanes, and
-/// the number of the next page.
-fn late_rows(
+/// A page of the kept events that a new destination gets.
+struct LatePage {
+    /// The places of the events, each with the event's lanes.
+    rows: Vec<(LedgerPlace, Vec<LaneId>)>,
+    /// The number of the next page.
+    next: Option<Seq>,
+}
+
+/// Reads a page of the kept events that a new destination gets.
+fn late_page(
     store: &Store,
     records: &Records,
     to: &Destination,
     filter: &Filter,
     from: Seq,
-) -> Result<(Vec<(LedgerPlace, Vec<LaneId>)>, Option<Seq>), StoreError> {
+) -> Result<LatePage, StoreError> {
     let config = to.config();
     let salt = store.salt();
     store.read(|read| {
@@ -347,7 +354,10 @@ fn late_rows(
                 rows.push((place, lanes_of(&salt, head, &request)));
             }
         }
-        Ok((rows, page.next))
+        Ok(LatePage {
+            rows,
+            next: page.next,
+        })
     })
 }
 
