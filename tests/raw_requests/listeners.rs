@@ -244,8 +244,7 @@ fn answered_in_order(get: &str, whole: &str) -> Vec<Attack> {
         .at("inbound", [404, 200])
         .at("metrics", [404, 200]),
         answered("OPTIONS *", line("OPTIONS * HTTP/1.1"), [404, 200]).at("outbound", [400, 200]),
-        answered("TRACE", line(&format!("TRACE {path} HTTP/1.1")), [405, 200])
-            .at("inbound", [404, 200]),
+        answered("TRACE", line(&format!("TRACE {path} HTTP/1.1")), [405, 200]),
     ]
 }
 
