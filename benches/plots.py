@@ -3,8 +3,8 @@
 import html
 import math
 
-WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 70, 160, 44, 52
+WIDTH, HEIGHT = 780, 360
+LEFT, RIGHT, TOP, BOTTOM = 70, 220, 44, 52
 COLOURS = ["#0b6e4f", "#c2410c", "#1d4ed8", "#a21caf", "#a16207", "#64748b", "#be123c", "#0e7490"]
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2937 }
