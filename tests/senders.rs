@@ -823,3 +823,37 @@ fn both_senders_in_a_message_of_kaleyra_are_the_routes() {
         assert_eq!(upstream.heads(), usize::from(status == 200), "{body}");
     }
 }
+
+#[test]
+fn each_sender_in_a_body_has_its_own_limits_beside_an_account_in_the_path() {
+    let upstream = Upstream::ok();
+    let limits = "channels = [\"*\"]\n[route.limits]\nper_sender = \"1/m\"\nmax_wait = \"1ms\"";
+    for (preset, account, path, message) in [
+        (
+            "twilio",
+            "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"",
+            "/2010-04-01/Accounts/AC1/Messages.json",
+            "From=whatsapp%3A%2B@SENDER@&To=whatsapp%3A%2B1666&Body=x",
+        ),
+        (
+            "plivo",
+            "auth_id = \"MA1\"\nauth_token = \"file:@DIR@/key\"",
+            "/v1/Account/MA1/Message/",
+            r#"{"src":"@SENDER@","dst":"1666","type":"whatsapp","text":"x"}"#,
+        ),
+        (
+            "kaleyra",
+            "sid = \"HX1\"\napi_key = \"file:@DIR@/key\"",
+            "/v1/HX1/messages",
+            r#"{"channel":"whatsapp","from":"@SENDER@","to":"1666","body":"x"}"#,
+        ),
+    ] {
+        let keyside = route(&upstream, preset, account, limits);
+        for (sender, status) in [("15551", 200), ("15551", 429), ("15552", 200)] {
+            let body = message.replace("@SENDER@", sender);
+            let answer = posted(&keyside, path, &body);
+            let text = answer.text();
+            assert_eq!(answer.status, status, "{preset} {sender}: {text}");
+        }
+    }
+}

@@ -170,6 +170,15 @@ impl PathMap {
     pub fn is_for(&self, method: &Method, path: &str) -> bool {
         self.method.as_ref().is_none_or(|own| own == method) && self.from.matches(path).is_some()
     }
+
+    /// Returns true if the sender in the path of the application is in the path to the provider as
+    /// well.
+    #[must_use]
+    pub fn keeps_in_path(&self, path: &str, sender: &str) -> bool {
+        let is_sender = |text: &str| text.strip_prefix('+').unwrap_or(text) == sender;
+        let mut names = self.to.names();
+        names.any(|name| self.from.variable(path, name).is_some_and(is_sender))
+    }
 }
 
 /// The methods that a request may have: RFC 9110, section 9, without CONNECT and TRACE; RFC 5789.

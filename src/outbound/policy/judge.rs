@@ -205,7 +205,9 @@ impl Route {
             alternatives: Vec::new(),
             path,
             sender: in_path,
-            drops_sender: map.is_some_and(|map| !map.to.names().any(|name| name == "sender")),
+            drops_sender: in_path
+                .zip(map)
+                .is_some_and(|(sender, map)| !map.keeps_in_path(path, sender)),
             added_sender,
             names_route,
             shares_path: false,
