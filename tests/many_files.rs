@@ -114,6 +114,8 @@ fn a_table_below_another_may_stand_in_another_file() {
     let inbound = "[inbound]\nlisten = [\"127.0.0.1:0\"]\n";
     let limits = "[provider.mine.limits]\nper_sender = \"5/s\"\n";
     let provider = "[provider.mine]\nextends = \"meta\"\n";
+    let secrets =
+        |name: &str| format!("[provider.mine.secrets]\n{name} = {{ form = \"token\" }}\n");
     for (first, second, fault) in [
         (inbound.to_owned(), tls.to_owned(), None),
         (tls.to_owned(), inbound.to_owned(), None),
@@ -123,6 +125,12 @@ fn a_table_below_another_may_stand_in_another_file() {
             format!("{inbound}{tls}"),
             tls.to_owned(),
             Some("b.toml:1:10: inbound.tls: the same as at "),
+        ),
+        // Tables with a header of their own are not joined, whatever they hold.
+        (
+            format!("{provider}{}", secrets("one")),
+            secrets("two"),
+            Some("b.toml:1:16: provider.mine.secrets: the same as at "),
         ),
         (
             inbound.to_owned(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::Reference;
-use crate::document::is_showable;
+use crate::document::reads_as_name;
 
 /// The error of a malformed reference. The error never contains the text, because the text may be
 /// the secret.
@@ -192,7 +192,7 @@ impl Reference {
 fn name(text: &str) -> Option<String> {
     let parts_are_words = text
         .split('_')
-        .all(|part| part.is_empty() || is_showable(part));
+        .all(|part| part.is_empty() || reads_as_name(part));
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     (begins && text.len() <= MAX_NAME_LENGTH && text.chars().all(plain) && parts_are_words)
@@ -233,7 +233,7 @@ fn managed(text: &str, also: &str) -> Option<String> {
 /// Returns true for a word of a cloud's name, whose unique parts mix letters and digits: a UUID has
 /// up to 12 per part.
 fn name_is_showable(word: &str) -> bool {
-    is_showable(word)
+    reads_as_name(word)
         || word
             .split('-')
             .all(|part| part.len() <= 12 && !part.starts_with("EAA"))

@@ -21,7 +21,7 @@ mod tests;
 pub use faults::{Fault, FaultReport, Position};
 pub use malformed::Malformed;
 pub use reader::{Field, Reader};
-pub use shown::{choices, is_showable, listed, shown, shown_place};
+pub use shown::{choices, is_showable, listed, reads_as_name, shown, shown_place};
 
 /// A parsed document.
 pub struct Document {
@@ -227,11 +227,11 @@ impl Table {
                     own.join(more, &entry.key, &[], joined, report);
                 }
                 // `[outbound.tls]` may stand in another file than `[outbound]`.
-                (ValueKind::Table(own), ValueKind::Table(more))
-                    if own.has_tables_alone() || more.has_tables_alone() =>
+                (ValueKind::Table(above), ValueKind::Table(more))
+                    if own.leads_on || entry.leads_on =>
                 {
                     let key = key_in(path, &entry.key);
-                    own.join(more, &key, &[], &mut JoinedKeys::default(), report);
+                    above.join(more, &key, &[], &mut JoinedKeys::default(), report);
                 }
                 _ => {
                     let key = key_in(path, &entry.key);
@@ -241,13 +241,6 @@ impl Table {
             }
         }
         joined.0.insert(path.to_owned(), places);
-    }
-
-    /// True for a table that only leads to other tables, such as `outbound` in a file with
-    /// `[outbound.tls]` alone.
-    fn has_tables_alone(&self) -> bool {
-        let is_table = |entry: &TableEntry| matches!(entry.value.kind, ValueKind::Table(_));
-        !self.entries.is_empty() && self.entries.iter().all(is_table)
     }
 
     fn places(&self) -> HashMap<String, usize> {
@@ -274,6 +267,9 @@ struct TableEntry {
     key: String,
     at: Position,
     value: Value,
+    /// True for a table that only leads to other tables, without a header or value of its own, such
+    /// as `outbound` in a file with `[outbound.tls]` alone.
+    leads_on: bool,
 }
 
 impl TableEntry {
@@ -346,6 +342,7 @@ impl<'t> SourceText<'t> {
             let span = key.span();
             let start = value.span().start;
             let entry = TableEntry {
+                leads_on: self.leads_on(span.end),
                 at: self.position(span.start),
                 key: key.into_inner().into_owned(),
                 value: self.value(value.into_inner(), start),
@@ -356,6 +353,12 @@ impl<'t> SourceText<'t> {
         Table {
             entries: entries.into_iter().map(|(_, entry)| entry).collect(),
         }
+    }
+
+    /// True for a key that ends at `end` and is followed by the key of a table below.
+    fn leads_on(&self, end: usize) -> bool {
+        let behind = self.text.get(end..).unwrap_or_default();
+        behind.trim_start_matches([' ', '\t']).starts_with('.')
     }
 
     fn value(&self, value: DeValue<'_>, start: usize) -> Value {

@@ -63,17 +63,22 @@ pub fn shown_place(place: &str) -> &str {
     if are_words { place } else { "(not shown)" }
 }
 
-/// Returns true if nobody would take `name` for a token, key or password.
+/// Returns true if a message may show `name`: nobody would take it for a token, key or password.
 pub fn is_showable(name: &str) -> bool {
+    let is_token = |part: &str| part.starts_with(META_TOKEN) && part.len() >= MIN_META_TOKEN;
+    reads_as_name(name) && !name.split(['_', '.', '-']).any(is_token)
+}
+
+/// Returns true for a text that has the look of a name, and not of a token, key or password. A name
+/// may begin like a token of Meta, such as `EAASTAFRICA_TOKEN`.
+pub fn reads_as_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     // A word is short or has no digits. An app secret is 32 hex digits without a break.
     let word =
         |part: &str| part.len() < MIN_SECRET_LENGTH || !part.contains(|c: char| c.is_ascii_digit());
-    let is_token = |part: &str| part.starts_with(META_TOKEN) && part.len() >= MIN_META_TOKEN;
     !name.is_empty()
         && name.len() <= MAX_SHOWN_LENGTH
         && name.bytes().all(plain)
-        && !name.split(['_', '.', '-']).any(is_token)
         && (name.len() < MIN_SECRET_LENGTH || name.split(['_', '.', '-']).all(word))
 }
 

@@ -1,7 +1,7 @@
 //! `[channels]`: the places where a message names its channel.
 
 use super::text::{list, pointer};
-use crate::document::{Malformed, Reader, is_showable};
+use crate::document::{Malformed, Reader, reads_as_name};
 use crate::provider::channels::{ChannelForm, Channels};
 
 /// Reads `[channels]`.
@@ -43,7 +43,7 @@ pub(super) fn channels(mut reader: Reader<'_>) -> Channels {
 
 /// Reads the name of a channel, in lower case.
 pub(crate) fn channel_name(text: &str) -> Result<String, Malformed> {
-    if !is_showable(text) {
+    if !reads_as_name(text) {
         return Err(Malformed::new(
             "not the name of a channel, expected one such as \"whatsapp\" or \"sms\"",
         ));

@@ -7,7 +7,7 @@ use super::inject::injects;
 use super::names::TemplateNames;
 use super::request::request_line;
 use super::text::{list, parameter_name};
-use crate::document::{Field, Reader, choices, is_showable};
+use crate::document::{Field, Reader, choices, reads_as_name};
 use crate::provider::content_type::ContentType;
 use crate::provider::operation::{Metering, Operation, OperationKind, QueryWords, RequestPattern};
 use crate::provider::path::{PathPattern, Segment, SegmentForm};
@@ -41,7 +41,7 @@ impl OperationReader<'_> {
             return operations;
         };
         for field in table.fields() {
-            if !is_showable(field.key) {
+            if !reads_as_name(field.key) {
                 field.key_fault(
                     "not a name for an operation, expected up to 40 of a-z A-Z 0-9 _ . -",
                 );

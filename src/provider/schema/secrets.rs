@@ -1,6 +1,6 @@
 //! `[secrets.NAME]` and `[parameters.NAME]`: what a credential consists of.
 
-use crate::document::{Field, Malformed, Reader, is_showable};
+use crate::document::{Field, Malformed, Reader, reads_as_name};
 use crate::provider::access::ACCESS_TOKEN;
 use crate::provider::parameter::{Parameter, ParameterForm};
 use crate::provider::secret::{Letters, SecretForm, SecretKind, SecretOrigin, TextForm};
@@ -157,7 +157,7 @@ pub(super) fn parameters(provider: &mut Reader<'_>, secrets: &[SecretKind]) -> V
 }
 
 fn is_name(field: &Field<'_>) -> bool {
-    is_variable(field.key) && is_showable(field.key) && !TAKEN.contains(&field.key)
+    is_variable(field.key) && reads_as_name(field.key) && !TAKEN.contains(&field.key)
 }
 
 const SECRET_FORMS: [(&str, SecretForm); 4] = [
