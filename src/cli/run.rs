@@ -29,7 +29,11 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
     let passed = PassedSockets::take();
     // The log comes before the secrets: the wait for an unreachable server would otherwise be
     // silent.
-    let config = FirstConfig::read(args.config.file()).await;
+    let config = tokio::select! {
+        config = FirstConfig::read(args.config.file()) => config,
+        // The file may hang with its disk. How to log stands in the file.
+        () = signals.end() => return ExitCode::SUCCESS,
+    };
     let settings = config.as_ref().map_or(DEFAULT_LOG, FirstConfig::log);
     let _log = Log::start(settings.level, settings.format);
     let sockets = match passed {

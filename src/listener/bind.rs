@@ -121,6 +121,14 @@ fn bind_unix(path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
 }
 
 fn bind_beside(beside: &Path, path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
+    // A process that was killed before the rename left this name behind. In a container the next
+    // process has the same id.
+    check_vacant(beside)?;
+    if let Err(error) = std::fs::remove_file(beside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     let socket = UnixListener::bind(beside)?;
     let mode = if allow_uids.is_empty() { 0o600 } else { 0o666 };
     std::fs::set_permissions(beside, std::fs::Permissions::from_mode(mode))?;
@@ -202,5 +210,17 @@ mod tests {
             let families = Families::of(&parse(address), all.iter());
             assert_eq!(families, expected, "{address} {others:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_a_killed_process_left_beside_the_path_is_no_hindrance() {
+        let folder = std::env::temp_dir().join(format!("keyside-bind-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("s");
+        let beside = folder.join(format!("s.{}", std::process::id()));
+        drop(StdUnixListener::bind(&beside).unwrap());
+        bind_unix(&path, &[]).unwrap();
+        assert!(path.exists() && !beside.exists());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
