@@ -179,7 +179,7 @@ pub(super) fn say_found(record: &Record, next: &str) {
         record.author.shown(),
         moment(&began.into())
     );
-    if record.is_exchange_lost() {
+    if record.may_leave_unknown_token() {
         say!("   the exchange was cut off: {UNKNOWN_TOKEN}.");
     }
 }

@@ -57,7 +57,7 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Rot
     say_found(&record, "going on with it");
     say_wait(&rotation).await?;
     match rotation.resume(RotationIntent::Revoke).await? {
-        Resumed::NothingLeft if record.is_exchange_lost() => {
+        Resumed::NothingLeft if record.may_leave_unknown_token() => {
             say!("Nothing is left that can be revoked.");
         }
         Resumed::NothingLeft => say!("Nothing is left to revoke: the new secret is dead."),

@@ -102,6 +102,17 @@ impl Record {
         self.step == RotationStep::Exchanging
     }
 
+    /// True if the provider may have made a token that nobody knows, whether that was recorded
+    /// already or not: an exchange was cut off, and its new token is in no journal.
+    #[must_use]
+    pub fn may_leave_unknown_token(&self) -> bool {
+        let is_cut_off = matches!(
+            self.step,
+            RotationStep::Exchanging | RotationStep::TakingBack
+        );
+        is_cut_off && self.new.is_none()
+    }
+
     /// Returns the record as one line of JSON. Secrets are in base64, so that no byte of one ends
     /// the line.
     pub(super) fn to_line(&self) -> Zeroizing<Vec<u8>> {
@@ -243,6 +254,21 @@ mod tests {
 
     /// A trace with the largest numbers.
     const TRACE: &str = r#"{"pid":2147483647,"started":18446744073709551615,"system":"0c8f7ab1-9ea5-4d66-8d0b-64f1ee0d3a1c pid:[4294967295]","mark":"0123456789abcdef0123456789abcdef"}"#;
+
+    #[test]
+    fn a_token_may_be_unknown_after_an_exchange_without_an_answer_alone() {
+        for (step, new, expected) in [
+            (RotationStep::Exchanging, None, true),
+            // The exchange was recorded, and the rotation is on its way back.
+            (RotationStep::TakingBack, None, true),
+            (RotationStep::TakingBack, Some("EAANEW"), false),
+            (RotationStep::Placing, Some("EAANEW"), false),
+        ] {
+            let mut record = record("EAAOLD", new);
+            record.step = step;
+            assert_eq!(record.may_leave_unknown_token(), expected, "{new:?}");
+        }
+    }
 
     #[test]
     fn a_record_survives_its_line() {

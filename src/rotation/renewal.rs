@@ -236,7 +236,8 @@ async fn foresee(reloader: &Reloader, live: &Live, name: &str) -> Option<Instant
 }
 
 /// Returns an error with its text, made on a thread that serves no requests: the advice for a place
-/// reads the mounts of the system. There is no error any more if the process ends.
+/// reads the mounts of the system. While the process ends, no thread answers, and
+/// the error is lost.
 async fn with_text<E: fmt::Display + Send + 'static>(error: E) -> (Option<E>, String) {
     let written = tokio::task::spawn_blocking(move || {
         let text = error.to_string();
@@ -418,7 +419,7 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     let Some(record) = rotation.record() else {
         return Ok(());
     };
-    if record.is_exchange_lost() {
+    if record.may_leave_unknown_token() {
         tracing::warn!(
             credential = name,
             "the exchange of a renewal was cut off: {UNKNOWN_TOKEN}"

@@ -215,8 +215,11 @@ impl ProgramTrace {
             let group = Pid::from_raw(leader.pid);
             return group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
         }
-        let mut marked = self.marked(|_| true).filter_map(Pid::from_raw);
-        marked.try_for_each(|process| kill_process(process, Signal::KILL))
+        // One process of another user, such as a set-uid program, must not spare the others.
+        let marked = self.marked(|_| true).filter_map(Pid::from_raw);
+        marked.fold(Ok(()), |so_far, process| {
+            kill_process(process, Signal::KILL).and(so_far)
+        })
     }
 }
 
