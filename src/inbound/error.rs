@@ -216,7 +216,7 @@ impl InboundError {
             ),
             Self::BodyBroken => ("the body is malformed or incomplete", "send the whole body"),
             Self::Overloaded => ("too many events are under way", AGAIN),
-            Self::Draining => ("the sidecar stopped before the event was handed on", AGAIN),
+            Self::Draining => ("the sidecar stopped before the event was accepted", AGAIN),
             Self::CredentialUnavailable => ("there is no secret to check the event with", AGAIN),
             Self::SigningKeyMissing => ("there is no key to sign the event with", AGAIN),
             Self::ApplicationUnavailable(_) | Self::ApplicationRefused(_) => {

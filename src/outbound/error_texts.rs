@@ -50,7 +50,7 @@ pub(super) fn draining_texts(outcome_unknown: bool) -> (String, String) {
     let details = if outcome_unknown {
         "the provider may or may not have acted on the request; look for a status webhook before sending again"
     } else {
-        "nothing was sent; send again after the time in Retry-After"
+        "the provider has changed nothing for this request; send again after the time in Retry-After"
     };
     let message = "the sidecar stopped before the provider answered";
     (message.into(), details.into())
