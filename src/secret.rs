@@ -117,7 +117,7 @@ impl Secret {
 /// Returns what to do about a text of several lines that has the look of several values.
 fn hint_of_lines(text: &[u8]) -> Option<&'static str> {
     if text.starts_with(b"{") {
-        return Some("it is a JSON object; name one of its fields with #FIELD");
+        return Some("it is a JSON object; where the source allows #FIELD, name one of its fields");
     }
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_ ".contains(byte);
     let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
@@ -125,9 +125,14 @@ fn hint_of_lines(text: &[u8]) -> Option<&'static str> {
         None | Some(0) => false,
         Some(at) => line.get(..at).is_some_and(|name| name.iter().all(is_word)),
     };
-    lines
-        .all(|line| line.is_empty() || line.starts_with(b"#") || is_assignment(line))
-        .then_some("it has lines NAME=value; name one of them with #NAME")
+    let mut assignments = 0;
+    let are_several = lines.all(|line| {
+        let assigns = is_assignment(line);
+        assignments += usize::from(assigns);
+        assigns || line.is_empty() || line.starts_with(b"#")
+    });
+    (are_several && assignments > 0)
+        .then_some("it has lines NAME=value; of a file, name one of them with #NAME")
 }
 
 /// Returns true if a source's bytes begin with a byte order mark, which [`Secret::parse`] drops.
@@ -305,17 +310,20 @@ mod tests {
                 b" {\n\"token\": \"EAAx\"\n}\n",
                 lines(
                     2,
-                    Some("it is a JSON object; name one of its fields with #FIELD"),
+                    Some(
+                        "it is a JSON object; where the source allows #FIELD, name one of its fields",
+                    ),
                 ),
             ),
             (
                 b"# of acme\nexport TOKEN=EAAx\r\n\nAPP_SECRET = \"s\"\n",
                 lines(
                     9,
-                    Some("it has lines NAME=value; name one of them with #NAME"),
+                    Some("it has lines NAME=value; of a file, name one of them with #NAME"),
                 ),
             ),
             (b"EAAx\nAPP_SECRET=s", lines(4, None)),
+            (b"# a\n# b", lines(3, None)),
             (b"a\0b", byte("a NUL byte (is it UTF-16?)", 1)),
             (
                 b"\xef\xbb\xbf\xe2\x80\x8bab",

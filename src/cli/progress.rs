@@ -44,7 +44,8 @@ impl Drop for Progress {
     }
 }
 
-/// A line about work of unknown length, from its second second on; none without a terminal.
+/// A line about work of unknown length, from one second after its begin on; none without a
+/// terminal.
 pub(super) struct ReadingProgress {
     shown: Option<(Sender<()>, JoinHandle<()>)>,
 }

@@ -386,7 +386,7 @@ impl Drop for HeldBytes {
         if self.bytes.len() < LONG {
             return;
         }
-        // Without a runtime, the process ends, or a test does.
+        // A call from outside the runtime comes at the end of the process, or in a test.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };

@@ -152,7 +152,7 @@ impl Sends {
 
     /// Starts the task that forgets the rest, unless the task runs.
     fn forget_rest(&self) {
-        // Without a runtime, the process ends, or a test does.
+        // A call from outside the runtime comes at the end of the process, or in a test.
         let (Ok(runtime), Some(sends)) = (Handle::try_current(), self.this.upgrade()) else {
             return;
         };

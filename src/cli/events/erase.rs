@@ -23,7 +23,7 @@ pub(super) struct DropArgs {
     /// Erase every event that cannot be read: damaged, or sealed with a key that is lost
     #[arg(long, conflicts_with = "user")]
     unreadable: bool,
-    /// Do not ask at a terminal
+    /// Do not ask at a terminal; needed for `--unreadable` without a terminal
     #[arg(long)]
     yes: bool,
     /// Print JSON
@@ -40,7 +40,7 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
             "nothing to erase is named: name events by ID, a person by `--user NUMBER`, or `--unreadable`",
         ));
     }
-    if !args.yes && !is_confirmed(args) {
+    if !args.yes && !is_confirmed(args)? {
         complain!("Nothing is erased.");
         return Ok(ExitCode::FAILURE);
     }
@@ -128,11 +128,17 @@ fn complain_of_unread(args: &DropArgs, count: u64, first: &[Value]) {
     );
 }
 
-/// Asks the person at the terminal. Without a terminal, the words of the command are the consent:
-/// a script has named what it erases.
-fn is_confirmed(args: &DropArgs) -> bool {
+/// Asks the person at the terminal. Without a terminal, the words of the command are the consent,
+/// since a script has named what it erases; `--unreadable` names nothing, and needs `--yes` there.
+fn is_confirmed(args: &DropArgs) -> Result<bool, EventsFailure> {
     if !std::io::stdin().is_terminal() {
-        return true;
+        return if args.unreadable {
+            Err(EventsFailure::Usage(
+                "`--unreadable` erases whatever cannot be read, for good: add `--yes` where no terminal can be asked",
+            ))
+        } else {
+            Ok(true)
+        };
     }
     let what = match args.user {
         Some(_) => "All events of this person, whatever their state,".to_owned(),
@@ -143,7 +149,7 @@ fn is_confirmed(args: &DropArgs) -> bool {
     write!(stderr, "{what} will be erased for good. Go on? [y/N] ").ok();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).ok();
-    matches!(answer.trim(), "y" | "Y" | "yes")
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// The ids of a question: a query line stays below 8 KiB.
