@@ -44,6 +44,11 @@ fn is_shared(keyside: &Keyside) -> bool {
     keyside.status()["shared_limits"]["in_use"] == true
 }
 
+/// True once the limits are shared: on a busy machine a server may be lost for a moment.
+fn becomes_shared(keyside: &Keyside) -> bool {
+    eventually(Duration::from_secs(5), || is_shared(keyside))
+}
+
 /// Number of `count` requests that pass at once.
 fn pass(keyside: &Keyside, count: usize) -> usize {
     let mut client = keyside.connect();
@@ -315,7 +320,7 @@ fn whatever_happens_to_the_server_sending_goes_on() {
             &format!("per_sender = \"10000/s\"\n{PAIRS}"),
             "replicas = 4",
         );
-        assert!(is_shared(&keyside), "{what}: {}", keyside.log());
+        assert!(becomes_shared(&keyside), "{what}: {}", keyside.log());
         // Fifty messages make the sidecar take tokens ahead, and some tokens return to a stopped
         // server.
         assert_eq!(pass(&keyside, 50), 50, "{what}");
@@ -380,7 +385,7 @@ fn a_server_that_takes_no_script_is_lost_and_each_sidecar_sends_its_share() {
             &format!("per_sender = \"20/s\"\n{PAIRS}"),
             "replicas = 2",
         );
-        assert!(is_shared(&keyside), "{refused}: {}", keyside.log());
+        assert!(becomes_shared(&keyside), "{refused}: {}", keyside.log());
         redis.ask(&["ACL", "SETUSER", "default", refused]);
         let mut client = keyside.connect();
         let mut passed = 0;
@@ -449,7 +454,7 @@ fn messages_to_one_recipient_that_come_at_once_go_while_the_pair_has_tokens() {
     let (upstream, redis) = (Upstream::ok(), Redis::start());
     let limits = "per_sender = \"1000/s\"\nper_recipient = { rate = \"1/6s\", burst = 20 }";
     let keyside = start(&upstream, &redis.url(), limits, "");
-    assert!(is_shared(&keyside), "{}", keyside.log());
+    assert!(becomes_shared(&keyside), "{}", keyside.log());
     let request = post(MESSAGES, &text_to("15550001234"));
     let statuses: Vec<_> = thread::scope(|scope| {
         let callers: Vec<_> = (0..25)
@@ -591,7 +596,7 @@ fn a_replica_takes_the_masters_place() {
         &format!("per_sender = \"10000/s\"\n{PAIRS}"),
         "",
     );
-    assert!(is_shared(&keyside), "{}", keyside.log());
+    assert!(becomes_shared(&keyside), "{}", keyside.log());
     watched.master.kill();
     let end = Instant::now() + Duration::from_secs(20);
     let mut was_lost = false;

@@ -141,6 +141,7 @@ REFUSED = [
     (shop(ports=[{"containerPort": 3000, "name": "metrics"}]), "has metrics twice"),
     (shop(ports=[{"containerPort": 3000}, {"containerPort": 3000}]), "TCP 3000 twice"),
     (shop(ports=[{"containerPort": 9901}]), "a port of the sidecar"),
+    (shop(ports=[{"containerPort": 8080}]), "a port of the sidecar"),
     (shop(volumeMounts=[{"name": "a", "mountPath": "/a"}]), "add it to volumes"),
     (shop(volumeMounts=[{"name": "keyside-secret-acme", "mountPath": "/a"}]), "for the sidecar alone"),
     (

@@ -80,14 +80,19 @@ each value alone, and its messages say nothing but a pattern.
 {{- range .Values.volumes }}
 {{- $volumes = append $volumes .name }}
 {{- end -}}
-{{- $ports := list "TCP 8081 (webhooks of the sidecar)" "TCP 9901 (metrics of the sidecar)" -}}
+{{- $ports := list -}}
+{{- $ofSidecar := list 8081 9901 -}}
+{{- /* [outbound] and [admin] stand in `config`, and may listen elsewhere. */ -}}
+{{- if not (contains "listen" .Values.config) -}}
+{{- $ofSidecar = list 8080 8081 9900 9901 -}}
+{{- end -}}
 {{- range $container := .Values.containers }}
 {{- include "keyside.checkedEnv" (dict "what" (printf "env of the container %s" .name) "env" .env) -}}
 {{- $portNames := list "webhooks" "metrics" -}}
 {{- range .ports }}
 {{- $number := .containerPort | int }}
 {{- $protocol := .protocol | default "TCP" }}
-{{- if and (eq $protocol "TCP") (has $number (list 8081 9901)) }}
+{{- if and (eq $protocol "TCP") (has $number $ofSidecar) }}
 {{- fail (printf "the container %s listens on port %d, which is a port of the sidecar in the same network: choose another" $container.name $number) }}
 {{- end }}
 {{- $port := printf "%s %d" $protocol $number }}
