@@ -217,9 +217,11 @@ impl ProgramTrace {
         }
         // One process of another user, such as a set-uid program, must not spare the others.
         let marked = self.marked(|_| true).filter_map(Pid::from_raw);
-        marked.fold(Ok(()), |so_far, process| {
-            kill_process(process, Signal::KILL).and(so_far)
-        })
+        let mut outcome = Ok(());
+        for process in marked {
+            outcome = kill_process(process, Signal::KILL).and(outcome);
+        }
+        outcome
     }
 }
 
