@@ -691,6 +691,45 @@ fn after_a_throttle_the_interval_of_all_sidecars_doubles_and_recovers() {
     assert!(sent_in_a_second(&other) >= 95, "it is over");
 }
 
+/// Sixty requests at once: the number of those that went, and the longest time to a refusal.
+fn flood(keyside: &Keyside) -> (usize, Duration) {
+    let request = post(MESSAGES, "{}");
+    let answers: Vec<_> = thread::scope(|scope| {
+        let ask = || {
+            let began = Instant::now();
+            (keyside.send(&request).status, began.elapsed())
+        };
+        let callers: Vec<_> = (0..60).map(|_| scope.spawn(ask)).collect();
+        let answers = callers.into_iter().map(|caller| caller.join().unwrap());
+        answers.collect()
+    });
+    let gone = answers.iter().filter(|(status, _)| *status == 200).count();
+    let refused = answers.iter().filter(|(status, _)| *status == 429);
+    (gone, refused.map(|(_, after)| *after).max().unwrap())
+}
+
+/// A sender of four a second, with a full bucket of sixty, of which a throttle makes two a second.
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_throttled_sender_refuses_at_once_what_cannot_go_in_time_however_full_the_bucket() {
+    let (upstream, redis) = (throttling(130_429, &[]), Redis::start());
+    let limits = format!("per_sender = \"60/15s\"\n{PAIRS}\nmax_wait = \"4s\"");
+    let (one, other) = (
+        start(&upstream, &redis.url(), &limits, ""),
+        start(&upstream, &redis.url(), &limits, ""),
+    );
+    assert_eq!(one.post(MESSAGES, "{}").status, 400);
+    // The pause of a second is not over for the first flood.
+    for (keyside, why) in [(&other, "a pause"), (&one, "a slowdown")] {
+        let (gone, refused_after) = flood(keyside);
+        assert!((4..=20).contains(&gone), "{why}: {gone}");
+        assert!(
+            refused_after < Duration::from_secs(2),
+            "{why}: {refused_after:?}"
+        );
+    }
+}
+
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn tokens_taken_ahead_and_not_used_come_back() {

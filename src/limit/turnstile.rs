@@ -256,8 +256,11 @@ const MAX_ASKING: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::pause::PauseLength;
     use crate::limit::tests::{demand, patience, rate};
 
+    const MICRO: Duration = Duration::from_micros(1);
+    const MILLI: Duration = Duration::from_millis(1);
     const SECOND: Duration = Duration::from_secs(1);
 
     /// A token in six seconds, and a burst of five: the default of pairs, but for the burst.
@@ -315,6 +318,67 @@ mod tests {
         turnstile.add(rest, 3, now);
         assert_eq!(gone(&mut turnstile, now).0, 3);
         assert!(!enters(&mut turnstile, now), "the bucket is empty");
+    }
+
+    /// A hundred requests at once, at 80 a second, with a patience of two seconds, of which 150 ms
+    /// are kept for the reply of a server that is short of tokens.
+    #[test]
+    fn in_a_slowdown_no_more_requests_wait_than_can_go_in_time_however_many_tokens_are_left() {
+        let now = Instant::now();
+        let at_once = TakeReply {
+            count: 0,
+            first: now,
+            interval: 12_500 * MICRO,
+            left: 70,
+            full_in: 125 * MILLI,
+            wait: Duration::ZERO,
+            next: Duration::ZERO,
+            epoch: 1,
+            given_back: Duration::ZERO,
+        };
+        let slowed = TakeReply {
+            interval: 200 * MILLI,
+            ..at_once
+        };
+        let in_pause = |reply| TakeReply {
+            left: 0,
+            full_in: Duration::ZERO,
+            wait: 500 * MILLI,
+            next: 500 * MILLI,
+            ..reply
+        };
+        for (reply, expected, why) in [
+            (at_once, 100, "the whole bucket at once"),
+            // Five in the first second, and then one in each 170 ms.
+            (slowed, 11, "one in each slowed interval"),
+            (in_pause(at_once), 100, "the whole bucket after the pause"),
+            (in_pause(slowed), 8, "one in each interval after the pause"),
+        ] {
+            let mut turnstile = Turnstile::shared(rate(80, SECOND).into(), NonZeroU32::MIN, now);
+            assert!(enters(&mut turnstile, now));
+            turnstile.add(reply, 1, now);
+            let entered = (1..100).filter(|_| enters(&mut turnstile, now)).count();
+            assert_eq!(1 + entered, expected, "{why}");
+
+            let mut turnstile = Turnstile::shared(rate(80, SECOND).into(), NonZeroU32::MIN, now);
+            (0..100).for_each(|_| assert!(enters(&mut turnstile, now), "{why}"));
+            turnstile.add(reply, 100, now);
+            turnstile.dismiss(now);
+            assert_eq!(turnstile.queue.len(), expected, "{why}: before the reply");
+        }
+    }
+
+    #[test]
+    fn in_the_pause_of_a_throttle_no_more_requests_wait_than_can_go_after_the_pause() {
+        let now = Instant::now();
+        let mut turnstile = Turnstile::shared(rate(80, SECOND).into(), NonZeroU32::MIN, now);
+        let length = PauseLength {
+            first: SECOND,
+            named: None,
+        };
+        turnstile.pacer.throttled(length, now);
+        let entered = (0..100).filter(|_| enters(&mut turnstile, now)).count();
+        assert_eq!(entered, 39, "one in each 25 ms after a second");
     }
 
     /// Three requests that wait for the reply of a server that is lost then.

@@ -38,10 +38,11 @@ struct Taught {
 }
 
 impl Taught {
-    fn at(taught: Option<Self>, now: f64) -> (f64, f64) {
+    /// End of the last pause, and the factor of the interval at a time.
+    fn at(taught: Option<Self>, now: f64, at: f64) -> (f64, f64) {
         match taught {
             Some(taught) if taught.ends - now <= taught.length => {
-                let seconds = ((now - taught.ends).max(0.0) / 1e6).floor();
+                let seconds = ((at - taught.ends).max(0.0) / 1e6).floor();
                 (taught.ends, taught.slowness * 0.85_f64.powf(seconds))
             }
             _ => (0.0, 1.0),
@@ -91,9 +92,10 @@ impl Shared {
     }
 }
 
-/// `take.lua` while a pause has so many microseconds left.
-fn paused_for(left: i64, epoch: u64) -> TakeScriptReply {
+/// `take.lua` while a pause has so many microseconds left, after which tokens come at a `spacing`.
+fn paused_for(left: i64, spacing: f64, epoch: u64) -> TakeScriptReply {
     TakeScriptReply {
+        interval: spacing.ceil() as i64,
         next_in: left,
         paused: left,
         epoch,
@@ -106,31 +108,31 @@ impl Bucket {
     pub fn take(&mut self, shared: &mut Shared, now: u64, arguments: [u64; 8]) -> TakeScriptReply {
         let epoch = *shared.epoch.get_or_insert(now);
         let now = now as f64;
-        let (account, _) = Taught::at(shared.taught, now);
+        let (account, _) = Taught::at(shared.taught, now, now);
+        let (paused, slowness) = Taught::at(self.taught, now, account.max(now));
+        let spacing = arguments[0] as f64 * slowness.max(1.0);
         if account > now {
             let left = (account - now) as i64;
             return TakeScriptReply {
                 account_paused: left,
-                ..paused_for(left, epoch)
+                ..paused_for(left, spacing, epoch)
             };
         }
-        let (paused, slowness) = Taught::at(self.taught, now);
         if paused > now {
-            return paused_for((paused - now) as i64, epoch);
+            return paused_for((paused - now) as i64, spacing, epoch);
         }
-        self.take_unpaused(epoch, slowness, now, arguments)
+        self.take_unpaused(epoch, spacing, now, arguments)
     }
 
     /// `take.lua` where no pause is running.
     fn take_unpaused(
         &mut self,
         epoch: u64,
-        slowness: f64,
+        spacing: f64,
         now: f64,
         arguments: [u64; 8],
     ) -> TakeScriptReply {
         let [interval, burst, wanted, ahead, ..] = arguments.map(|argument| argument as f64);
-        let spacing = interval * slowness.max(1.0);
         let tolerance = interval * burst;
         let before = self.tokens;
         let owed = before.map_or(0.0, |tokens| tokens.owed);
@@ -163,6 +165,7 @@ impl Bucket {
         let taken = wanted.min(((now + ahead - first) / spacing).floor() + 1.0);
         if taken < 1.0 {
             return TakeScriptReply {
+                interval: spacing.ceil() as i64,
                 full_in: (full - now).ceil() as i64,
                 next_in: (first - now).ceil() as i64,
                 epoch,

@@ -283,10 +283,13 @@ impl Pacer {
     /// Time until the turn of a request with `ahead` requests before it; without a token of a
     /// shared bucket the least time.
     pub(super) fn wait(&self, ahead: usize, now: Instant) -> Duration {
-        let pause_end = self.pause_at(now).map_or(now, |pause| pause.until);
+        let pause = self.pause_at(now);
+        let pause_end = pause.map_or(now, |pause| pause.until);
         let turn = match self.prefetch.turn(ahead, self.quota, now) {
             Err(_) if !self.is_shared() => self.own_turn(ahead, pause_end, now),
-            Ok(at) | Err(at) => at.max(pause_end),
+            // No reply tells of a slowdown before the end of the pause that taught it.
+            Err((at, more)) if pause.is_some() => at.max(self.paced_turn(pause_end, more, now)),
+            Ok(at) | Err((at, _)) => at.max(pause_end),
         };
         turn.saturating_duration_since(now)
     }
@@ -298,13 +301,19 @@ impl Pacer {
         }
         let ahead = saturated(ahead);
         // The queue of a server that was just lost finds the tokens of the share.
-        match (self.slowed_interval(now), self.tokens.bucket()) {
-            (None, Some(bucket)) => first.max(bucket.token_after(ahead, now)),
-            (slowed, _) => {
-                let interval = self.interval().max(slowed.unwrap_or_default());
-                first + interval.saturating_mul(ahead)
-            }
-        }
+        let bucket = self.tokens.bucket();
+        let by_bucket = bucket.map_or(first, |bucket| bucket.token_after(ahead, now));
+        self.paced_turn(first, ahead, now).max(by_bucket)
+    }
+
+    /// Time of the turn that comes `more` turns after the turn `first`, as far as a slowdown taught
+    /// here tells.
+    fn paced_turn(&self, first: Instant, more: u32, now: Instant) -> Instant {
+        self.slowdown
+            .filter(|_| self.slowed_interval(now).is_some())
+            .map_or(first, |slowdown| {
+                slowdown.turn_after(first, more, self.interval())
+            })
     }
 
     /// True if the turn of a request with `ahead` requests before it comes after a deadline,

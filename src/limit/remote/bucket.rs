@@ -57,7 +57,7 @@ pub struct TakeReply {
     pub count: u32,
     /// Time from which on the first token is good.
     pub first: Instant,
-    /// Time between two of the tokens.
+    /// Time between two tokens, taken or not; in a pause, as of its end.
     pub interval: Duration,
     /// Number of tokens left in the bucket.
     pub left: u32,
@@ -97,7 +97,7 @@ pub struct TakeScriptReply {
     pub taken: i64,
     /// Time until the first token is good; negative if it has been good for a while.
     pub first_in: i64,
-    /// Time between the tokens.
+    /// Time between two tokens, taken or not; in a pause, as of its end.
     pub interval: i64,
     /// Number of tokens left.
     pub left: i64,

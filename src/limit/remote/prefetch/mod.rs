@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::bucket::{LocalView, TakeReply};
 use crate::limit::bucket::Bucket;
+use crate::limit::slowdown::Slowdown;
 use crate::units::{Quota, saturated};
 
 #[cfg(test)]
@@ -26,6 +27,8 @@ pub(in crate::limit) struct Prefetch {
     left: u32,
     /// True if the last reply left no token in the shared bucket.
     is_empty: bool,
+    /// Time between two tokens, as of the last reply: longer than by the quota after a throttle.
+    slowdown: Option<Slowdown>,
     /// Time before which asking is of no use: the end of a pause.
     ask_at: Instant,
     /// Earliest time at which a token beyond the held ones can be good, as of the last reply.
@@ -64,6 +67,7 @@ impl Prefetch {
             due: VecDeque::new(),
             left: 0,
             is_empty: false,
+            slowdown: None,
             ask_at: now,
             next_at: now,
             taken_ahead: Duration::ZERO,
@@ -156,32 +160,37 @@ impl Prefetch {
     }
 
     /// The turn of a request with `ahead` requests before it, at a quota; `Err` with the earliest
-    /// time if no token is held for it.
+    /// time, and the number of requests without a token before it, if no token is held for it.
     pub(in crate::limit) fn turn(
         &self,
         ahead: usize,
         quota: Option<Quota>,
         now: Instant,
-    ) -> Result<Instant, Instant> {
+    ) -> Result<Instant, (Instant, u32)> {
         self.due.get(ahead).copied().ok_or_else(|| {
             let more = saturated(ahead - self.due.len());
             let earliest = quota.map_or(now, |quota| self.earliest(more, quota, now));
-            self.ask_at.max(earliest)
+            (self.ask_at.max(earliest), more)
         })
     }
 
     /// Earliest time at which a token can be good that comes after the held ones and `more` others.
     ///
     /// A bucket of which the last reply left tokens, or of which no reply is known, may have tokens
-    /// for many requests at once. An empty bucket gives a token in each interval.
+    /// for many requests at once. An empty bucket gives a token in each interval, and so does any
+    /// bucket in a slowdown, however many tokens are left.
     fn earliest(&self, more: u32, quota: Quota, now: Instant) -> Instant {
         let by_bucket = self.bucket(quota).token_after(more, now);
-        if !self.is_empty {
-            return by_bucket;
-        }
         let last = self.due.back().copied().unwrap_or(self.next_at);
-        let behind = quota.interval().saturating_mul(more);
-        by_bucket.max(self.next_at.max(last) + behind)
+        let first = self.next_at.max(last);
+        let normal = quota.interval();
+        match self.slowdown {
+            Some(slowdown) if slowdown.interval(now) > normal => {
+                by_bucket.max(slowdown.turn_after(first.max(now), more, normal))
+            }
+            _ if self.is_empty => by_bucket.max(first + normal.saturating_mul(more)),
+            _ => by_bucket,
+        }
     }
 
     /// The shared bucket at a quota, with as few missing tokens as it can have.
@@ -232,17 +241,20 @@ impl Prefetch {
         // Tokens given back by other sidecars may be earlier than the held tokens.
         self.due.make_contiguous().sort_unstable();
         self.left = reply.left;
-        // A reply in a pause tells nothing about the tokens.
         self.is_empty = reply.left == 0 && reply.wait.is_zero();
         self.ask_at = now + reply.wait;
+        // The interval recovers after a pause only.
+        self.slowdown = Some(Slowdown::told(reply.interval, self.ask_at));
         self.next_at = now + reply.next;
         self.taken_ahead = reply.next;
-        self.full_at = now + reply.full_in;
-        self.full_at_if_lost = self.full_at;
-        self.epoch = reply.epoch;
-        self.given_back = reply.given_back;
         self.is_short = reply.count < wanted;
-        if !reply.wait.is_zero() {
+        // A reply in a pause tells nothing about the tokens: the knowledge from before stays.
+        if reply.wait.is_zero() {
+            self.full_at = now + reply.full_in;
+            self.full_at_if_lost = self.full_at;
+            self.epoch = reply.epoch;
+            self.given_back = reply.given_back;
+        } else {
             self.discard_before(self.ask_at);
         }
     }

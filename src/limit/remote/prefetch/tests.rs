@@ -125,3 +125,49 @@ fn a_token_is_not_unused_for_the_time_before_it_came() {
     assert_eq!(prefetch.return_unused(quota(80), now + MILLI), 0);
     assert_eq!(prefetch.return_at(), Some(now + WINDOW));
 }
+
+#[test]
+fn a_reply_in_a_pause_leaves_the_knowledge_of_the_tokens_as_it_was() {
+    let now = Instant::now();
+    let mut prefetch = Prefetch::new(now);
+    let known = TakeReply {
+        full_in: 500 * MILLI,
+        given_back: MILLI,
+        ..reply(3, now)
+    };
+    prefetch.add(known, 3, now);
+    let in_pause = TakeReply {
+        left: 0,
+        full_in: Duration::ZERO,
+        wait: 100 * MILLI,
+        next: 100 * MILLI,
+        epoch: 2,
+        given_back: Duration::ZERO,
+        ..reply(0, now)
+    };
+    prefetch.add(in_pause, 1, now);
+    let view = prefetch.view(now);
+    assert_eq!(view.full_in, 500 * MILLI);
+    assert_eq!(view.full_in_if_lost, 500 * MILLI);
+    assert_eq!((view.epoch, view.given_back), (1, MILLI));
+    assert_eq!(prefetch.held(), 0, "tokens of before the pause are lost");
+}
+
+/// Rows of seconds since a reply that told of 25 ms between tokens, double the interval by the
+/// quota, and the wait of a request behind two others.
+#[test]
+fn a_slowdown_recovers_without_a_reply() {
+    let now = Instant::now();
+    let mut prefetch = Prefetch::new(now);
+    let slowed = TakeReply {
+        interval: 25 * MILLI,
+        ..reply(0, now)
+    };
+    prefetch.add(slowed, 0, now);
+    for (after, expected) in [(0, 50), (3, 30), (10, 0)] {
+        let now = now + Duration::from_secs(after);
+        let (turn, more) = prefetch.turn(2, Some(quota(80)), now).unwrap_err();
+        let wait = turn.saturating_duration_since(now).as_millis();
+        assert_eq!((wait, more), (expected, 2), "{after} s later");
+    }
+}

@@ -21,7 +21,7 @@
 --       8 worth of the tokens given back, as far as left out of 5 already
 -- Returns 1 number of tokens taken
 --         2 length until the first token is good; negative if it has been good for a while
---         3 length between the tokens
+--         3 length between two tokens, taken or not; in a pause, as of its end
 --         4 number of tokens left
 --         5 length until the bucket is full; negative if it has been full for a while
 --         6 length until a token beyond those taken can be good; negative as above
@@ -33,16 +33,16 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst, wanted, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
--- End of the last pause, and the factor of the slowdown now: it shrinks with each second since that
--- end (RECOVERY in slowdown.rs). A pause with more left than its whole length was written before the
--- server's clock went back, and does not count.
-local function taught(key)
+-- End of the last pause, and the factor of the slowdown at a time: it shrinks with each second since
+-- that end (RECOVERY in slowdown.rs). A pause with more left than its whole length was written before
+-- the server's clock went back, and does not count.
+local function taught(key, at)
   local text = redis.call('GET', key)
   if not text then return 0, 1 end
   local ends, length, slowness = string.match(text, '(%d+) (%d+) ([%d.]+)')
   ends = tonumber(ends)
   if ends - now > tonumber(length) then return 0, 1 end
-  return ends, tonumber(slowness) * 0.85 ^ math.floor(math.max(now - ends, 0) / 1000000)
+  return ends, tonumber(slowness) * 0.85 ^ math.floor(math.max(at - ends, 0) / 1000000)
 end
 
 local epoch = redis.call('GET', KEYS[3])
@@ -51,13 +51,13 @@ if not epoch then
   redis.call('SET', KEYS[3], epoch)
 end
 
-if KEYS[4] then
-  local account = taught(KEYS[4])
-  if account > now then return {0, 0, 0, 0, 0, account - now, account - now, account - now, epoch, 0} end
-end
-local paused, slowness = taught(KEYS[2])
-if paused > now then return {0, 0, 0, 0, 0, paused - now, paused - now, 0, epoch, 0} end
+local account = KEYS[4] and taught(KEYS[4], now) or 0
+local paused, slowness = taught(KEYS[2], math.max(account, now))
 local spacing = interval * math.max(slowness, 1)
+if account > now then
+  return {0, 0, math.ceil(spacing), 0, 0, account - now, account - now, account - now, epoch, 0}
+end
+if paused > now then return {0, 0, math.ceil(spacing), 0, 0, paused - now, paused - now, 0, epoch, 0} end
 
 local tolerance = interval * burst
 local known, last, owed, given = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+) ?(%d*) ?(%d*)')
@@ -95,7 +95,7 @@ local first = full + interval - tolerance
 if spacing > interval then first = math.max(first, last + spacing, now) end
 local taken = math.min(wanted, math.floor((now + ahead - first) / spacing) + 1)
 if taken < 1 then
-  return {0, 0, 0, 0, math.ceil(full - now), math.ceil(first - now), 0, 0, epoch, given}
+  return {0, 0, math.ceil(spacing), 0, math.ceil(full - now), math.ceil(first - now), 0, 0, epoch, given}
 end
 local after = full + taken * interval
 last = math.max(last, first + (taken - 1) * spacing)
