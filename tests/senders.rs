@@ -639,6 +639,40 @@ fn the_path_of_a_message_may_tell_its_channel() {
     assert_eq!(posted(&senders, path, text).slug(), "sender_not_allowed");
 }
 
+/// A provider whose paths alone tell the channel.
+const BY_PATH: &str = r#"
+[provider.test.operations.texts]
+kind = "send"
+requests = [
+  { request = "POST /{v}/texts", channel = "sms" },
+  { request = "POST /{v}/signs", channel = "whatsapp" },
+]
+"#;
+
+#[test]
+fn the_channel_of_a_path_counts_without_places_of_channels() {
+    let upstream = Upstream::ok();
+    for (channels, of_text, of_sign) in [
+        ("", 403, 200),
+        ("channels = [\"sms\"]", 200, 403),
+        ("channels = [\"*\"]", 200, 200),
+    ] {
+        let keyside = Setup::new(&upstream)
+            .provider(BY_PATH)
+            .route(&format!("operations = [\"texts\"]\n{channels}"))
+            .start();
+        for (path, status) in [("/v23.0/texts", of_text), ("/v23.0/signs", of_sign)] {
+            let answer = posted(&keyside, path, "{}");
+            assert_eq!(
+                answer.status,
+                status,
+                "{channels} {path}: {}",
+                answer.text()
+            );
+        }
+    }
+}
+
 /// A provider that deletes a template by its name in the path.
 const BY_NAME: &str = r#"
 [provider.test.operations.templates]

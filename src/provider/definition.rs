@@ -136,6 +136,16 @@ impl Provider {
         self.secrets.iter().find(|secret| secret.name == name)
     }
 
+    /// Returns true if requests name their channels, in the path or in the body.
+    #[must_use]
+    pub fn names_channels(&self) -> bool {
+        let mut requests = self
+            .operations
+            .iter()
+            .flat_map(|operation| &operation.requests);
+        self.channels.is_some() || requests.any(|request| request.channel.is_some())
+    }
+
     /// Returns true if messages name their senders, in the path or in the body.
     #[must_use]
     pub fn names_senders(&self) -> bool {

@@ -142,14 +142,15 @@ fn allowed_users(reader: &mut Reader<'_>, outbound: &OutboundConfig) -> Vec<u32>
 /// with `["*"]`.
 fn allowed_channels(field: Option<&Field<'_>>, provider: &Provider) -> Vec<String> {
     let Some(field) = field else {
-        return match provider.channels {
-            Some(_) => vec![WHATSAPP.to_owned()],
-            None => Vec::new(),
+        return if provider.names_channels() {
+            vec![WHATSAPP.to_owned()]
+        } else {
+            Vec::new()
         };
     };
     let named = strings(field);
     let other = named.iter().find(|name| !name.is_string(WHATSAPP));
-    if let Some(other) = other.filter(|_| provider.channels.is_none()) {
+    if let Some(other) = other.filter(|_| !provider.names_channels()) {
         other.fault("the provider's requests name no channel, expected \"whatsapp\"");
     } else if named.is_empty() {
         field.fault("empty, expected channels such as [\"whatsapp\"], or [\"*\"] for all");
