@@ -543,6 +543,12 @@ const CHANNELS: &[(&str, &str, &str, &str)] = &[
         "sms",
     ),
     (
+        "twilio",
+        r#"{"channel":"whatsapp""#,
+        r#"{"channel":"RCS""#,
+        "rcs",
+    ),
+    (
         "vonage",
         r#""channel":"whatsapp""#,
         r#""channel":"sms""#,

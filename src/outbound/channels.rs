@@ -26,7 +26,8 @@ impl<'p> ChannelRule<'p> {
     /// Returns the places in a body that tell a channel.
     pub(super) fn places(&self) -> impl Iterator<Item = &'p Vec<String>> {
         let implied = self.channels.implied.iter().map(|(_, place)| place);
-        self.channels.at.iter().chain(implied)
+        let Channels { at, words, .. } = self.channels;
+        at.iter().chain(words).chain(implied)
     }
 
     /// Decides on the channels that the fields of a JSON object name.
@@ -52,6 +53,11 @@ impl<'p> ChannelRule<'p> {
         {
             self.check(absent)?;
         }
+        for place in &self.channels.words {
+            for word in texts_at(fields, place).map_err(|_| CHANNEL_IS_NO_TEXT)? {
+                self.check(&word.to_ascii_lowercase())?;
+            }
+        }
         for (channel, place) in &self.channels.implied {
             let texts = texts_at(fields, place).map_err(|_| CHANNEL_IS_NO_TEXT)?;
             if !texts.is_empty() {
@@ -68,7 +74,7 @@ impl<'p> ChannelRule<'p> {
     pub(super) fn check_form(&self, text: &str) -> Result<(), OutboundError> {
         let named = values_in_form(text, &self.channels.at);
         self.check_named(named.iter().map(AsRef::as_ref))?;
-        self.check_implied_in(text)
+        self.check_further_in(text)
     }
 
     /// Decides on the channels that a query names: some servers read query and body alike.
@@ -80,10 +86,14 @@ impl<'p> ChannelRule<'p> {
         if !named.is_empty() {
             self.check_named(named.iter().map(AsRef::as_ref))?;
         }
-        self.check_implied_in(query)
+        self.check_further_in(query)
     }
 
-    fn check_implied_in(&self, text: &str) -> Result<(), OutboundError> {
+    /// Decides on the channels that words name, and on those that other fields imply.
+    fn check_further_in(&self, text: &str) -> Result<(), OutboundError> {
+        for word in values_in_form(text, &self.channels.words) {
+            self.check(&word.to_ascii_lowercase())?;
+        }
         for (channel, place) in &self.channels.implied {
             let values = values_in_form(text, std::slice::from_ref(place));
             if !values.is_empty() {

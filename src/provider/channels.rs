@@ -7,6 +7,9 @@ pub struct Channels {
     pub at: Vec<Vec<String>>,
     /// The form of the values there.
     pub form: ChannelForm,
+    /// JSON pointers to channels that are words, whatever the form at the other places. These count
+    /// too, and no message needs one.
+    pub words: Vec<Vec<String>>,
     /// The channel of a message that names none, if the provider has a fixed one.
     pub absent: Option<String>,
     /// Channels with JSON pointers to values that only a message of the channel has, such as the

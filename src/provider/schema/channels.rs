@@ -14,6 +14,7 @@ pub(super) fn channels(mut reader: Reader<'_>) -> Channels {
             ("address", ChannelForm::Address),
         ],
     );
+    let words = list(&mut reader, "words", pointer);
     let absent = reader.parse("absent", channel_name);
     let mut implied = Vec::new();
     if let Some(mut table) = reader.table("implied") {
@@ -28,7 +29,7 @@ pub(super) fn channels(mut reader: Reader<'_>) -> Channels {
             );
         }
     }
-    if at.is_empty() && implied.is_empty() {
+    if at.is_empty() && words.is_empty() && implied.is_empty() {
         reader
             .fault("no place of a channel, expected `at` with JSON pointers such as \"/channel\"");
     }
@@ -36,6 +37,7 @@ pub(super) fn channels(mut reader: Reader<'_>) -> Channels {
     Channels {
         at,
         form: form.unwrap_or_default(),
+        words,
         absent,
         implied,
     }
