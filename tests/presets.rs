@@ -444,6 +444,12 @@ fn an_error_has_the_meaning_of_the_preset() {
             1
         };
         assert_eq!(provider.messages(), expected, "{name}");
+        for refusal in golden.all_of("refused").iter().skip(1) {
+            let before = class("refused");
+            provider.say(refusal);
+            assert_eq!(send(&keyside, golden, request).status, 401, "{name}");
+            assert!(class("refused") > before, "{name}: {refusal}");
+        }
         provider.say(&format!(
             "HTTP/1.1 403 Forbidden\nContent-Type: application/json\n\n{}",
             forbidden_body(name)
@@ -937,6 +943,11 @@ fn a_code_of_meta_behind_another_provider_keeps_its_meaning() {
             json!({"error": {"code": "UNAUTHORIZED"}}),
             "refused",
         ),
+        ("kaleyra", 401, json!({"code": "RBC001"}), "refused"),
+        ("kaleyra", 401, json!({"code": "401"}), "refused"),
+        ("kaleyra", 401, json!({"code": 401}), "refused"),
+        ("kaleyra", 401, json!({"code": "", "error": {}}), "refused"),
+        ("kaleyra", 401, json!({"code": "E110"}), "policy"),
     ] {
         let preset = keyside::provider::presets::provider(name).unwrap();
         let meaning = preset.errors.meaning(status, None, &body);

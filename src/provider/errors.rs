@@ -248,6 +248,8 @@ impl ErrorSigns {
 
 fn code_text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
+        // An empty text is no code, so that the status decides.
+        Value::String(text) if text.is_empty() => None,
         Value::String(text) => Some(Cow::Borrowed(text)),
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
         _ => None,
