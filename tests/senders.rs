@@ -891,3 +891,19 @@ fn each_sender_in_a_body_has_its_own_limits_beside_an_account_in_the_path() {
         }
     }
 }
+
+#[test]
+fn head_goes_to_the_path_of_get() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .route("operations = [\"objects\"]")
+        .start();
+    for method in ["GET", "HEAD"] {
+        let target = "/v23.0/102/message_templates/456";
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = keyside.send(request.as_bytes());
+        assert_eq!(answer.status, 200, "{method}");
+        let seen = upstream.last().target().to_owned();
+        assert_eq!(seen.split('?').next(), Some("/v23.0/456"), "{method}");
+    }
+}

@@ -165,10 +165,11 @@ pub struct PathMap {
 }
 
 impl PathMap {
-    /// Returns true for a request whose path changes by this rule.
+    /// Returns true for a request whose path changes by this rule. HEAD goes where GET goes.
     #[must_use]
     pub fn is_for(&self, method: &Method, path: &str) -> bool {
-        self.method.as_ref().is_none_or(|own| own == method) && self.from.matches(path).is_some()
+        let is_own = |own: &Method| own == method || (own == Method::GET && method == Method::HEAD);
+        self.method.as_ref().is_none_or(is_own) && self.from.matches(path).is_some()
     }
 
     /// Returns true if the sender in the path of the application is in the path to the provider as
