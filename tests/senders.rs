@@ -808,6 +808,9 @@ fn an_upload_names_no_foreign_sender_in_json_and_in_parts() {
         upstream.forget();
         let answer = keyside.send(&with_body("POST", "/v1/files", kind, body.as_bytes()));
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        if status == 400 {
+            assert!(answer.text().contains("leave the part out"), "{body}");
+        }
         if status != 200 {
             assert!(
                 !upstream

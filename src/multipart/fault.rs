@@ -19,7 +19,7 @@ impl fmt::Display for MultipartFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ForbiddenName => {
-                "a part of the body has a name that changes the request, carries a credential, or names a sender"
+                "a part of the body has a name that changes the request, carries a credential, or names a sender: leave the part out"
             }
             Self::Ambiguous => "the body is no multipart/form-data that every server reads alike",
             Self::TooLarge => "the body has more than 100 parts, or a part with a head over 8 KiB",
