@@ -635,6 +635,25 @@ fn the_path_of_a_message_may_tell_its_channel() {
         let answer = posted(&keyside, path, body);
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
     }
+    // "Mark as read" takes no token of the sender, unless some reader finds a recipient beside.
+    let limits = "[route.limits]\nper_sender = \"1/m\"\nmax_wait = \"1ms\"";
+    let keyside = route(&upstream, "kaleyra", account, limits);
+    let both = |beside: &str| {
+        format!(r#"{{"messaging_object":{{"status":"read","message_id":"wamid.1"{beside}}}}}"#)
+    };
+    for (body, status) in [
+        (read.to_owned(), 200),
+        (read.to_owned(), 200),
+        (text.to_owned(), 200),
+        (read.to_owned(), 200),
+        (both(r#","to":"1""#), 429),
+        (both(r#","To":"1""#), 429),
+        (both(r#","to":null"#), 429),
+        (both(r#"},"Messaging_Object":{"to":"1""#), 429),
+    ] {
+        let answer = posted(&keyside, path, &body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
     let senders = route(&upstream, "kaleyra", account, "senders = [\"1666\"]");
     assert_eq!(posted(&senders, path, text).slug(), "sender_not_allowed");
 }

@@ -13,7 +13,7 @@ mod texts;
 mod visitors;
 pub mod words;
 
-pub use texts::{NotText, add_texts_at, lacks_text_at, lacks_text_in};
+pub use texts::{NotText, add_texts_at, lacks_text_at, lacks_text_in, may_have_value_at};
 use visitors::{Fields, LastNamed, WantedVisitor};
 
 /// A JSON object with values as unparsed text.
@@ -350,6 +350,25 @@ mod tests {
             (r#"{"m":{"0":{}}}"#, &["m", "*"], Err(NotText)),
         ] {
             assert_eq!(texts_at(text, path), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_stand_where_some_reader_finds_one() {
+        for (text, path, may) in [
+            (r#"{"m":{"to":"1"}}"#, &["m", "to"][..], true),
+            (r#"{"M":{"To":null}}"#, &["m", "to"], true),
+            (r#"{"m":{"to":[]}}"#, &["m", "to"], true),
+            (r#"{"m":{},"m":{"to":1}}"#, &["m", "to"], true),
+            (r#"{"m":[{"to":"1"}]}"#, &["m", "to"], true),
+            (r#"{"m":[{"id":1},{"to":"1"}]}"#, &["m", "*", "to"], true),
+            (r#"{"m":{"status":"read"}}"#, &["m", "to"], false),
+            (r#"{"m":null}"#, &["m", "to"], false),
+            (r#"{"m":[]}"#, &["m", "*", "to"], false),
+            (r#"{"to":"1"}"#, &["m", "to"], false),
+        ] {
+            let path: Vec<_> = path.iter().map(ToString::to_string).collect();
+            assert_eq!(may_have_value_at(text, &path), may, "{text} {path:?}");
         }
     }
 

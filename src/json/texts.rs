@@ -104,6 +104,29 @@ pub fn lacks_text_in(value: &str, list: &[String], places: &[&[String]]) -> bool
     })
 }
 
+/// Returns true if some reader could find a value, of whatever kind, at the end of a path of keys.
+/// A value other than an object on the way may be anything.
+#[must_use]
+pub fn may_have_value_at(value: &str, path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        return true;
+    };
+    if first == "*" {
+        let elements = elements_of(value, rest);
+        return elements.map_or(true, |elements| {
+            elements
+                .iter()
+                .any(|element| may_have_value_at(element, rest))
+        });
+    }
+    match fields_of(value, |name| is_read_as_one_of(name, &[first])) {
+        Some(fields) => fields
+            .iter()
+            .any(|(_, value)| may_have_value_at(value, rest)),
+        None => value != "null",
+    }
+}
+
 /// True for a value with text, besides blanks, at the end of a path of keys.
 fn has_text_at(value: &str, path: &[String]) -> bool {
     let mut texts = Vec::new();

@@ -353,10 +353,15 @@ fn has_text(fields: &[(Cow<'_, str>, &str)], places: &[Vec<String>]) -> bool {
 
 /// True if a server could read a field at one of the places, whatever its value.
 fn has_field(fields: &[(Cow<'_, str>, &str)], places: &[Vec<String>]) -> bool {
-    let firsts: Vec<_> = places.iter().filter_map(|place| place.first()).collect();
-    fields
+    places
         .iter()
-        .any(|(name, _)| is_read_as_one_of(name, &firsts))
+        .filter_map(|place| place.split_first())
+        .any(|(first, rest)| {
+            fields
+                .iter()
+                .filter(|(name, _)| is_read_as_one_of(name, &[first]))
+                .any(|(_, value)| json::may_have_value_at(value, rest))
+        })
 }
 
 /// Longest name of a field in an error text, in characters.
