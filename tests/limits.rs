@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, post};
+use crate::support::client::{Client, post, with_body};
 use crate::support::keyside::{Keyside, Setup, route};
 use crate::support::upstream::{Upstream, json};
 use crate::support::{MESSAGES, eventually};
@@ -408,4 +408,23 @@ fn ids_that_the_provider_never_sees_have_no_limits_of_their_own() {
         .map(|path| keyside.post(&path, "{}").status)
         .collect();
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
+}
+
+#[test]
+fn a_file_of_haptik_counts_as_a_message() {
+    let upstream = Upstream::ok();
+    let account = "host = \"x\"\nclient_id = \"c\"\ntoken = \"file:@DIR@/key\"";
+    let lines = "[route.limits]\nper_account = \"1/m\"\nmax_wait = \"1ms\"";
+    let keyside = route(&upstream, "haptik", account, lines);
+    let body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--b--\r\n";
+    let file = with_body(
+        "POST",
+        "/v1.0/log_file_from_user",
+        "multipart/form-data; boundary=b",
+        body.as_bytes(),
+    );
+    for status in [200, 429] {
+        let answer = keyside.send(&file);
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
 }
