@@ -401,6 +401,10 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "presets/meta.toml:",
         ),
         (
+            "[provider.x]\nextends = \"twilio\"\n[provider.x.channels]\nwords = [\"channel\"]",
+            "f:10:10: provider.x.channels.words: not a JSON pointer, expected one such as \"/apiKey\"",
+        ),
+        (
             "[provider.x]",
             "f:7:1: provider.x.upstream: missing, expected where requests go, such as \"https://HOST\"",
         ),
