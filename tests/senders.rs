@@ -471,7 +471,7 @@ fn check_names_the_operations_that_senders_do_not_bound() {
         (
             "[\"111\"]",
             "[\"messages\", \"objects\", \"templates:read\"]",
-            Some("bound objects, templates:read:"),
+            Some("bound objects, templates:read: requests of these operations may name no sender"),
         ),
     ] {
         let setup =

@@ -12,8 +12,8 @@ impl Config {
             let names = unbound(route, &credential.provider);
             (!names.is_empty()).then(|| {
                 format!(
-                    "route {}: `senders` does not bound {}: requests of these operations name no sender, and reach whatever \
-                     the credential reaches",
+                    "route {}: `senders` does not bound {}: requests of these operations may name no sender, and then \
+                     reach whatever the credential reaches",
                     route.name,
                     names.join(", ")
                 )
