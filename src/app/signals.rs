@@ -37,7 +37,7 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT, and leaves SIGHUP for [`Self::next`].
+    /// Waits for SIGTERM or SIGINT, and keeps SIGHUP for the time after the start.
     pub async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
