@@ -142,7 +142,7 @@ async fn run_command(command: Command) -> ExitCode {
         Command::Rotate(args) => Box::pin(rotate::run(args)).await,
         Command::Events(args) => events::run(&args),
         Command::Scan(args) => scan::run(args).await,
-        Command::Revoke(args) => revoke::run(args).await,
+        Command::Revoke(args) => Box::pin(revoke::run(args)).await,
         Command::Ca(args) => ca::run(args),
         Command::Audit(args) => audit::run(&args),
         Command::Providers(args) => providers::run(args),
