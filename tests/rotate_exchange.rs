@@ -96,7 +96,8 @@ fn an_exchange_that_was_cut_off_is_told_though_a_token_was_placed_by_hand_since(
         kill_in_exchange(&upstream, &keyside);
         hangs.store(false, Ordering::SeqCst);
         keyside.dir().write("token", "EAAPLACEDBYHAND0123456789");
-        // Nothing proves the rights of the token, so the rotation may have to be gone on with.
+        // The command may fail: the rights of a token placed by hand are not proved. `revoke` below
+        // ends the rotation.
         let ended = finish(&mut command(&keyside, next), Duration::from_secs(30));
         assert!(ended.output.contains(UNKNOWN), "{next}: {}", ended.output);
         assert_eq!(keyside.post(MESSAGES, "{}").status, 200);

@@ -606,7 +606,7 @@ fn a_sender_before_the_recipient_has_to_be_allowed() {
     }
 }
 
-/// Where the path decides the channel, no field of the body names another one.
+/// The channel of a path outweighs every field of the body.
 #[test]
 fn the_path_of_a_message_may_tell_its_channel() {
     let upstream = Upstream::ok();

@@ -75,7 +75,8 @@ impl Rotation<'_> {
         let started = match program.start(new).await {
             Ok(started) => started,
             Err(error) => {
-                // Nothing is left to find, so no later process waits.
+                // The journal must not name a program that never ran: a later process would wait
+                // for its end.
                 if let Some(before) = before {
                     let noted = self.write_journal(before).await;
                     noted.map_err(|obstacle| self.unfinished(obstacle))?;

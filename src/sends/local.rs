@@ -35,9 +35,9 @@ pub(super) struct LocalSends {
 /// The rest after a portion of messages was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeftToForget {
-    /// More messages are to be forgotten.
+    /// Messages that a further portion forgets.
     Some,
-    /// All that could be forgotten was.
+    /// No message that could be forgotten.
     Nothing,
 }
 

@@ -215,7 +215,8 @@ impl ProgramTrace {
             let group = Pid::from_raw(leader.pid);
             return group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
         }
-        // One process of another user, such as a set-uid program, must not spare the others.
+        // The kill goes on behind a process that this user may not kill, such as a set-uid program:
+        // the others could still put the secret in place.
         let marked = self.marked(|_| true).filter_map(Pid::from_raw);
         let mut outcome = Ok(());
         for process in marked {

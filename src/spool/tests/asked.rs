@@ -1,4 +1,4 @@
-//! What operators ask for: lists, the state, and the erasure of a person's events.
+//! The questions and orders of operators: lists, the state, the erasure of a person's events.
 
 use super::*;
 use crate::spool::{Erased, EventReceipt, RecordError, StoredState, TroubleKind};
