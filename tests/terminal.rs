@@ -57,6 +57,10 @@ fn on_terminal_within(
         .arg(env!("CARGO_BIN_EXE_keyside"))
         .args(words)
         .env("TERM", "xterm-256color")
+        // A service that builds programs sets it; it is no wish for colours.
+        .env("CI", "true")
+        .env_remove("CLICOLOR")
+        .env_remove("CLICOLOR_FORCE")
         .env_remove("COLUMNS")
         .env_remove("NO_COLOR");
     match colors {
@@ -206,6 +210,8 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
             .args(words)
             .stdin(std::process::Stdio::null())
             .env("TERM", "xterm-256color")
+            .env("CI", "true")
+            .env_remove("CLICOLOR_FORCE")
             .env_remove("NO_COLOR");
         let piped = finish(&mut piped, Duration::from_secs(60));
         assert!(

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use prometheus_client::registry::Registry;
 
 use crate::app;
+use crate::log::wants_color;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, load};
 use config::ConfigArgs;
@@ -51,7 +52,7 @@ mod webhooks;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
 #[derive(Debug, Parser)]
-#[command(name = "keyside", version, about)]
+#[command(name = "keyside", version, about, color = help_color())]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -112,6 +113,16 @@ impl Arguments {
             error.print().ok();
             u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
         })
+    }
+}
+
+/// Returns the colours of `--help` and of faults in the arguments, by the rule of every other
+/// output. The rule of clap alone has colours for a dumb terminal where the variable `CI` is set.
+fn help_color() -> clap::ColorChoice {
+    if wants_color() {
+        clap::ColorChoice::Auto
+    } else {
+        clap::ColorChoice::Never
     }
 }
 

@@ -124,11 +124,11 @@ fn queue(
 }
 
 /// False for a user without a wish for colours (<https://no-color.org>), and for a terminal that
-/// shows none.
+/// shows none or has no name.
 #[must_use]
 pub fn wants_color() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    !is_dumb && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let shows_colors = std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb");
+    shows_colors && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Sets the level of the log of the process, from now on.
