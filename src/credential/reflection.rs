@@ -1,7 +1,7 @@
 //! The texts to redact from answers because of a secret: the secret, and its base64.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
@@ -46,16 +46,17 @@ impl fmt::Debug for Reflections {
 /// no copy.
 pub(super) struct Reflection {
     secret: Arc<Secret>,
-    base64: Box<[Zeroizing<Vec<u8>>]>,
+    /// The secret in base64. Made for the first answer, because a tenant that sends nothing needs
+    /// none: 700 bytes for a token and an app secret.
+    base64: OnceLock<Box<[Zeroizing<Vec<u8>>]>>,
 }
 
 impl Reflection {
     /// The texts for a secret; none for a short one.
     pub(super) fn of(secret: Arc<Secret>) -> Self {
-        let base64 = reflected(&secret).map(base64_needles).unwrap_or_default();
         Self {
             secret,
-            base64: base64.into(),
+            base64: OnceLock::new(),
         }
     }
 
@@ -66,8 +67,13 @@ impl Reflection {
 
     /// Returns the texts to look for in answers.
     pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        let encoded = self.base64.iter().map(|text| text.as_slice());
-        reflected(&self.secret).into_iter().chain(encoded)
+        let secret = reflected(&self.secret);
+        let encoded = self
+            .base64
+            .get_or_init(|| secret.map(base64_needles).unwrap_or_default().into());
+        secret
+            .into_iter()
+            .chain(encoded.iter().map(|text| text.as_slice()))
     }
 }
 
