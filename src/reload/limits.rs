@@ -23,11 +23,12 @@ pub(super) struct LimiterBuilder<'a> {
     /// The routes to come, by credential.
     routes: HashMap<&'a str, Vec<&'a RouteConfig>>,
     shared: Option<(&'a SharedLimits, &'a LoadedServer)>,
-    accounts: HashMap<String, Arc<AccountPause>>,
-    /// Limiters made or carried over already, by credential and kind.
-    keyed: HashMap<(String, LimitKind), Vec<BuiltLimits>>,
-    /// Pairs made or carried over already, by credential.
-    pairs: HashMap<String, Vec<BuiltPairs>>,
+    accounts: HashMap<&'a str, Arc<AccountPause>>,
+    /// Limiters made or carried over already, by credential and kind. Only of credentials with
+    /// several routes, so that a tenant with one route leaves no hole in the heap.
+    keyed: HashMap<(&'a str, LimitKind), Vec<BuiltLimits>>,
+    /// Pairs made or carried over already, by credential. Only of credentials with several routes.
+    pairs: HashMap<&'a str, Vec<BuiltPairs>>,
     changes: ChangedLimits,
     /// The addresses of the limits in `changes`.
     changed: HashSet<usize>,
@@ -75,7 +76,7 @@ impl<'a> LimiterBuilder<'a> {
     }
 
     /// The limiter of a route.
-    pub(super) fn of(&mut self, route: &RouteConfig, provider: &Provider) -> Limiter {
+    pub(super) fn of(&mut self, route: &'a RouteConfig, provider: &Provider) -> Limiter {
         let sharing = self.sharing(&route.credential);
         let patience = Patience {
             max_wait: route.limits.max_wait,
@@ -103,7 +104,7 @@ impl<'a> LimiterBuilder<'a> {
         self.changes
     }
 
-    fn sharing(&mut self, credential: &str) -> Option<Sharing> {
+    fn sharing(&mut self, credential: &'a str) -> Option<Sharing> {
         let (limits, (server, _)) = self.shared?;
         let account = self.account_pause(credential);
         Some(Sharing::new(
@@ -115,7 +116,7 @@ impl<'a> LimiterBuilder<'a> {
         ))
     }
 
-    fn terms(&mut self, route: &RouteConfig, kind: LimitKind) -> LimitTerms {
+    fn terms(&mut self, route: &'a RouteConfig, kind: LimitKind) -> LimitTerms {
         let rate = rate(route, kind);
         LimitTerms {
             rate,
@@ -124,21 +125,21 @@ impl<'a> LimiterBuilder<'a> {
         }
     }
 
-    fn account_pause(&mut self, credential: &str) -> Arc<AccountPause> {
+    fn account_pause(&mut self, credential: &'a str) -> Arc<AccountPause> {
         let old = self
             .routes_before(credential)
             .map(|route| &route.limiter.account_pause)
             .next();
-        let account = self.accounts.entry(credential.to_owned());
+        let account = self.accounts.entry(credential);
         Arc::clone(account.or_insert_with(|| old.map(Arc::clone).unwrap_or_default()))
     }
 
     /// Reuses limits with equal terms; otherwise changes the route's old limits in place, or copies
     /// the old limits if another route goes on with them.
-    fn keyed(&mut self, route: &RouteConfig, kind: LimitKind) -> Arc<KeyedLimits> {
+    fn keyed(&mut self, route: &'a RouteConfig, kind: LimitKind) -> Arc<KeyedLimits> {
         let credential = route.credential.as_str();
         let terms = self.terms(route, kind);
-        let key = (credential.to_owned(), kind);
+        let key = (credential, kind);
         let built = self.keyed.get(&key).into_iter().flatten();
         if let Some(built) = built.clone().find(|built| built.terms == terms) {
             return Arc::clone(&built.limits);
@@ -162,10 +163,12 @@ impl<'a> LimiterBuilder<'a> {
             }
             (None, None) => Arc::new(KeyedLimits::new(kind, terms.clone())),
         };
-        self.keyed.entry(key).or_default().push(BuiltLimits {
-            terms,
-            limits: Arc::clone(&limits),
-        });
+        if self.has_several_routes(credential) {
+            self.keyed.entry(key).or_default().push(BuiltLimits {
+                terms,
+                limits: Arc::clone(&limits),
+            });
+        }
         limits
     }
 
@@ -173,7 +176,7 @@ impl<'a> LimiterBuilder<'a> {
     fn goes_to_others(
         &mut self,
         limits: &Arc<KeyedLimits>,
-        credential: &str,
+        credential: &'a str,
         kind: LimitKind,
     ) -> bool {
         let terms = limits.terms();
@@ -187,7 +190,7 @@ impl<'a> LimiterBuilder<'a> {
     /// The pairs of a route, if pairs are counted or can be throttled by the provider.
     fn pairs(
         &mut self,
-        route: &RouteConfig,
+        route: &'a RouteConfig,
         provider: &Provider,
         sharing: Option<&Sharing>,
     ) -> Option<Arc<Pairs>> {
@@ -222,11 +225,12 @@ impl<'a> LimiterBuilder<'a> {
             }
             (None, None) => Arc::new(Pairs::new(quota, sharing.cloned())),
         };
-        let of_credential = self.pairs.entry(credential.to_owned());
-        of_credential.or_default().push(BuiltPairs {
-            quota,
-            pairs: Arc::clone(&pairs),
-        });
+        if self.has_several_routes(credential) {
+            self.pairs.entry(credential).or_default().push(BuiltPairs {
+                quota,
+                pairs: Arc::clone(&pairs),
+            });
+        }
         Some(pairs)
     }
 
@@ -241,6 +245,13 @@ impl<'a> LimiterBuilder<'a> {
         let mut others = self.routes.get(credential).into_iter().flatten();
         self.changed.contains(&address(pairs))
             || others.any(|other| have_terms(pairs, other.limits.rates.per_recipient, sharing))
+    }
+
+    /// True if the limits of a route of the credential may be those of a later route too.
+    fn has_several_routes(&self, credential: &str) -> bool {
+        self.routes
+            .get(credential)
+            .is_some_and(|routes| routes.len() > 1)
     }
 
     /// The routes of a credential in the generation before.

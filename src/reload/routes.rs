@@ -144,10 +144,10 @@ impl Draft {
     }
 
     /// Builds one route; `None` if its credential or the provider's upstream does not exist.
-    fn route(
+    fn route<'a>(
         &self,
-        config: &RouteConfig,
-        limits: &mut LimiterBuilder<'_>,
+        config: &'a RouteConfig,
+        limits: &mut LimiterBuilder<'a>,
         upstreams: &mut Upstreams<'_>,
         before: Option<&Route>,
     ) -> Result<Option<Route>, LoadError> {
