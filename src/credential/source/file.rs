@@ -1,74 +1,24 @@
 //! `file:` and `systemd:`: the secret is a file's content.
 
-use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use super::error::{MAX_SIZE, SourceError};
 use super::found::RawSecret;
 use super::identity::{Identity, is_local};
-use super::mount::MountPoints;
 
 /// The content of a file with its metadata, or the reason why there is none.
 pub(super) type ReadFile = Result<(RawSecret, Sight), SourceError>;
 
-/// Reads files as of one moment: if any has changed by the time the last one is read, all are read
-/// again.
-///
-/// Kubernetes replaces all files of a volume in one rename of `..data`. A token from before the
-/// rename with an app secret from after the rename would be a pair that never existed.
-pub(super) fn read_together(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, ReadFile> {
-    for _ in 0..MAX_ATTEMPTS {
-        let read: Vec<_> = paths.iter().map(|path| (path, read(path))).collect();
-        if read.iter().all(|(path, result)| is_unchanged(path, result)) {
-            let mounts = MountPoints::of_this_process();
-            return read
-                .into_iter()
-                .map(|(path, result)| {
-                    let warned =
-                        result.map(|(raw, sight)| (with_mount_warning(path, raw, &mounts), sight));
-                    (path.clone(), warned)
-                })
-                .collect();
-        }
-        std::thread::sleep(RETRY_INTERVAL);
-    }
-    paths
-        .into_iter()
-        .map(|path| (path, Err(SourceError::Unstable)))
-        .collect()
-}
-
-/// Adds a warning about a file that no rename outside reaches.
-fn with_mount_warning(path: &Path, mut raw: RawSecret, mounts: &MountPoints) -> RawSecret {
-    if mounts.has(path) {
-        raw.warnings.push(
-            "it is mounted by itself (a bind mount of one file, or a subPath): a new file that replaces it outside never \
-             arrives here; mount its folder",
-        );
-    }
-    raw
-}
-
-/// True if reading the file now would give an equal result.
-fn is_unchanged(path: &Path, result: &ReadFile) -> bool {
-    match result {
-        Ok((_, sight)) => Identity::at(path) == Some(sight.identity),
-        Err(SourceError::File(_)) => std::fs::metadata(path).is_err() || open(path).is_err(),
-        Err(SourceError::Unstable) => false,
-        Err(_) => true,
-    }
-}
-
 /// The metadata of a file at the time of reading.
 #[derive(Clone, Copy)]
 pub(super) struct Sight {
-    identity: Identity,
+    pub(super) identity: Identity,
     /// True if no later content can have the same identity.
     is_settled: bool,
 }
@@ -173,11 +123,6 @@ fn is_readable_by_all(path: &Path, metadata: &Metadata) -> bool {
 const MAX_PLAIN_SIZE: u64 = 4 * 1024 * 1024;
 /// The concern about a secret in a file that every user of the machine can read.
 const READABLE_BY_ALL: &str = "every user of this machine can read it; give it mode 0400";
-/// The number of readings of files that change during a reading: a volume is replaced once a minute
-/// at most, and a reading takes milliseconds.
-const MAX_ATTEMPTS: usize = 5;
-/// The time between two attempts: longer than replacing the files of a volume takes.
-const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -190,11 +135,8 @@ mod tests {
         let name = format!("keyside-pipe-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        let missing = Err(SourceError::unreadable(std::io::ErrorKind::NotFound.into()));
-        let is_unchanged = is_unchanged(&path, &missing);
         let (secret, plain) = (read(&path), read_regular(&path));
         std::fs::remove_file(&path).unwrap();
-        assert!(!is_unchanged, "there is something by now");
         assert!(matches!(secret, Err(SourceError::NotAFile)));
         assert!(plain.is_err());
     }

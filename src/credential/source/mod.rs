@@ -1,6 +1,6 @@
 //! Sources of secrets: reads the values that references name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ mod place_program;
 mod program_error;
 mod program_trace;
 mod seen;
+mod snapshot;
 mod vault;
 
 pub use error::SourceError;
@@ -97,30 +98,27 @@ async fn read_files(references: BTreeSet<Reference>) -> ReadSecrets {
 
 /// Reads files and environment variables.
 fn read_local(references: BTreeSet<Reference>) -> ReadSecrets {
-    let paths = references.iter().filter_map(path_of).collect();
-    let mut seen = SeenFiles::default();
-    let mut files = BTreeMap::new();
-    for (path, read) in file::read_together(paths) {
-        seen.note(&path, &read);
-        files.insert(path, read.map(|(raw, _)| raw));
-    }
-    let mut findings = Findings::new();
+    let mut paths: Vec<_> = references.iter().filter_map(path_of).collect();
+    // A file with the fields of several secrets is read once.
+    paths.sort();
+    paths.dedup();
+    let (mut files, seen) = snapshot::read_together(paths);
     // Several fields may share one file with a reference to the whole file, which takes the bytes
     // away.
     let (fields, whole): (Vec<_>, Vec<_>) = references
         .into_iter()
         .partition(|reference| matches!(reference, Reference::FileField { .. }));
-    for reference in fields.into_iter().chain(whole) {
+    let find = |reference: Reference| {
         let raw = match (&reference, path_of(&reference)) {
             (Reference::FileField { path, field }, _) => fields::of_file(files.get(path), field),
-            (_, Some(path)) => files.remove(&path).unwrap_or(Err(SourceError::Cancelled)),
+            (_, Some(path)) => files.take(&path),
             (Reference::Env(name), None) => read_variable(name),
             (_, None) => Err(SourceError::NoCredentialsDirectory),
         };
-        findings.insert(reference, raw.and_then(RawSecret::parse));
-    }
+        (reference, raw.and_then(RawSecret::parse))
+    };
     ReadSecrets {
-        findings,
+        findings: fields.into_iter().chain(whole).map(find).collect(),
         files: seen,
     }
 }

@@ -20,7 +20,7 @@ pub struct SeenFiles(BTreeMap<PathBuf, Seen>);
 
 /// A file as it was last seen.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+pub(super) struct Seen {
     /// The digest of the content, or of the fault.
     digest: [u8; 32],
     /// The metadata by which the content is known again; `None` if only a read can prove the
@@ -38,6 +38,11 @@ pub enum Care {
 }
 
 impl SeenFiles {
+    /// Files that were seen by reading their secrets.
+    pub(super) fn new(files: impl Iterator<Item = (PathBuf, Seen)>) -> Self {
+        Self(files.collect())
+    }
+
     /// Reads these files and folders.
     #[must_use]
     pub fn read(paths: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -73,18 +78,6 @@ impl SeenFiles {
     pub fn is_unchanged(&self, path: &Path) -> bool {
         let seen = self.0.get(path);
         seen.is_some_and(|seen| seen.is_unchanged(path))
-    }
-
-    /// Notes a file with the result of reading a secret.
-    pub(super) fn note(&mut self, path: &Path, read: &ReadFile) {
-        let seen = match read {
-            Ok((raw, sight)) => Seen {
-                digest: digest(&raw.bytes),
-                identity: sight.trusted(),
-            },
-            Err(_) => Seen::now(path),
-        };
-        self.0.insert(path.to_owned(), seen);
     }
 
     /// Notes the content of a file from a reading before this check. If the content differs, the
@@ -138,6 +131,17 @@ impl PartialEq for SeenFiles {
 }
 
 impl Seen {
+    /// A file as the reading of a secret has seen it.
+    pub(super) fn of(path: &Path, read: &ReadFile) -> Self {
+        match read {
+            Ok((raw, sight)) => Self {
+                digest: digest(&raw.bytes),
+                identity: sight.trusted(),
+            },
+            Err(_) => Self::now(path),
+        }
+    }
+
     /// Reads a file, or the names in a folder.
     fn now(path: &Path) -> Self {
         Self::read(path).unwrap_or(Self {
