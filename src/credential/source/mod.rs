@@ -98,10 +98,7 @@ async fn read_files(references: BTreeSet<Reference>) -> ReadSecrets {
 
 /// Reads files and environment variables.
 fn read_local(references: BTreeSet<Reference>) -> ReadSecrets {
-    let mut paths: Vec<_> = references.iter().filter_map(path_of).collect();
-    // A file with the fields of several secrets is read once.
-    paths.sort();
-    paths.dedup();
+    let paths = references.iter().filter_map(path_of).collect();
     let (mut files, seen) = snapshot::read_together(paths);
     // Several fields may share one file with a reference to the whole file, which takes the bytes
     // away.

@@ -2,6 +2,7 @@
 //! spares a further read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,11 @@ use super::identity::Identity;
 /// The files in use as they were last seen, to notice changes. Digests never leave the process.
 ///
 /// Two are equal if the contents are.
+///
+/// Paths are compared as bytes: a comparison by components took a third of a reload of ten thousand
+/// tenants.
 #[derive(Clone, Debug, Default)]
-pub struct SeenFiles(BTreeMap<PathBuf, Seen>);
+pub struct SeenFiles(BTreeMap<OsString, Seen>);
 
 /// A file as it was last seen.
 #[derive(Clone, Copy, Debug)]
@@ -40,24 +44,24 @@ pub enum Care {
 impl SeenFiles {
     /// Files that were seen by reading their secrets.
     pub(super) fn new(files: impl Iterator<Item = (PathBuf, Seen)>) -> Self {
-        Self(files.collect())
+        let by_bytes = files.map(|(path, seen)| (path.into_os_string(), seen));
+        Self(by_bytes.collect())
     }
 
     /// Reads these files and folders.
     #[must_use]
     pub fn read(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let seen = paths.into_iter().map(|path| {
+        Self::new(paths.into_iter().map(|path| {
             let seen = Seen::now(&path);
             (path, seen)
-        });
-        Self(seen.collect())
+        }))
     }
 
     /// Checks all files again. Returns the present state, and the number of read files.
     #[must_use]
     pub fn checked(&self, care: Care) -> (Self, usize) {
         let mut count = 0;
-        let mut look = |path: &PathBuf, before: &Seen| match care {
+        let mut look = |path: &Path, before: &Seen| match care {
             Care::Metadata if before.is_unchanged(path) => *before,
             Care::Metadata | Care::Content => {
                 count += 1;
@@ -67,7 +71,7 @@ impl SeenFiles {
         let seen = self
             .0
             .iter()
-            .map(|(path, before)| (path.clone(), look(path, before)))
+            .map(|(path, before)| (path.clone(), look(Path::new(path), before)))
             .collect();
         (Self(seen), count)
     }
@@ -76,7 +80,7 @@ impl SeenFiles {
     /// seen.
     #[must_use]
     pub fn is_unchanged(&self, path: &Path) -> bool {
-        let seen = self.0.get(path);
+        let seen = self.0.get(path.as_os_str());
         seen.is_some_and(|seen| seen.is_unchanged(path))
     }
 
@@ -84,7 +88,11 @@ impl SeenFiles {
     /// next check finds the difference.
     pub fn note_content(&mut self, path: &Path, content: &[u8]) {
         let digest = digest(content);
-        if let Some(seen) = self.0.get_mut(path).filter(|seen| seen.digest != digest) {
+        if let Some(seen) = self
+            .0
+            .get_mut(path.as_os_str())
+            .filter(|seen| seen.digest != digest)
+        {
             *seen = Seen {
                 digest,
                 identity: None,
@@ -102,31 +110,32 @@ impl SeenFiles {
 
     /// Adds a file as `other` has seen it.
     pub fn copy_from(&mut self, other: &Self, path: &Path) {
-        let seen = other.0.get(path);
-        self.0.extend(seen.map(|seen| (path.to_owned(), *seen)));
+        if let Some(seen) = other.0.get(path.as_os_str()) {
+            self.0.insert(path.as_os_str().to_owned(), *seen);
+        }
+    }
+
+    /// Returns each file with the digest of its content.
+    fn digests(&self) -> impl Iterator<Item = (&OsString, [u8; 32])> {
+        self.0.iter().map(|(path, seen)| (path, seen.digest))
     }
 
     /// Returns the files.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.0.keys().map(PathBuf::as_path)
+        self.0.keys().map(Path::new)
     }
 
     /// True if a file has another content than in `before`, or is new.
     #[must_use]
     pub fn differs(&self, before: &Self, path: &Path) -> bool {
-        let digest = |files: &Self| files.0.get(path).map(|seen| seen.digest);
+        let digest = |files: &Self| files.0.get(path.as_os_str()).map(|seen| seen.digest);
         digest(self) != digest(before)
     }
 }
 
 impl PartialEq for SeenFiles {
     fn eq(&self, other: &Self) -> bool {
-        let contents = |files: &'_ Self| {
-            let each = files.0.iter();
-            each.map(|(path, seen)| (path.clone(), seen.digest))
-                .collect::<Vec<_>>()
-        };
-        self.0.len() == other.0.len() && contents(self) == contents(other)
+        self.digests().eq(other.digests())
     }
 }
 

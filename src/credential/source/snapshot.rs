@@ -10,7 +10,7 @@ use super::identity::Identity;
 use super::mount::MountPoints;
 use super::seen::{Seen, SeenFiles};
 
-/// The contents of files that were read together, in the order of their paths. Both are lists and
+/// The contents of files that were read together, in the order of the bytes of their paths. Both are lists and
 /// no trees, because those of ten thousand tenants would leave their nodes as holes in the heap.
 pub(super) struct ReadFiles {
     paths: Vec<PathBuf>,
@@ -33,17 +33,21 @@ impl ReadFiles {
     }
 
     fn place(&self, path: &Path) -> Option<usize> {
-        let found = self.paths.binary_search_by(|own| (**own).cmp(path));
+        let found = self
+            .paths
+            .binary_search_by(|own| own.as_os_str().cmp(path.as_os_str()));
         found.ok()
     }
 }
 
 /// Reads files as of one moment: if any has changed by the time the last one is read, all are read
-/// again. `paths` are in order, each once.
+/// again. A file with the fields of several secrets is read once.
 ///
 /// Kubernetes replaces all files of a volume in one rename of `..data`. A token from before the
 /// rename with an app secret from after the rename would be a pair that never existed.
-pub(super) fn read_together(paths: Vec<PathBuf>) -> (ReadFiles, SeenFiles) {
+pub(super) fn read_together(mut paths: Vec<PathBuf>) -> (ReadFiles, SeenFiles) {
+    paths.sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
+    paths.dedup_by(|one, other| one.as_os_str() == other.as_os_str());
     let results = read_snapshot(&paths);
     let each = paths.iter().zip(&results);
     let seen = each.map(|(path, result)| (path.clone(), Seen::of(path, result)));
