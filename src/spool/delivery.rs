@@ -212,5 +212,6 @@ fn random() -> f64 {
     }
 }
 
-/// The wait after a failed read or commit.
+/// The wait after a failed read or commit: a store that fails is opened anew meanwhile, and ten
+/// tries a second cost no CPU time worth a word.
 pub(super) const UNREADABLE: Duration = Duration::from_millis(100);

@@ -276,9 +276,10 @@ pub(super) enum StoreCheck {
 const ENGINE: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 /// The places of the form in the heads of the two transactions.
 const FORM_PLACES: [usize; 2] = [64, 192];
-/// The length of the start of a file that names the form.
+/// The length of the start of a file that names the form, in bytes: up to the second of
+/// [`FORM_PLACES`].
 const HEAD: usize = 193;
-/// The newest form that the engine knows.
+/// The newest form that the engine knows: the file format 3 of redb.
 const NEWEST_FORM: u8 = 3;
 /// The name of the file.
 const FILE: &str = "spool.redb";

@@ -186,7 +186,8 @@ impl Lanes {
             let Some((since, outcome)) = event.failed else {
                 continue;
             };
-            if event.attempts.counted >= OFTEN || now.saturating_duration_since(since) >= LONG {
+            let age = now.saturating_duration_since(since);
+            if event.attempts.counted >= SETBACK_ATTEMPTS || age >= SETBACK_AGE {
                 let events = setback.map_or(0, |setback| setback.events) + 1;
                 setback = Some(Setback { events, outcome });
             }
@@ -434,10 +435,12 @@ impl Lanes {
     }
 }
 
-/// The failed attempts of an event of which an operator is told.
-const OFTEN: u32 = 3;
-/// The time after the first failed attempt of an event after which an operator is told.
-const LONG: Duration = Duration::from_secs(30);
+/// The failed attempts of an event of which an operator is told: by the schedule the third comes up
+/// to six seconds after the first, in which an application restarts.
+const SETBACK_ATTEMPTS: u32 = 3;
+/// The time after the first failed attempt of an event after which an operator is told, however few
+/// the attempts: an attempt may hang for as long as the `timeout` of the webhook.
+const SETBACK_AGE: Duration = Duration::from_secs(30);
 /// The bound on rows of the queue that a look goes through: a look stays short.
 const MAX_STEPS: u32 = 2048;
 /// The bound on events whose outcome is on the way to the disk: as many may be delivered twice

@@ -111,8 +111,9 @@ impl ClockLeap {
 /// The difference of two clocks that is no leap: clocks that keep time are set by seconds, at a
 /// leap of a day by as much.
 const SLEW: Duration = Duration::from_secs(60);
-/// The bound on leaps in the store. Beyond it the shortest is forgotten, which ages what is older
-/// by the least.
+/// The bound on leaps in the store, 16 bytes each, which every look at an age goes through: a leap
+/// at each of 32 starts within the time of an event. Beyond the bound the shortest is forgotten,
+/// which ages what is older by the least.
 const MAX_LEAPS: usize = 32;
 
 #[cfg(test)]

@@ -369,7 +369,8 @@ impl Drop for Spool {
     }
 }
 
-/// The longest time without a look for events.
+/// The longest time without a look for events. A bell rings for each new event, and the time of a
+/// put-off event is known: the look is for a ring that was missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The looks at a time, so that thousands of destinations do not take a thread each.
 const LOOKS: usize = 4;

@@ -377,5 +377,5 @@ pub(super) fn unreadable(error: &StoreError) -> SpoolRefusal {
 /// The events of a page, or of a transaction: either takes milliseconds, and new events come in
 /// between.
 pub(super) const PAGE: usize = 256;
-/// The bound on unreadable events that an erasure names.
+/// The bound on unreadable events that an erasure names: one screen. All of them are counted.
 const MAX_TOLD: usize = 20;

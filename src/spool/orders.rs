@@ -164,18 +164,21 @@ impl Store {
 /// The time between the beginnings of two transactions while many orders come. Half of it is the
 /// wait of an event on average.
 const GATHER: Duration = Duration::from_millis(2);
-/// The longest wait for those whom the last transaction has answered.
+/// The longest wait for those whom the last transaction has answered: half of [`GATHER`]. A caller
+/// on this machine has sent the next event by then.
 const MAX_RETURN: Duration = Duration::from_millis(1);
 /// The orders with which a transaction begins at once: at 64 events at a time, as many are new as
 /// are delivered.
 const ENOUGH: usize = 96;
-/// The bytes with which a transaction begins at once.
+/// The bytes with which a transaction begins at once: writing 1 MiB takes about as long as the
+/// gathering would.
 const ENOUGH_BYTES: usize = 1024 * 1024;
 /// The bound on orders of a transaction: the first order does not wait long for the last.
 const MAX_BATCH: usize = 512;
 /// The bound on bytes of a transaction: two events of the default `max_body`.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// The bound on bytes that wait for the writer.
+/// The bound on bytes that wait for the writer: four transactions of [`MAX_BATCH_BYTES`]. More
+/// would wait longer than a provider waits for the answer, on a disk that is slow.
 const MAX_WAITING: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]

@@ -442,7 +442,8 @@ fn listed(
 const OWN_NUMBER: [&[u8]; 2] = [b"\"display_phone_number\"", b"\"phone_number_id\""];
 /// The bound on events that a page looks at: a page takes milliseconds.
 const MAX_LOOKED_AT: usize = 4096;
-/// The bound on bytes of bodies that a page of unreadable events goes through.
+/// The bound on bytes of bodies that a page of unreadable events goes through: opening the seal of
+/// 32 MiB takes some ten milliseconds.
 const MAX_READ: usize = 32 << 20;
 
 #[cfg(test)]

@@ -284,5 +284,6 @@ fn first_in_queue(
     Ok(rows.next().transpose()?.map(|(key, _)| key.value().2))
 }
 
-/// The size of a usual event in the store, in bytes.
+/// The size of a usual event in the store, in bytes: a message of some KiB, in a page of its own in
+/// each of a few tables. A disk without room for one event more is full.
 const USUAL_SIZE: u64 = 16 << 10;

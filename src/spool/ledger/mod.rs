@@ -455,5 +455,6 @@ pub(super) fn note_time(
 pub(super) const LAST: &str = "last";
 /// The key of the last known time since the machine started.
 pub(super) const BOOT: &str = "boot";
-/// The time in milliseconds after which the last known time is written without a new event.
+/// The time in milliseconds after which the last known time is written without a new event: a quiet
+/// spool writes once an hour, and a crash leaves the time in doubt by no more.
 const LAST_INTERVAL: u64 = 60 * 60 * 1000;

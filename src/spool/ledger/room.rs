@@ -71,13 +71,16 @@ pub(super) fn size_of(event: &Prepared) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
 
-/// The allowance for each event, in bytes, for what the store adds.
+/// The allowance for each event, in bytes, for what the store adds: the keys in the tables of
+/// heads, bodies, the queue and delivered events, and the state at each destination.
 const EVENT_SIZE: usize = 128;
-/// The allowance for each item, in bytes.
+/// The allowance for each item, in bytes: key and value have 24, and pages with random keys are
+/// half full.
 const ITEM_SIZE: usize = 60;
-/// The bytes of a known item, whose event may be gone.
+/// The bytes of a known item, whose event may be gone: as [`ITEM_SIZE`].
 pub(super) const KNOWN_SIZE: u64 = 60;
-/// The allowance for each lane at each destination, in bytes.
+/// The allowance for each lane at each destination, in bytes: key and value have 21, and pages with
+/// random keys are half full.
 const LANE_SIZE: usize = 60;
 /// The bound on delivered events removed for room in a transaction: a large event finds room among
 /// small events, and no transaction takes long.
