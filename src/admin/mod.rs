@@ -382,7 +382,8 @@ const UPDATES: &str = "/page/updates";
 /// The longest answer that counts as small, in bytes: only the answers about many tenants are
 /// longer.
 const LARGE: usize = 64 * 1024;
-/// Large answers that may be unread at a time; with a thousand routes each has about a megabyte.
+/// Large answers that may be unread at a time: a scrape and a person are served side by side. With
+/// a thousand routes, each answer takes about a megabyte.
 const MAX_UNREAD: usize = 2;
 /// The longest wait of a large answer for others to be read: half of the time that Prometheus gives
 /// an answer.

@@ -335,7 +335,8 @@ const REAP_INTERVAL: Duration = Duration::from_secs(10);
 /// The share of `drain` after which the outbound listener stops accepting while events are under
 /// way: an application answers an event with requests, which get the other half.
 const INBOUND_SHARE_OF_DRAIN: f64 = 0.5;
-/// The time for the answers that tell clients of the end of a drain.
+/// The time for the answers that tell clients of the end of a drain: a few hundred bytes each,
+/// written to open connections. The process must be gone before an orchestrator kills it.
 const LAST_ANSWERS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The time for answers of the admin listener at the end. Probes are short and can be repeated.
 const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);

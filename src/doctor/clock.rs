@@ -28,7 +28,7 @@ pub(super) fn verdict(date: Option<SystemTime>, now: SystemTime, took: Duration)
     }
 }
 
-/// The whole second of a `Date`.
+/// The resolution of a `Date` header: a whole second.
 const GRAIN: Duration = Duration::from_secs(1);
 /// The difference past which a clock deserves a look: a clock that NTP keeps is right within a
 /// second, so it is not kept.

@@ -89,7 +89,8 @@ impl fmt::Display for StatusError {
 
 impl std::error::Error for StatusError {}
 
-/// The longest wait for a status, which may wait 5 s until others have read large answers.
+/// The longest wait for a status: a second more than the 5 s for which a large answer may wait for
+/// others to be read.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(6);
 /// The largest status, in bytes: that of ten thousand routes is smaller.
 const MAX_STATUS: usize = 16 << 20;

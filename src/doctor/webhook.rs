@@ -418,7 +418,8 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// The longest wait for the answer to a probe.
+/// The longest wait for the answer to a probe: as long as for a connection to a provider. A person
+/// waits for the examination, and a way that takes longer is reported as closed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The webhooks that are examined at a time: as many as credentials.
 const MAX_AT_A_TIME: usize = 32;

@@ -92,7 +92,8 @@ const MIN_STEM: usize = 4;
 const MIN_SECRET_LENGTH: usize = 20;
 /// The begin of every access token of Meta. A token may be short, or have no digits.
 const META_TOKEN: &str = "EAA";
-/// The length from which a word with this begin may be a token, in bytes.
+/// The length from which a word with this begin may be a token, in bytes: a shorter word would show
+/// six letters of a token at most, of which a token has more than a hundred.
 const MIN_META_TOKEN: usize = 10;
 /// The longest name in a message, in bytes. A longer text is more likely a token than a name.
 const MAX_SHOWN_LENGTH: usize = 40;

@@ -74,7 +74,7 @@ impl ProbeMark {
         };
         let (digits, rest) = body
             .strip_prefix(begin.as_bytes())?
-            .split_at_checked(MARK)?;
+            .split_at_checked(MARK_DIGITS)?;
         let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         let digits = std::str::from_utf8(digits).ok()?;
         let tail = rest.strip_prefix(end.as_bytes())?;
@@ -120,10 +120,10 @@ const JSON_BEGIN: &str = "{\"keyside_probe\":\"";
 /// The end of a probe in JSON: for whoever does not know probes, an event of Meta without entries.
 const JSON_END: &str = "\",\"object\":\"whatsapp_business_account\",\"entry\":[]}";
 const FORM_BEGIN: &str = "KeysideProbe=";
-/// The digits of a mark.
-const MARK: usize = 32;
+/// The hex digits of a mark: 128 random bits, so that no two probes have one mark by chance.
+const MARK_DIGITS: usize = 32;
 /// The bytes of the longer form.
-const MAX_PROBE: usize = JSON_BEGIN.len() + MARK + JSON_END.len();
+const MAX_PROBE: usize = JSON_BEGIN.len() + MARK_DIGITS + JSON_END.len();
 
 #[cfg(test)]
 mod tests {

@@ -54,7 +54,8 @@ fn looks_random(segment: &str) -> bool {
 
 /// The sign in the place of a masked segment.
 const MASKED: &str = "***";
-/// The bound on a shown path, in bytes, apart from its last segment.
+/// The bound on a shown path, in bytes, apart from its last segment: four segments of the longest
+/// kind, and one line of a log.
 const MAX_SHOWN: usize = 100;
 /// The length of the longest segment that is shown: "whatsapp-notifications" has 22.
 const MAX_SEGMENT: usize = 24;

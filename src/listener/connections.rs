@@ -251,7 +251,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// The interval between questions to peers that have ended their side: a question costs a write,
 /// and a peer that is gone keeps a place for a second.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
-/// The time for the reset of a peer on this machine, and for the end of its connection.
+/// The time for the reset of a peer on this machine, and for the end of its connection: the kernel
+/// answers within microseconds, and the rest is for the task of the connection, which ends then.
 const ASK_TIME: Duration = Duration::from_millis(2);
 
 /// Connections beyond the places of a listener: refusals under way, and as many that are told to

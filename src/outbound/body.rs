@@ -399,7 +399,8 @@ const MAX_WHOLE: u64 = 1024 * 1024;
 /// The memory that a streamed body takes on the way, in bytes: a buffer that is read into, a piece
 /// that is written, and the buffers of TLS.
 const STREAM_BUFFERS: u64 = 128 * 1024;
-/// Longest wait between two pieces of a body.
+/// Longest wait between two pieces of a body: an application on the same machine writes without a
+/// pause, and over a network TCP repeats a lost packet four times within 15 s.
 pub(super) const PROGRESS: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

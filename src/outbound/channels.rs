@@ -137,7 +137,8 @@ fn is_missing_in(fields: &[(Cow<'_, str>, &str)], place: &[String]) -> bool {
         .any(|(_, value)| json::lacks_text_at(value, rest))
 }
 
-/// The longest name of a channel in an error text, in characters.
+/// The longest name of a channel in an error text, in characters: longer than the names of all
+/// channels. A longer text may be a value in the wrong place.
 const MAX_SHOWN: usize = 32;
 const CHANNEL_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
     "the channel in the body is no text, or stands in a list or an object where the provider has none",

@@ -242,5 +242,6 @@ pub(super) fn limits(
 /// Longest exchange of JSON or a form: Graph answers within seconds, and clients seldom wait
 /// longer.
 const JSON_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for the head of an answer to JSON or a form.
+/// Longest wait for the head of an answer to JSON or a form: half of [`JSON_TIMEOUT`], which leaves
+/// the other half for the body.
 const JSON_HEAD_TIMEOUT: Duration = Duration::from_secs(30);

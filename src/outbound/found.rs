@@ -364,7 +364,8 @@ fn has_field(fields: &[(Cow<'_, str>, &str)], places: &[Vec<String>]) -> bool {
         })
 }
 
-/// Longest name of a field in an error text, in characters.
+/// Longest name of a field in an error text, in characters: longer than the names of all providers.
+/// A longer text may be a value in the wrong place.
 const MAX_SHOWN: usize = 32;
 const NOT_AN_OBJECT: OutboundError = OutboundError::bad_request(
     "the body is not one JSON object",

@@ -87,5 +87,6 @@ fn log_end(route: &str, streak: &Streak, lasted: Duration) {
     );
 }
 
-/// The time between two looks for failures to tell of.
+/// The time between two looks for failures to tell of: the end of failures is told within ten
+/// seconds.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -177,9 +177,11 @@ fn answer_of(refusal: RefusedAnswer) -> Answer {
     }
 }
 
-/// The time between two looks for newer secrets.
+/// The time between two looks for newer secrets. A look reads one pointer; the sources of secrets
+/// are read at most each 200 ms, however many requests wait.
 const HOLD_INTERVAL: Duration = Duration::from_millis(50);
-/// Longest wait for one look-up of secrets.
+/// Longest wait for one look-up of secrets: four times the time that a reload gives programs and
+/// secret managers. The reload goes on without the request.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest body of a refusal that is kept, in bytes: refusals are a line of JSON.
 const MAX_REFUSAL: usize = 64 * 1024;

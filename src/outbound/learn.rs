@@ -304,9 +304,11 @@ fn unquoted_split(field: &str, separator: char) -> impl Iterator<Item = &str> {
 
 /// Use in percent from which each request of administration waits. Meta throttles at 100.
 const NEAR_PERCENT: f64 = 90.0;
-/// Longest wait near the limit, in seconds, however far above the use is.
+/// Longest wait near the limit, in seconds, however far above the use is: the next answer tells the
+/// use anew, and the header names a time of its own for a blocked account.
 const MAX_NEAR_SECONDS: f64 = 60.0;
-/// Longest pause that an answer may ask for.
+/// Longest pause that an answer may ask for: Meta counts the longest windows by the hour, and a
+/// mistaken answer stops an account for no longer.
 const MAX_NAMED: Duration = Duration::from_secs(3600);
 /// Seconds from which a number is a time since 1970: the year 2001.
 const MIN_UNIX_TIME: u64 = 1_000_000_000;

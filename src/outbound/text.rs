@@ -105,7 +105,8 @@ pub(super) async fn read_unknown(
 /// Largest error that is looked into for a code, in bytes: parsed JSON takes many times its length,
 /// and providers' errors have some hundred bytes.
 const MAX_ERROR: usize = 64 * 1024;
-/// Largest text that is looked through, in bytes.
+/// Largest text that is looked through, in bytes: the largest answer for which the memory budget
+/// keeps room.
 const MAX_TEXT: usize = 8 * 1024 * 1024;
 /// Largest content of an unknown type to look through, in bytes, coded and plain. Larger content is
 /// media under an odd name.

@@ -194,7 +194,8 @@ const BUFFER: usize = 4096;
 /// The notices that are taken at once, before other work has its turn: more than one update of a
 /// volume makes.
 const MAX_NOTICES: usize = 1024;
-/// The depth of a path that only a circle of links can have.
+/// The number of segments of a path that only a circle of links can have: the system follows at
+/// most 40 links, and paths of a volume have some ten segments.
 const MAX_DEPTH: usize = 128;
 
 #[cfg(test)]

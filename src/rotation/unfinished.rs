@@ -276,7 +276,8 @@ fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[Unfinishe
 
 /// The time between two checks for journals. A journal that was left behind waits for a person.
 pub(super) const JOURNAL_INTERVAL: Duration = Duration::from_secs(60);
-/// The time by which a check may come early, for a common beat.
+/// The time by which a check may come early: the last check ended somewhat after its beat, so the
+/// next beat comes within less than the interval.
 const EARLY: Duration = Duration::from_secs(1);
 /// The time without a new record after which a journal that cannot be read is of no rotation under
 /// way: each step of a rotation is shorter.

@@ -144,7 +144,8 @@ pub(super) const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 const MAX_PEM: usize = 14 * 1024;
 /// The longest private key in base64, with line breaks and indentation.
 pub(super) const MAX_ENCODED_PEM: usize = MAX_PEM / 3 * 4 + MAX_PEM / 4;
-/// The longest label between `BEGIN` and `PRIVATE KEY`, such as `ENCRYPTED`, with the begin itself.
+/// The longest label between `BEGIN` and `PRIVATE KEY`, such as `ENCRYPTED`, with the begin itself,
+/// in bytes: `-----BEGIN ENCRYPTED ` has 21.
 const MAX_PEM_LABEL: usize = 40;
 /// The fewest letters of a private key: one of Ed25519 has 64, with the words of the first and the
 /// last line more.

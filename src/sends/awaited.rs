@@ -78,14 +78,14 @@ impl Awaited {
 }
 
 impl OfAccount {
-    /// Forgets the oldest messages: those past [`KEPT`] or [`MAX`], and messages at the front with
-    /// a status; a portion of them, so that no request waits for thousands.
+    /// Forgets the oldest messages: those past [`KEPT`] or [`MAX_AWAITED`], and messages at the front
+    /// with a status; a portion of them, so that no request waits for thousands.
     fn forget_old(&mut self, now: Instant) {
         for _ in 0..PORTION {
             let Some((at, digest)) = self.order.front().copied() else {
                 return;
             };
-            let is_old = now.saturating_duration_since(at) > KEPT || self.order.len() > MAX;
+            let is_old = now.saturating_duration_since(at) > KEPT || self.order.len() > MAX_AWAITED;
             if !is_old && self.waiting.contains_key(&digest) {
                 return;
             }
@@ -101,11 +101,12 @@ const LATE: Duration = Duration::from_secs(5 * 60);
 /// The time for which a message without a status is told: a phone that is off for a day has its
 /// status late, and nobody waits.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// The messages that are forgotten at a time.
+/// The messages that are forgotten for each that comes: more than one, so that a rush is forgotten
+/// sooner than it came; few enough to take some microseconds.
 const PORTION: usize = 64;
 /// The bound on messages of an account: five minutes at 100 messages a second without any status.
 /// With more, the oldest are no longer waited for.
-const MAX: usize = 32 * 1024;
+const MAX_AWAITED: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -144,13 +145,13 @@ mod tests {
     fn the_memory_of_an_account_has_a_bound() {
         let mut awaited = Awaited::default();
         let now = Instant::now();
-        for number in 0..2 * MAX {
+        for number in 0..2 * MAX_AWAITED {
             awaited.sent("acme", &number.to_string(), now);
         }
         let of_account = &awaited.accounts["acme"];
         assert_eq!(
             (of_account.order.len(), of_account.waiting.len()),
-            (MAX, MAX)
+            (MAX_AWAITED, MAX_AWAITED)
         );
     }
 }

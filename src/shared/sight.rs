@@ -50,5 +50,6 @@ static FIRST_SIGHT: LazyLock<Script> = LazyLock::new(|| {
          return first",
     )
 });
-/// The time for which a first sight is kept after the last start of a sidecar with the secret.
+/// The time for which a first sight is kept after the last start of a sidecar with the secret:
+/// longer than any overlap, and than a year's pause. The state on disk keeps first sights as long.
 const KEPT: Duration = Duration::from_secs(400 * 86_400);

@@ -220,5 +220,6 @@ const FOLDER_MODE: u32 = 0o700;
 const MAX_SIZE: u64 = 4 << 20;
 /// The longest wait for the lock. A change takes some milliseconds, on a slow disk some hundred.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(2);
-/// The time between two tries of a lock that a different process holds.
+/// The time between two tries of a lock that a different process holds: a change takes some
+/// milliseconds.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(10);

@@ -57,7 +57,8 @@ impl ExportPace {
     }
 }
 
-/// The wait after the first failure; each further failure doubles it.
+/// The wait after the first failure; each further failure doubles it. A receiver that was restarted
+/// is back within a second or two.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The number of doublings: the longest wait is 32 s.
 const MAX_DOUBLINGS: u32 = 5;

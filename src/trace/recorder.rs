@@ -96,7 +96,8 @@ impl Recorder {
 const LOTS: u64 = 1 << 56;
 /// The bound on queued spans, about 3 MiB: some seconds of a thousand requests a second.
 pub(super) const MAX_QUEUED: usize = 8192;
-/// The number of queued spans that are worth a request to the receiver.
+/// The number of queued spans that are worth a request to the receiver: the default of
+/// OpenTelemetry's SDKs (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
 const BATCH: usize = 512;
 
 #[cfg(test)]

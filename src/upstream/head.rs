@@ -254,7 +254,8 @@ fn says_close(headers: &HeaderMap) -> bool {
 /// Largest head of an answer, in bytes; Graph's heads have about 2 KiB. Also the bound on all
 /// interim answers before it.
 const MAX_HEAD: usize = 64 * 1024;
-/// Most headers of an answer.
+/// Most headers of an answer: five times the 25 of Graph's heads of 2 KiB, and more than the 100
+/// that most clients take. The parser keeps 32 bytes for each on the stack.
 const MAX_HEADERS: usize = 128;
 /// Most interim answers before an answer: a server that reports progress every ten seconds (102)
 /// stays below during the longest exchange.

@@ -74,8 +74,9 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// The longest look-up of a name for a check. A resolver that takes longer is not the hosts file of
-/// this machine.
+/// The longest look-up of a name for a check, which asks whether the name leads back to this
+/// machine. The hosts file answers within a millisecond; a resolver that takes longer than 2 s is
+/// not the hosts file.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -82,9 +82,12 @@ fn status_of(received: &[u8]) -> Result<Option<StatusCode>, ProxyFault> {
 
 /// The room for the first bytes of an answer: `200 Connection established` with a header or two.
 const FIRST_READ: usize = 1024;
-/// The longest head of an answer.
+/// The longest head of a proxy's answer, in bytes. Proxies answer CONNECT in some hundred bytes,
+/// and a refusal with cookies and a long challenge in a few thousand: the bound ends an answer
+/// without an end.
 const MAX_HEAD: usize = 16 * 1024;
-/// The most headers of an answer.
+/// The most headers of a proxy's answer: several times the dozen of a talkative proxy. The parser
+/// keeps 32 bytes for each on the stack.
 const MAX_HEADERS: usize = 64;
 
 #[cfg(test)]

@@ -130,8 +130,9 @@ pub(super) const QUIET: Duration = Duration::from_secs(1);
 /// The time for which an upstream counts as in use after an exchange: after an hour of silence,
 /// nobody waits for the next message.
 const IN_USE: Duration = Duration::from_secs(3600);
-/// The rounds of opening that may follow each other at once, for servers that close idle
-/// connections within seconds.
+/// The rounds of opening that may follow each other at once: a provider that restarts its servers
+/// one by one may close several connections in a row. A server that closes every idle connection
+/// within seconds gets a round in each [`ROUND`] afterwards.
 const MAX_ROUNDS: f64 = 10.0;
 /// The time that makes up for a round. Connections that live as long as Keyside lets them need a
 /// round each 18 s.

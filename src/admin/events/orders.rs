@@ -244,7 +244,8 @@ async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(Erased, usize), Ev
 /// The bound on events of a transaction: the orders of other events wait for one transaction at
 /// most.
 const PAGE: usize = 256;
-/// The bound on events in an answer to a dry run, which writes nothing.
+/// The bound on events in an answer to a dry run, which writes nothing: as many as the spool looks
+/// at for a page.
 const DRY_PAGE: usize = 4096;
 /// The time of an answer to a paced replay: a command shows progress after each.
 const TURN: Duration = Duration::from_secs(1);

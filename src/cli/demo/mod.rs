@@ -433,10 +433,11 @@ const RATE: u32 = 200;
 /// The interval between two rotations: a hundred messages and more go out with each token.
 const ROTATION_INTERVAL: Duration = Duration::from_millis(1500);
 
-/// The number of rotations.
+/// The number of rotations: with a single one, success could be luck.
 const ROTATIONS: usize = 3;
 
-/// The time in which a machine that is busy sends a message with a new token.
+/// The time in which a message with the new token must have gone out: 5 ms at 200 messages a
+/// second, and the rest is for a machine that is busy otherwise.
 const ROTATION_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The most messages under way: an application sends no further message while that many have no

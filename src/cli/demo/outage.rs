@@ -186,7 +186,7 @@ fn by_user(events: &[ReceivedEvent]) -> BTreeMap<String, Vec<String>> {
 
 /// The number of users: several conversations, of which each keeps its order.
 const USERS: u32 = 10;
-/// The messages of a user in a second.
+/// The messages of a user in a second: with ten users, 200 events a second.
 const RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// The duration of the load, in seconds: the outage, and a second on either side.
 const SECONDS: u32 = 12;

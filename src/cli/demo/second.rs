@@ -100,5 +100,5 @@ async fn free_port() -> DemoResult<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// The time for a Redis to start, even on a busy machine.
+/// The time for a Redis to start: it takes some ten milliseconds, on a busy machine some seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(10);

@@ -182,5 +182,6 @@ async fn wait_for(holds: impl Fn() -> bool) {
 /// The name of the app in the sandbox.
 const APP: &str = "demo";
 
-/// The events per second during the change of the app secret.
+/// The events per second during the change of the app secret: enough for several to be under way at
+/// any moment.
 const RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();

@@ -260,11 +260,12 @@ fn system() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
-/// The time between two looks at a program.
+/// The time between two looks at a program: a look reads a few files of `/proc`, and a person
+/// notices no tenth of a second.
 const LIFE_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of looks at a program that was killed: together 2 s, far more than the kernel takes.
 const END_ATTEMPTS: usize = 100;
-/// The time between two looks at a program that was killed.
+/// The time between two looks at a program that was killed: the kernel takes some milliseconds.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -253,5 +253,6 @@ fn tls(authorities: Option<&[u8]>) -> Result<rustls::ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// The longest time for name, TCP, TLS and login of a host.
+/// The longest time for name, TCP, TLS and login of a host: as long as for a connection to a
+/// provider.
 const HOST_TIMEOUT: Duration = Duration::from_secs(5);

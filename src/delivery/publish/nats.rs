@@ -110,7 +110,7 @@ impl NatsSubject {
         let mut looks = 1;
         loop {
             match self.publish_once(context, event).await {
-                Err(error) if error.kind() == PublishErrorKind::StreamNotFound && looks < LOOKS => {
+                Err(error) if error.kind() == PublishErrorKind::StreamNotFound && looks < MAX_LOOKS => {
                     looks += 1;
                     sleep(LOOK_INTERVAL).await;
                 }
@@ -281,9 +281,11 @@ const SCHEME: UrlScheme = UrlScheme {
     tls_port: 4222,
     form: "nats://[USER:PASSWORD@]HOST, nats://TOKEN@HOST, or tls:// for TLS from the beginning",
 };
-/// The looks for a stream before a verdict.
-const LOOKS: u32 = 3;
-/// The time between two looks.
+/// The looks for a stream before a verdict: the schedule of the spool tries the event again anyway,
+/// so that a long election is no matter for a single attempt.
+const MAX_LOOKS: u32 = 3;
+/// The time between two looks: together half a second, in which a running election mostly ends, and
+/// a fraction of the time of an attempt.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// The library's own bound for an acknowledgement: longer than any line waits.
 const ACK_TIMEOUT: Duration = Duration::from_secs(600);

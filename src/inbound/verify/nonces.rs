@@ -260,7 +260,8 @@ impl WebhookNonces {
     }
 }
 
-/// The nonces that are forgotten for each that comes.
+/// The nonces that are forgotten for each that comes: more than one, so that a rush is forgotten
+/// sooner than it came; few enough to take some microseconds.
 const PORTION: usize = 64;
 /// The bound on nonces of all webhooks: some 8 MiB.
 const MAX_NONCES: usize = 65_536;

@@ -52,7 +52,7 @@ fn is_version(part: &str) -> bool {
         })
 }
 
-/// The most segments in an advice.
+/// The most segments in an advice: the longest path of a preset has nine.
 const MAX_SEGMENTS: usize = 10;
 /// The longest segment that an advice repeats, in bytes: longer ones are ids or keys.
 const MAX_SHOWN: usize = 48;
