@@ -1,7 +1,6 @@
 //! Webhooks: from the provider to the application.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +25,7 @@ mod offences;
 pub mod probe;
 mod received;
 mod recent;
+mod refusal;
 mod rhythm;
 pub mod sign;
 mod spans;
@@ -41,15 +41,15 @@ use error::InboundError;
 use event::Event;
 use forgery::Forgery;
 use metrics::InboundMetrics;
-use offences::{Notice, Offences};
 use probe::ProbeMark;
 use recent::Recent;
+use refusal::{RefusedRequest, Refuser};
 use store::{Stored, store};
 use verify::{Check, Freshness, Nonces, Proof, Verifier};
 
 use crate::beat::{next_beat_of_traffic, stir};
 use crate::headers::read_as;
-use crate::listener::{DrainEnd, Link, network_of};
+use crate::listener::{DrainEnd, Link};
 use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
 use crate::sends::metrics::SendMetrics;
@@ -68,16 +68,7 @@ pub struct Inbound {
     /// The turn of events that are gone through as a whole, which takes a copy of the event: one at
     /// a time.
     turn: Arc<Semaphore>,
-    /// The wrong handshakes of each address.
-    guesses: Offences<IpAddr>,
-    /// The refused requests of each address.
-    refusals: Offences<IpAddr>,
-    /// The requests for paths without a webhook, of all addresses together.
-    strays: Offences<()>,
-    /// The failed deliveries of each webhook.
-    failures: Offences<Arc<str>>,
-    /// The wrong signatures of each webhook with a look for the cause.
-    diagnoses: Offences<Arc<str>>,
+    refuser: Refuser,
     nonces: Arc<Nonces>,
     sends: Arc<Sends>,
     /// The items of events that were delivered directly.
@@ -113,14 +104,10 @@ impl Inbound {
     ) -> Self {
         Self {
             generation,
+            refuser: Refuser::new(metrics.clone()),
             metrics,
             memory,
             turn: Arc::new(Semaphore::new(1)),
-            guesses: Offences::default(),
-            refusals: Offences::default(),
-            strays: Offences::default(),
-            failures: Offences::default(),
-            diagnoses: Offences::default(),
             nonces,
             sends,
             recent: Arc::default(),
@@ -168,15 +155,16 @@ impl Inbound {
         let endpoint = found.as_ref().map(|(endpoint, _)| Arc::as_ref(endpoint));
         let result = match found {
             Some((endpoint, token)) => {
+                let bounds = BodyBounds {
+                    max_body: generation.max_body,
+                    deadline: arrived + BODY_TIMEOUT,
+                };
                 let request = WebhookRequest {
                     endpoint,
                     token,
                     head: &head,
                     link,
-                    bounds: BodyBounds {
-                        max_body: generation.max_body,
-                        deadline: arrived + BODY_TIMEOUT,
-                    },
+                    bounds,
                     arrived,
                 };
                 self.receive_in_time(&request, body).await
@@ -204,17 +192,14 @@ impl Inbound {
                 if has_body {
                     link.body_unread();
                 }
-                if let (InboundError::Forged(Forgery::SignatureWrong), Some(endpoint)) =
-                    (&error, endpoint)
-                {
-                    endpoint.credential.last_forgery().note();
-                }
-                let stray = || {
-                    endpoint
-                        .is_none()
-                        .then(|| generation.shown(head.uri.path()))
+                let refused = RefusedRequest {
+                    generation: &generation,
+                    endpoint,
+                    path: head.uri.path(),
+                    link,
+                    arrived,
                 };
-                self.refuse(&error, endpoint, link, arrived, stray)
+                self.refuser.refuse(&error, &refused)
             }
         }
     }
@@ -239,20 +224,63 @@ impl Inbound {
         body: Incoming,
     ) -> Result<Response<AnswerBody>, InboundError> {
         let endpoint = request.endpoint;
-        let head = request.head;
-        let address = request.link.caller_address();
         if let Some(secret) = endpoint.verifier.challenge()
-            && head.method == Method::GET
+            && request.head.method == Method::GET
         {
-            let answer =
-                challenge::answer(head, &endpoint.credential, secret, &self.guesses, address)?;
-            endpoint.metrics.answered("challenge");
-            return Ok(answer);
+            return self.answer_challenge(request, secret);
         }
-        check_head(head, endpoint)?;
+        check_head(request.head, endpoint)?;
+        let (proof, body) = self.check(request, body).await?;
+        if let Some(mark) = ProbeMark::of(&body) {
+            endpoint.metrics.answered("probe");
+            return Ok(probe::answer(&mark, &endpoint.name));
+        }
+        endpoint.metrics.secret_used(proof.which);
+        endpoint.credential.note_match(proof.which);
+        if self.is_accepted_already(endpoint, &proof)? {
+            endpoint.metrics.answered("repeated");
+            return Ok(delivery::accepted());
+        }
+        endpoint.metrics.seen(Instant::now(), SystemTime::now());
+        let query = endpoint.verifier.public_query(request.head);
+        let event = Event::new(&proof, &endpoint.name, request.head, query, body);
+        let span = spans::of_event(&self.tracer, endpoint, &event, request.arrived);
+        let handed_on = self.hand_on(endpoint, &event, &span).await;
+        spans::end(span, &handed_on);
+        let answer = handed_on?;
+        proof.spend(&self.nonces, SystemTime::now());
+        Ok(answer)
+    }
+
+    /// Answers the handshake by which a provider checks the owner of a webhook.
+    fn answer_challenge(
+        &self,
+        request: &WebhookRequest<'_>,
+        secret: &str,
+    ) -> Result<Response<AnswerBody>, InboundError> {
+        let endpoint = request.endpoint;
+        let guesses = &self.refuser.guesses;
+        let address = request.link.caller_address();
+        let answer =
+            challenge::answer(request.head, &endpoint.credential, secret, guesses, address)?;
+        endpoint.metrics.answered("challenge");
+        Ok(answer)
+    }
+
+    /// Checks the signature of an event, and returns the proof with the body. What the headers
+    /// alone refuse costs no byte of the body.
+    async fn check(
+        &self,
+        request: &WebhookRequest<'_>,
+        body: Incoming,
+    ) -> Result<(Proof, Body), InboundError> {
+        let endpoint = request.endpoint;
         let now = SystemTime::now();
-        let token = request.token.as_deref();
-        let begin = |verifier: &Verifier| verifier.begin(head, &endpoint.path, token, address, now);
+        let begin = |verifier: &Verifier| {
+            let token = request.token.as_deref();
+            let address = request.link.caller_address();
+            verifier.begin(request.head, &endpoint.path, token, address, now)
+        };
         let mut check = begin(&endpoint.verifier)?;
         let bounds = BodyBounds {
             max_body: request.bounds.max_body.min(check.max_body()),
@@ -260,36 +288,30 @@ impl Inbound {
         };
         let body = body::receive(body, bounds, &self.memory, |piece| check.update(piece)).await?;
         request.link.request_is_read();
-        let proof = match self.prove(check, &body).await {
-            Err(wrong) => return Err(self.diagnosed(wrong, endpoint, &body, begin)),
-            Ok(proof) => proof,
-        };
-        if let Some(mark) = ProbeMark::of(&body) {
-            endpoint.metrics.answered("probe");
-            return Ok(probe::answer(&mark, &endpoint.name));
+        match self.prove(check, &body).await {
+            Ok(proof) => Ok((proof, body)),
+            Err(wrong) => Err(self.refuser.diagnosed(wrong, endpoint, &body, begin)),
         }
-        endpoint.metrics.secret_used(proof.which);
-        endpoint.credential.note_match(proof.which);
+    }
+
+    /// Returns true for the repeat of an event that the application has accepted: the provider has
+    /// not seen the answer.
+    ///
+    /// # Errors
+    /// A nonce of a different event; and a repeat at a webhook whose provider gets the
+    /// application's own answer, which is not kept.
+    fn is_accepted_already(
+        &self,
+        endpoint: &WebhookEndpoint,
+        proof: &Proof,
+    ) -> Result<bool, InboundError> {
         match proof.freshness(&self.nonces, SystemTime::now()) {
-            Freshness::New => {}
-            // The provider has not seen the answer to an event that the application has accepted.
-            Freshness::Repeated if !endpoint.replies() => {
-                endpoint.metrics.answered("repeated");
-                return Ok(delivery::accepted());
-            }
+            Freshness::New => Ok(false),
+            Freshness::Repeated if !endpoint.replies() => Ok(true),
             Freshness::Repeated | Freshness::Reused => {
-                return Err(InboundError::Forged(Forgery::NonceReused));
+                Err(InboundError::Forged(Forgery::NonceReused))
             }
         }
-        endpoint.metrics.seen(Instant::now(), SystemTime::now());
-        let query = endpoint.verifier.public_query(head);
-        let event = Event::new(&proof, &endpoint.name, head, query, body);
-        let span = spans::of_event(&self.tracer, endpoint, &event, request.arrived);
-        let handed_on = self.hand_on(endpoint, &event, &span).await;
-        spans::end(span, &handed_on);
-        let answer = handed_on?;
-        proof.spend(&self.nonces, SystemTime::now());
-        Ok(answer)
     }
 
     /// Hands an event to the application, or to the disk.
@@ -367,91 +389,6 @@ impl Inbound {
                 .unwrap_or(Err(InboundError::Overloaded))
         };
         proof.map_err(|error| probe::told_apart(error, body))
-    }
-
-    /// Returns the error for a wrong signature, with the cause as far as the event shows a cause.
-    fn diagnosed(
-        &self,
-        error: InboundError,
-        endpoint: &WebhookEndpoint,
-        body: &Body,
-        begin: impl Fn(&Verifier) -> Result<Check, InboundError>,
-    ) -> InboundError {
-        let is_wrong = matches!(error, InboundError::Forged(Forgery::SignatureWrong));
-        // A flood of forgeries is not worth a look at each.
-        let is_looked_at = || {
-            let notice = self
-                .diagnoses
-                .count(Arc::clone(&endpoint.name), Instant::now());
-            matches!(notice, Notice::Log { .. })
-        };
-        if is_wrong && is_looked_at() && endpoint.verifier.is_reencoded(body, begin) {
-            InboundError::Forged(Forgery::Reencoded)
-        } else {
-            error
-        }
-    }
-
-    /// Makes the answer for an error. `stray` gives the path of a request without a webhook, for
-    /// the log.
-    fn refuse(
-        &self,
-        error: &InboundError,
-        endpoint: Option<&WebhookEndpoint>,
-        link: &Link,
-        arrived: Instant,
-        stray: impl FnOnce() -> Option<String>,
-    ) -> Response<AnswerBody> {
-        let slug = error.kind().slug;
-        match endpoint {
-            Some(endpoint) => endpoint.metrics.answered(slug),
-            None => self.metrics.refused(slug),
-        }
-        let response = error.to_response();
-        if let Notice::Log { unlogged } = self.count_offence(error, endpoint, link) {
-            let message = if error.is_of_destination() {
-                // The application failed here, not the sender: a line of its own, for the
-                // application's operator.
-                "event not delivered"
-            } else {
-                "event refused"
-            };
-            tracing::warn!(
-                webhook = endpoint.map(|endpoint| &*endpoint.name),
-                caller = link.caller(),
-                status = response.status().as_u16(),
-                duration_ms = millis(arrived.elapsed()),
-                error = slug,
-                reason = error.reason(),
-                path = stray(),
-                unlogged_before = (unlogged > 0).then_some(unlogged),
-                "{message}"
-            );
-        }
-        response
-    }
-
-    /// Counts an error against the webhook if the application is at fault, and otherwise against
-    /// the client's address.
-    fn count_offence(
-        &self,
-        error: &InboundError,
-        endpoint: Option<&WebhookEndpoint>,
-        link: &Link,
-    ) -> Notice {
-        let now = Instant::now();
-        let address = link.caller_address().map(network_of);
-        match (error, address, endpoint) {
-            (InboundError::TooManyGuesses, ..) => Notice::Silence,
-            // Anybody on the Internet can ask for any path, from any number of addresses.
-            (InboundError::NoWebhook, ..) => self.strays.count((), now),
-            (InboundError::WrongVerifyToken, Some(address), _) => self.guesses.count(address, now),
-            (error, _, Some(endpoint)) if error.is_of_destination() => {
-                self.failures.count(Arc::clone(&endpoint.name), now)
-            }
-            (_, Some(address), _) => self.refusals.count(address, now),
-            (_, None, _) => Notice::Log { unlogged: 0 },
-        }
     }
 }
 
