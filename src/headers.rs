@@ -56,13 +56,13 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// Returns the time that `Retry-After` asks to wait, in seconds or as a date: RFC 9110, section
 /// 10.2.3. More seconds than fit are the most that fit.
 #[must_use]
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Some(seconds) = whole_number(text) {
         return Some(Duration::from_secs(seconds));
     }
     let until = httpdate::parse_http_date(text).ok()?;
-    until.duration_since(SystemTime::now()).ok()
+    until.duration_since(now).ok()
 }
 
 /// Returns the number that a text of digits alone writes; a larger one than fits is the largest
@@ -106,6 +106,8 @@ static HOP_BY_HOP: [HeaderName; 9] = [
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     #[test]
@@ -128,14 +130,15 @@ mod tests {
 
     #[test]
     fn retry_after_names_seconds_or_a_date() {
-        let coming = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
+        let now = UNIX_EPOCH + Duration::from_secs(1_764_600_000);
+        let coming = httpdate::fmt_http_date(now + Duration::from_secs(3600));
         for (text, seconds) in [
-            ("0", Some(0..=0)),
-            (" 120 ", Some(120..=120)),
-            ("18446744073709551615", Some(u64::MAX..=u64::MAX)),
-            ("18446744073709551616", Some(u64::MAX..=u64::MAX)),
-            ("100000000000000000000000000", Some(u64::MAX..=u64::MAX)),
-            (&coming, Some(3590..=3600)),
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("100000000000000000000000000", Some(u64::MAX)),
+            (&coming, Some(3600)),
             ("Thu, 01 Jan 1970 00:00:00 GMT", None),
             ("", None),
             ("-1", None),
@@ -143,13 +146,9 @@ mod tests {
             ("soon", None),
         ] {
             let value = HeaderValue::from_str(text).unwrap();
-            let named = retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value)]));
-            match (named.map(|time| time.as_secs()), seconds) {
-                (Some(named), Some(expected)) => {
-                    assert!(expected.contains(&named), "{text}: {named}")
-                }
-                (named, expected) => assert_eq!(named, expected.map(|_| 0), "{text}"),
-            }
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value)]);
+            let named = retry_after(&headers, now);
+            assert_eq!(named.map(|time| time.as_secs()), seconds, "{text}");
         }
     }
 

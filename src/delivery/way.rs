@@ -1,7 +1,7 @@
 //! The way of an event to its destination, and the outcome of an attempt.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Method};
 use time::OffsetDateTime;
@@ -199,7 +199,7 @@ fn moment(unix_ms: u64) -> String {
 async fn answered(answer: Answer, deadline: Instant) -> AttemptOutcome {
     let outcome = AttemptOutcome::Answered {
         status: answer.status.as_u16(),
-        retry_after: retry_after(&answer.headers),
+        retry_after: retry_after(&answer.headers, SystemTime::now()),
     };
     timeout_at(deadline, answer.body.whole(MAX_ANSWER))
         .await

@@ -193,7 +193,8 @@ impl Limiter {
     pub fn message_throttled(
         &self,
         scope: Scope,
-        (sender, metering): (&str, Metering),
+        sender: &str,
+        metering: Metering,
         recipients: &[String],
         length: PauseLength,
     ) {

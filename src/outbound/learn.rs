@@ -4,13 +4,13 @@
 //! sends of the account; a throttle of administration pauses the administration of the object; a
 //! usage header near the limit of administration pauses the administration of the named account.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value};
 
 use super::policy::{LimitSubject, Permit};
-use crate::headers::{self, whole_number};
+use super::reported::{MAX_NAMED, ReportedQuota, retry_after};
 use crate::limit::{Limiter, PauseLength, PauseReason};
 use crate::log::without_numbers;
 use crate::provider::{Meaning, Scope, Throttle};
@@ -32,7 +32,8 @@ pub(super) fn learn(
     }
     let limiter = &permit.route.limiter;
     learn_usage(headers, limiter, subject);
-    let Some(length) = nothing_left(headers) else {
+    let quota = ReportedQuota::of(headers, SystemTime::now());
+    let Some(length) = quota.and_then(|quota| quota.used_up_for()) else {
         return;
     };
     let reason = PauseReason::NothingLeft;
@@ -53,7 +54,7 @@ pub(super) fn learn(
 fn tell_of_limits(headers: &HeaderMap) -> bool {
     headers
         .keys()
-        .any(|name| USAGE.contains(name) || REMAINING.contains(name) || *name == RATE_LIMIT)
+        .any(|name| USAGE.contains(name) || ReportedQuota::is_named_by(name))
 }
 
 fn learn_throttle(
@@ -64,9 +65,10 @@ fn learn_throttle(
     recipients: &[String],
 ) {
     let limiter = &permit.route.limiter;
-    let named = retry_after(headers)
+    let now = SystemTime::now();
+    let named = retry_after(headers, now)
         .or_else(|| regained_in(headers, throttle, subject))
-        .or_else(|| quota_of(headers).map(|quota| quota.reset))
+        .or_else(|| ReportedQuota::of(headers, now).map(|quota| quota.reset))
         .filter(|time| !time.is_zero());
     let length = PauseLength {
         first: throttle.pause,
@@ -75,8 +77,8 @@ fn learn_throttle(
     match subject {
         LimitSubject::Message => {
             let sender = permit.counted_sender();
-            let counted = (sender, permit.request.metering);
-            limiter.message_throttled(throttle.scope, counted, recipients, length);
+            let metering = permit.request.metering;
+            limiter.message_throttled(throttle.scope, sender, metering, recipients, length);
         }
         LimitSubject::Administration(_) if throttle.scope == Scope::Operation => {
             let key = permit.request_key();
@@ -214,106 +216,11 @@ fn parsed(headers: &HeaderMap, name: &HeaderName) -> Option<Value> {
     serde_json::from_slice(headers.get(name)?.as_bytes()).ok()
 }
 
-/// The time that `Retry-After` asks to wait, at most [`MAX_NAMED`].
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers::retry_after(headers).map(|time| time.min(MAX_NAMED))
-}
-
-/// A quota as reported by headers.
-struct ReportedQuota {
-    /// Number of requests left; none if only the reset is reported.
-    left: Option<u64>,
-    /// Time until the quota is there again.
-    reset: Duration,
-}
-
-/// Time until a used-up quota is there again, if the headers report a used-up quota.
-fn nothing_left(headers: &HeaderMap) -> Option<Duration> {
-    quota_of(headers)
-        .filter(|quota| quota.left == Some(0) && !quota.reset.is_zero())
-        .map(|quota| quota.reset)
-}
-
-/// Reads the `RateLimit` header of the IETF's drafts, else the headers of older drafts, else the
-/// headers in use before the drafts.
-fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
-    let number = |name: &HeaderName| whole_number(headers.get(name)?.to_str().ok()?.trim());
-    let of_two_headers = || {
-        REMAINING
-            .iter()
-            .zip(&RESET)
-            .find_map(|(remaining, reset)| Some((number(remaining), number(reset)?)))
-    };
-    let (left, seconds) = of_rate_limit(headers).or_else(of_two_headers)?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    // Providers differ: the reset counts from now, or from 1970, in seconds or in milliseconds.
-    let seconds = match seconds {
-        MIN_UNIX_MILLISECONDS.. => (seconds / 1000).saturating_sub(now),
-        MIN_UNIX_TIME.. => seconds.saturating_sub(now),
-        _ => seconds,
-    };
-    Some(ReportedQuota {
-        left,
-        reset: Duration::from_secs(seconds).min(MAX_NAMED),
-    })
-}
-
-/// Reads `RateLimit`: the requests left, and the seconds up to the reset. Of several quotas
-/// (`"burst";r=5;t=2, "daily";r=0;t=44`), the used-up one that lasts longest counts, else the
-/// first. Drafts up to the seventh have one quota, with each number an item (`limit=10,
-/// remaining=0, reset=35`).
-fn of_rate_limit(headers: &HeaderMap) -> Option<(Option<u64>, u64)> {
-    let lines = headers.get_all(&RATE_LIMIT).iter();
-    let lines = lines.filter_map(|line| line.to_str().ok());
-    let items: Vec<&str> = lines.flat_map(|line| unquoted_split(line, ',')).collect();
-    let quotas = || {
-        let of_item = |item: &&str| Some((parameter(item, "r"), parameter(item, "t")?));
-        items.iter().filter_map(of_item)
-    };
-    let used_up = quotas().filter(|(left, _)| *left == Some(0));
-    let of_old_draft = || {
-        let named = |name| items.iter().find_map(|item| parameter(item, name));
-        Some((named("remaining"), named("reset")?))
-    };
-    used_up
-        .max_by_key(|(_, reset)| *reset)
-        .or_else(|| quotas().next())
-        .or_else(of_old_draft)
-}
-
-/// Returns a number of an item of a structured field (RFC 9651), such as `t` of
-/// `"default";r=0;t=5`.
-fn parameter(item: &str, name: &str) -> Option<u64> {
-    unquoted_split(item, ';').find_map(|one| {
-        let value = one.trim().strip_prefix(name)?.strip_prefix('=')?;
-        whole_number(value)
-    })
-}
-
-/// Returns the parts of a structured field between separators outside quotation marks.
-fn unquoted_split(field: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    field.split(move |letter| {
-        is_quoted ^= letter == '"';
-        letter == separator && !is_quoted
-    })
-}
-
 /// Use in percent from which each request of administration waits. Meta throttles at 100.
 const NEAR_PERCENT: f64 = 90.0;
 /// Longest wait near the limit, in seconds, however far above the use is: the next answer tells the
 /// use anew, and the header names a time of its own for a blocked account.
 const MAX_NEAR_SECONDS: f64 = 60.0;
-/// Longest pause that an answer may ask for: Meta counts the longest windows by the hour, and a
-/// mistaken answer stops an account for no longer.
-const MAX_NAMED: Duration = Duration::from_secs(3600);
-/// Seconds from which a number is a time since 1970: the year 2001.
-const MIN_UNIX_TIME: u64 = 1_000_000_000;
-/// Milliseconds from which a number is a time since 1970: the year 2001.
-const MIN_UNIX_MILLISECONDS: u64 = 1_000 * MIN_UNIX_TIME;
 /// Type of the entries about administration, as recorded from Meta; messages and media have
 /// `whatsapp`.
 const MANAGEMENT: &str = "whatsapp_business_management";
@@ -321,15 +228,6 @@ const MANAGEMENT: &str = "whatsapp_business_management";
 static USAGE: [HeaderName; 2] = [ACCOUNT_USAGE, APP_USAGE];
 const ACCOUNT_USAGE: HeaderName = HeaderName::from_static("x-business-use-case-usage");
 const APP_USAGE: HeaderName = HeaderName::from_static("x-app-usage");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-static REMAINING: [HeaderName; 2] = [
-    HeaderName::from_static("ratelimit-remaining"),
-    HeaderName::from_static("x-ratelimit-remaining"),
-];
-static RESET: [HeaderName; 2] = [
-    HeaderName::from_static("ratelimit-reset"),
-    HeaderName::from_static("x-ratelimit-reset"),
-];
 
 #[cfg(test)]
 mod tests {
@@ -418,93 +316,6 @@ mod tests {
             let limiter = Limiter::default();
             learn_usage(&headers, &limiter, &subject);
             assert_eq!(limiter.objects.usage().paused, expected, "{subject:?}");
-        }
-    }
-
-    #[test]
-    fn the_used_up_quota_that_lasts_longest_is_read_in_every_draft() {
-        let old = ("x-ratelimit-remaining", "0");
-        for (lines, expected) in [
-            (&[("ratelimit", r#""default";r=0;t=5"#)][..], Some(5)),
-            (&[("ratelimit", r#""default";t=5;r=0"#)], Some(5)),
-            (
-                &[("ratelimit", r#""burst";r=5;t=2, "daily";r=0;t=44"#)],
-                Some(44),
-            ),
-            (
-                &[
-                    ("ratelimit", r#""burst";r=0;t=2"#),
-                    ("ratelimit", r#""daily";r=0;t=44"#),
-                ],
-                Some(44),
-            ),
-            (
-                &[("ratelimit", r#""burst";r=0;t=2,"daily";r=9;t=44"#)],
-                Some(2),
-            ),
-            (&[("ratelimit", r#""a,b;r=7";r=0;t=3"#)], Some(3)),
-            (&[("ratelimit", r#""burst";r=5;t=2"#)], None),
-            (
-                &[("ratelimit", "limit=10, remaining=0, reset=35")],
-                Some(35),
-            ),
-            (&[("ratelimit", "limit=10,remaining=3,reset=35")], None),
-            (
-                &[("ratelimit", "limit=10"), old, ("x-ratelimit-reset", "9")],
-                Some(9),
-            ),
-            (
-                &[("ratelimit", "nonsense"), old, ("x-ratelimit-reset", "9")],
-                Some(9),
-            ),
-            (
-                &[old, ("x-ratelimit-reset", "99999999999999999999999")],
-                Some(3600),
-            ),
-        ] {
-            let found = nothing_left(&headers(lines)).map(|time| time.as_secs());
-            assert_eq!(found, expected, "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn a_time_to_come_back_is_read_in_all_its_forms() {
-        let soon = SystemTime::now() + Duration::from_secs(120);
-        let after =
-            |text: &str| retry_after(&headers(&[("retry-after", text)])).map(|time| time.as_secs());
-        assert_eq!(
-            (after("7"), after("99999999"), after("soon"), after("-1")),
-            (Some(7), Some(3600), None, None)
-        );
-        assert!((118..=120).contains(&after(&httpdate::fmt_http_date(soon)).unwrap()));
-        let epoch = (soon.duration_since(UNIX_EPOCH).unwrap().as_secs()).to_string();
-        for (lines, expected) in [
-            (&[("ratelimit", "\"default\";r=0;t=5")][..], Some(5)),
-            (&[("ratelimit", "\"default\";r=3;t=5")], None),
-            (
-                &[("ratelimit-remaining", "0"), ("ratelimit-reset", "9")],
-                Some(9),
-            ),
-            (
-                &[("x-ratelimit-remaining", "12"), ("x-ratelimit-reset", "9")],
-                None,
-            ),
-            (&[("x-ratelimit-remaining", "0")], None),
-        ] {
-            let found = nothing_left(&headers(lines)).map(|time| time.as_secs());
-            assert_eq!(found, expected, "{lines:?}");
-        }
-        // The clock goes on between the making of a time and the reading.
-        for reset in [format!("{epoch}500"), epoch] {
-            let lines = headers(&[
-                ("x-ratelimit-remaining", "0"),
-                ("x-ratelimit-reset", &reset),
-            ]);
-            let found = nothing_left(&lines).map(|time| time.as_secs());
-            assert!(
-                found.is_some_and(|seconds| (118..=120).contains(&seconds)),
-                "{reset}: {found:?}"
-            );
         }
     }
 }

@@ -39,6 +39,7 @@ pub mod path;
 pub mod policy;
 pub mod redact;
 mod report;
+mod reported;
 mod route_index;
 mod same_path;
 mod second_try;
