@@ -7,13 +7,15 @@ use super::record::RotationStep;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CutOffEvidence {
     pub(super) held: Held,
-    /// The secret in the source, for a hidden place; else `held`.
+    /// The secret that the sidecars read, for a place that cannot be read itself; else equal to
+    /// `held`.
     pub(super) source: Held,
-    /// The life of the old secret; dead without one.
+    /// The life of the old secret; [`Life::Dead`] if the journal has no old secret.
     pub(super) old: Life,
     /// `None` if the journal has no new secret: the exchange was not answered.
     pub(super) new: Option<Life>,
-    /// The life of a secret that is neither; counts for [`Held::Other`] alone.
+    /// The life of the secret in place if it is neither the old nor the new secret; of no meaning
+    /// unless `held` is [`Held::Other`].
     pub(super) other: Life,
     pub(super) step: RotationStep,
 }
@@ -40,7 +42,7 @@ pub(super) enum Life {
     Unknown,
 }
 
-/// The wish of the user.
+/// The end that the command or the sidecar wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RotationIntent {
     /// Bring the rotation to its end.
@@ -49,7 +51,7 @@ pub enum RotationIntent {
     Revoke,
 }
 
-/// The way on.
+/// The next step of a rotation that was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Keep the secret that the place holds, and revoke the others.
@@ -80,7 +82,7 @@ pub enum Stop {
     Hidden,
 }
 
-/// Decides how to go on.
+/// Chooses the next step by the evidence and the wanted end.
 pub(super) fn decide(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
     match evidence.held {
         Held::New => with_new_in_place(evidence, intent),
@@ -91,7 +93,7 @@ pub(super) fn decide(evidence: CutOffEvidence, intent: RotationIntent) -> Decisi
             Life::Unknown => Decision::Stop(Stop::NoAnswer),
         },
         Held::Nothing => with_nothing_in_place(evidence, intent),
-        // No secret was written without a new one.
+        // Without a new secret, nothing was written: the old secret is in place.
         Held::Hidden if evidence.new.is_none() => with_old_in_place(evidence, intent),
         Held::Hidden => match evidence.step {
             RotationStep::Exchanging => with_old_in_place(evidence, intent),

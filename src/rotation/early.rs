@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use super::error::{Obstacle, ReadFault, RotationError, WriteFault};
+use super::error::RotationError;
+use super::obstacle::{Obstacle, ReadFault, WriteFault};
 use super::steps::Rotation;
 use crate::config::Reference;
 use crate::credential::source::{PlaceError, SecretPlace};
@@ -23,8 +24,8 @@ enum Beside {
 
 impl Rotation<'_> {
     /// Writes the new secret to a further reference of the secret that holds nothing yet. Sidecars
-    /// accept events that are signed with a secret of any reference. The target is that place from
-    /// then on.
+    /// accept events that are signed with a secret of any reference. From then on, [`Self::target`]
+    /// names that place.
     ///
     /// # Errors
     /// `early`, the refusal by the provider, if every further reference holds another secret, or

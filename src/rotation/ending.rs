@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::decision::Held;
-use super::error::{HeldSecret, Obstacle, RotationError};
+use super::error::{HeldSecret, RotationError};
 use super::holders::SecretHolder;
+use super::obstacle::Obstacle;
 use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use super::target::is_revocable;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::{Obstacle, RotationError};
+use super::error::RotationError;
 use super::notes::on_file_thread;
+use super::obstacle::Obstacle;
 use super::record::{Record, RotationStep};
 use super::steps::Rotation;
 use crate::credential::source::{PlaceError, ProgramLife, ProgramTrace, SecretPlace};

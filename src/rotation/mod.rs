@@ -18,6 +18,7 @@ mod journal_file;
 mod journal_sealed;
 mod left_program;
 mod notes;
+mod obstacle;
 mod orphans;
 mod proof;
 mod record;
@@ -33,12 +34,11 @@ mod unfinished;
 
 pub use decision::{RotationIntent, Stop};
 pub use ending::Finished;
-pub use error::{
-    Doubt, HeldSecret, NewSecretFate, Obstacle, RotationError, UNKNOWN_TOKEN, UnprovedSecret,
-};
+pub use error::{HeldSecret, NewSecretFate, RotationError, UNKNOWN_TOKEN, UnprovedSecret};
 pub use holders::SecretHolder;
 pub use journal::{Journal, JournalError, JournalPlace};
 pub use left_program::LeftProgram;
+pub use obstacle::{Doubt, Obstacle};
 pub use record::{Author, Record, RotationOrigin, RotationStep};
 pub use renewal::renew;
 pub use replacement::Replacement;

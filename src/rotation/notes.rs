@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::error::{Doubt, Obstacle};
+use super::obstacle::{Doubt, Obstacle};
 use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use crate::log::without_numbers;

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::decision::RotationIntent;
 use super::ending::Finished;
-use super::error::{NewSecretFate, Obstacle, RotationError, UNKNOWN_TOKEN};
+use super::error::{NewSecretFate, RotationError, UNKNOWN_TOKEN};
 use super::holders::SecretHolder;
 use super::journal::{JournalError, JournalPlace};
 use super::notes::on_file_thread;
+use super::obstacle::Obstacle;
 use super::record::Author;
 use super::resume::Resumed;
 use super::steps::{Rotation, RotationWorker};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::decision::Held;
-use super::error::{Obstacle, RotationError, WriteFault};
+use super::error::RotationError;
+use super::obstacle::{Obstacle, WriteFault};
 use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use crate::secret::{Fingerprint, Secret};

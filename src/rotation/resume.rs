@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::decision::{CutOffEvidence, Decision, Held, Life, RotationIntent, decide};
-use super::error::{Obstacle, ReadFault, RotationError};
+use super::error::RotationError;
+use super::obstacle::{Obstacle, ReadFault};
 use super::record::{Record, RotationStep};
 use super::steps::{Rotation, shown};
 use super::tokens::life;

@@ -1,6 +1,6 @@
 //! The routes of a credential, with the upstream for queries about the token.
 
-use super::error::Obstacle;
+use super::obstacle::Obstacle;
 use super::target::RotationTarget;
 use crate::credential::{Credential, SecretSet, TokenNeeds, Verdict};
 use crate::health::{self, Endpoints, ProviderQuery, Uses};

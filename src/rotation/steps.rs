@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::decision::Held;
-use super::error::{Obstacle, RotationError, SourceVerdict, WriteFault};
+use super::error::RotationError;
 use super::journal::{Journal, JournalPlace};
 use super::notes::on_file_thread;
+use super::obstacle::{Obstacle, SourceVerdict, WriteFault};
 use super::record::{Author, Record, RotationOrigin, RotationStep};
 use super::routes::TokenRoutes;
 use super::target::{RotationTarget, must_be_exchangeable};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::TOKEN;
-use super::error::Obstacle;
+use super::obstacle::Obstacle;
 use crate::config::Reference;
 use crate::credential::source::SecretPlace;
 use crate::credential::{Credential, CredentialFault};

@@ -1,11 +1,11 @@
-//! Questions to the provider about the secrets of a rotation, and revocation, each tried as often
-//! as it takes.
+//! Questions to the provider about the secrets of a rotation, and revocation, each tried several
+//! times.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::decision::Life;
-use super::error::{Doubt, Obstacle};
+use super::obstacle::{Doubt, Obstacle};
 use super::routes::TokenRoutes;
 use super::target::{RotationTarget, is_revocable};
 use crate::credential::source::{Findings, FoundSecret};

@@ -1,7 +1,8 @@
 //! The way back: the old secret is written to its place again, and an unused new one is revoked.
 
 use super::decision::Held;
-use super::error::{NewSecretFate, Obstacle, RotationError, WriteFault};
+use super::error::{NewSecretFate, RotationError};
+use super::obstacle::{Obstacle, WriteFault};
 use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use super::tokens::revoke;

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::error::{Obstacle, WriteFault};
 use super::journal::{JournalError, JournalPlace, NO_RECORD};
+use super::obstacle::{Obstacle, WriteFault};
 use super::orphans::{OrphanJournal, OrphanJournals};
 use super::record::{Author, Record};
 use super::routes::TokenRoutes;
