@@ -1,7 +1,9 @@
 //! Limits that many sidecars share: the shared server counts, and each sidecar asks it for tokens.
 
 mod bucket;
+mod known_bucket;
 mod prefetch;
+mod recent_use;
 mod sharing;
 
 pub use bucket::{LocalView, RemoteBucket, TakeReply, TakeRequest, TakeScriptReply};

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::{LocalView, TakeReply};
+use super::known_bucket::KnownBucket;
+use super::recent_use::RecentUse;
 use crate::limit::bucket::Bucket;
 use crate::limit::slowdown::Slowdown;
 use crate::units::{Quota, saturated};
@@ -35,29 +37,14 @@ pub(in crate::limit) struct Prefetch {
     next_at: Instant,
     /// Time for which all sidecars together had taken tokens ahead at the last reply.
     taken_ahead: Duration,
-    /// Earliest time at which the shared bucket can be full, whatever the server says.
-    full_at: Instant,
-    /// Earliest time at which the shared bucket can be full, if the server has lost its state.
-    full_at_if_lost: Instant,
-    /// Epoch of the server; 0 before the first reply.
-    epoch: u64,
-    /// Worth of the tokens given back by all sidecars that `full_at` has left out already.
-    given_back: Duration,
+    /// Knowledge about the shared bucket.
+    known: KnownBucket,
     /// True if the last reply gave fewer tokens than wanted: more sidecars want tokens.
     is_short: bool,
     /// Use in the last tenth of a second.
     used: RecentUse,
     /// Use in the last second.
     used_lately: RecentUse,
-}
-
-/// Number of tokens used in the current span of time and in the span before.
-#[derive(Clone, Copy, Debug)]
-struct RecentUse {
-    span: Duration,
-    since: Instant,
-    current: u32,
-    before: u32,
 }
 
 impl Prefetch {
@@ -71,10 +58,7 @@ impl Prefetch {
             ask_at: now,
             next_at: now,
             taken_ahead: Duration::ZERO,
-            full_at: now,
-            full_at_if_lost: now,
-            epoch: 0,
-            given_back: Duration::ZERO,
+            known: KnownBucket::new(now),
             is_short: false,
             used: RecentUse::new(WINDOW, now),
             used_lately: RecentUse::new(LATELY, now),
@@ -82,14 +66,10 @@ impl Prefetch {
     }
 
     /// No tokens, of the bucket at a new quota, full in `full_in` at the earliest, whatever the
-    /// server knows. What is known of the server's count stays: the epoch, and the tokens given
-    /// back.
+    /// server knows.
     pub(in crate::limit) fn at_new_quota(&self, full_in: Duration, now: Instant) -> Self {
         Self {
-            full_at: now + full_in,
-            full_at_if_lost: now + full_in,
-            epoch: self.epoch,
-            given_back: self.given_back,
+            known: self.known.full_in(full_in, now),
             ..Self::new(now)
         }
     }
@@ -195,17 +175,12 @@ impl Prefetch {
 
     /// The shared bucket at a quota, with as few missing tokens as it can have.
     pub(in crate::limit) fn bucket(&self, quota: Quota) -> Bucket {
-        Bucket::new(quota, self.full_at)
+        Bucket::new(quota, self.known.full_at)
     }
 
     /// Knowledge of the bucket to tell the server.
     pub(in crate::limit) fn view(&self, now: Instant) -> LocalView {
-        LocalView {
-            full_in: self.full_at.saturating_duration_since(now),
-            full_in_if_lost: self.full_at_if_lost.saturating_duration_since(now),
-            epoch: self.epoch,
-            given_back: self.given_back,
-        }
+        self.known.view(now)
     }
 
     /// True if other sidecars compete for the tokens.
@@ -250,10 +225,7 @@ impl Prefetch {
         self.is_short = reply.count < wanted;
         // A reply in a pause tells nothing about the tokens: the knowledge from before stays.
         if reply.wait.is_zero() {
-            self.full_at = now + reply.full_in;
-            self.full_at_if_lost = self.full_at;
-            self.epoch = reply.epoch;
-            self.given_back = reply.given_back;
+            self.known = KnownBucket::told(&reply, now);
         } else {
             self.discard_before(self.ask_at);
         }
@@ -280,14 +252,9 @@ impl Prefetch {
     fn return_first(&mut self, count: usize, quota: Quota) -> u32 {
         self.due.drain(..count);
         let count = saturated(count);
-        // `full_at` is without the tokens from now on, and `given_back` tells the server so: no
-        // token counts as given back twice.
-        let returned = quota.interval().saturating_mul(count);
-        for at in [&mut self.full_at, &mut self.next_at] {
-            *at = at.checked_sub(returned).unwrap_or(*at);
-        }
-        self.full_at_if_lost = self.full_at;
-        self.given_back += returned;
+        let worth = quota.interval().saturating_mul(count);
+        self.next_at = self.next_at.checked_sub(worth).unwrap_or(self.next_at);
+        self.known.give_back(worth);
         count
     }
 
@@ -319,10 +286,7 @@ impl Prefetch {
         full_in_if_lost: Duration,
         now: Instant,
     ) {
-        // The later time counts: neither the lost reply nor the local count may give a token away
-        // twice.
-        self.full_at = self.full_at.max(now + full_in);
-        self.full_at_if_lost = self.full_at.max(now + full_in_if_lost);
+        self.known.used_beside(full_in, full_in_if_lost, now);
     }
 
     /// Discards the tokens not used in time, while there is no server to give them back to.
@@ -333,37 +297,6 @@ impl Prefetch {
     /// Number of tokens not used in time.
     fn unused(&self, now: Instant) -> usize {
         self.due.partition_point(|due| *due + WINDOW <= now)
-    }
-}
-
-impl RecentUse {
-    fn new(span: Duration, now: Instant) -> Self {
-        Self {
-            span,
-            since: now,
-            current: 0,
-            before: 0,
-        }
-    }
-
-    fn count(&mut self, now: Instant) {
-        if now - self.since >= self.span {
-            // A span without any use between two spans makes the earlier one too old to tell of the
-            // pace.
-            let is_next = now - self.since < 2 * self.span;
-            self.before = if is_next { self.current } else { 0 };
-            self.since = now;
-            self.current = 0;
-        }
-        self.current += 1;
-    }
-
-    fn recent(&self, now: Instant) -> u32 {
-        if now - self.since < 2 * self.span {
-            self.before.max(self.current)
-        } else {
-            0
-        }
     }
 }
 
