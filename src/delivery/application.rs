@@ -182,7 +182,7 @@ impl Application {
         signed: &[(HeaderName, String)],
         deadline: Instant,
     ) -> Result<Answer, UpstreamError> {
-        let limits = ExchangeTimes {
+        let times = ExchangeTimes {
             start: Instant::now(),
             deadline,
             head: self.timeout,
@@ -191,7 +191,7 @@ impl Application {
         // The flag tells a connection that did not come about from an answer that did not.
         let written = AtomicBool::new(false);
         let request = self.compose(event, signed);
-        let sent = self.upstream.send(request, limits, &written);
+        let sent = self.upstream.send(request, times, &written);
         match timeout_at(deadline, sent).await {
             Ok(answer) => answer,
             Err(_) => Err(UpstreamError::TimedOut {

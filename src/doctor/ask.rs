@@ -35,10 +35,10 @@ pub(super) async fn ask(
     request: Outgoing,
     time: Duration,
 ) -> Result<Answered, UpstreamError> {
-    let limits = ExchangeTimes::within(time);
+    let times = ExchangeTimes::within(time);
     let written = AtomicBool::new(false);
     let exchange = async {
-        let answer = upstream.send(request, limits, &written).await?;
+        let answer = upstream.send(request, times, &written).await?;
         let date = upstream.learn_time(&answer.headers);
         let text = |name: &header::HeaderName| {
             let value = answer.headers.get(name)?.to_str().ok()?;
@@ -56,7 +56,7 @@ pub(super) async fn ask(
         what: "to answer",
         written: true,
     };
-    timeout_at(limits.deadline, exchange).await.map_err(late)?
+    timeout_at(times.deadline, exchange).await.map_err(late)?
 }
 
 /// Returns a URL as it may be shown: without a user, a query and a fragment, each of which may hold

@@ -20,7 +20,7 @@ use crate::upstream::{ExchangeTimes, Upstream, UpstreamError, UpstreamKind};
 pub async fn ask_status(address: &ListenAddress) -> Result<Value, StatusError> {
     let upstream = upstream_of(address)?;
     let start = tokio::time::Instant::now();
-    let limits = ExchangeTimes {
+    let times = ExchangeTimes {
         start,
         deadline: start + STATUS_TIMEOUT,
         head: STATUS_TIMEOUT,
@@ -29,7 +29,7 @@ pub async fn ask_status(address: &ListenAddress) -> Result<Value, StatusError> {
     let written = std::sync::atomic::AtomicBool::new(false);
     let exchange = async {
         let request = plain_get("localhost", "/status");
-        let answer = upstream.send(request, limits, &written).await?;
+        let answer = upstream.send(request, times, &written).await?;
         Ok((answer.status, answer.body.whole(MAX_STATUS).await?))
     };
     let (status, body) = timeout(STATUS_TIMEOUT, exchange)

@@ -50,13 +50,13 @@ impl Exchange<'_> {
         &self,
         sent: SecretSet<'_>,
         body: RequestBody,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         if !inject::takes_access_token(self.permit, sent) {
-            return self.send_once(sent, body, limits).await;
+            return self.send_once(sent, body, times).await;
         }
         // Boxed: the exchange with an issuer would be part of the state of every request.
-        Box::pin(self.send_with_token(sent, body, limits)).await
+        Box::pin(self.send_with_token(sent, body, times)).await
     }
 
     /// Sends with an access token. A refused token may have ended early: the request then goes out
@@ -65,12 +65,12 @@ impl Exchange<'_> {
         &self,
         sent: SecretSet<'_>,
         body: RequestBody,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let issued = self.access_token(sent, None).await?;
         let again = body.copy();
         let with_token = sent.with_access_token(issued.as_deref());
-        let (answer, meaning) = self.send_once(with_token, body, limits.from_now()).await?;
+        let (answer, meaning) = self.send_once(with_token, body, times.from_now()).await?;
         let ended = issued.filter(|issued| {
             issued.may_have_ended() && matches!(meaning, Meaning::CredentialRefused)
         });
@@ -80,7 +80,7 @@ impl Exchange<'_> {
         match (self.access_token(sent, Some(&ended)).await, again) {
             (Ok(new), Some(again)) => {
                 let with_token = sent.with_access_token(new.as_deref());
-                self.send_once(with_token, again, limits.from_now()).await
+                self.send_once(with_token, again, times.from_now()).await
             }
             (Err(_), _) | (_, None) => Ok((answer, meaning)),
         }
@@ -106,7 +106,7 @@ impl Exchange<'_> {
         &self,
         sent: SecretSet<'_>,
         body: RequestBody,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let earlier = self.attempts.fetch_add(1, Ordering::Relaxed);
         let span = spans::attempt(
@@ -116,7 +116,7 @@ impl Exchange<'_> {
             &self.context.request.method,
             earlier,
         );
-        let result = self.attempt(sent, body, limits).await;
+        let result = self.attempt(sent, body, times).await;
         spans::end_attempt(span, &result);
         result
     }
@@ -125,7 +125,7 @@ impl Exchange<'_> {
         &self,
         sent: SecretSet<'_>,
         body: RequestBody,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let body = self.outgoing_body(sent, body).await?;
         // A body with a secret in it is a copy of the body that was received.
@@ -133,7 +133,7 @@ impl Exchange<'_> {
             OutgoingBody::Secret(text) => Some(self.memory.take(text.len())),
             OutgoingBody::Whole(_) | OutgoingBody::Pieces(_) | OutgoingBody::Stream { .. } => None,
         };
-        let clock = self.permit.upstream().read_clock_at(limits.start);
+        let clock = self.permit.upstream().read_clock_at(times.start);
         let outgoing = inject::compose(
             self.permit,
             sent,
@@ -146,7 +146,7 @@ impl Exchange<'_> {
         let mut answer = self
             .permit
             .upstream()
-            .send(outgoing, limits, &self.context.written)
+            .send(outgoing, times, &self.context.written)
             .await
             .map_err(failed)?;
         if self.permit.passes_callers_credential() {
@@ -219,7 +219,7 @@ impl Exchange<'_> {
 }
 
 /// The times that bound one exchange that begins at `start`.
-pub(super) fn limits(
+pub(super) fn exchange_times(
     permit: &Permit<'_>,
     form: Form,
     media: MediaBounds,

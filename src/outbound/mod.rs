@@ -193,7 +193,7 @@ impl Outbound {
         let headers = &context.request.headers;
         let form = Form::of(headers, permit.request);
         let media = context.generation.media;
-        let limits = exchange::limits(permit, form, media, context.arrived);
+        let times = exchange::exchange_times(permit, form, media, context.arrived);
         body::receive(
             incoming,
             form,
@@ -201,7 +201,7 @@ impl Outbound {
             headers,
             &self.memory,
             media.max_upload,
-            limits.deadline,
+            times.deadline,
         )
         .await
     }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use super::body::{BodyKind, RequestBody};
 use super::error::OutboundError;
-use super::exchange::{Exchange, limits};
+use super::exchange::{Exchange, exchange_times};
 use super::generation::Generation;
 use super::hold::{self, HeldTurn, HoldEnd};
 use crate::credential::{
@@ -45,7 +45,7 @@ struct RefusedTry<'s> {
     refusal: Result<Answer, AccessTokenError>,
     /// The body, if it can go out again.
     body: Option<RequestBody>,
-    limits: ExchangeTimes,
+    times: ExchangeTimes,
     /// The end of the wait for new secrets.
     hold_end: Instant,
     /// True if a new secret may just have ended the refused one.
@@ -59,7 +59,7 @@ struct HeldTry<'s> {
     /// The secrets that the provider refused last.
     secrets: SecretSet<'s>,
     body: RequestBody,
-    limits: ExchangeTimes,
+    times: ExchangeTimes,
     /// The end of the wait for new secrets.
     until: Instant,
     /// The number of requests that the provider had accepted before the refusal.
@@ -80,7 +80,7 @@ impl RefusedTry<'_> {
         HeldTry {
             secrets: self.secrets,
             body,
-            limits: self.limits,
+            times: self.times,
             until: self.hold_end,
             accepted_before: self.accepted_before,
         }
@@ -115,7 +115,7 @@ impl Exchange<'_> {
         start: Instant,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let media = self.context.generation.media;
-        let at_start = limits(self.permit, body.form(), media, start);
+        let at_start = exchange_times(self.permit, body.form(), media, start);
         let in_use = self.permit.route.credential.in_use();
         // A request that goes out at the end of the hold needs time for its answer.
         let latest = at_start.deadline.checked_sub(at_start.head);
@@ -129,21 +129,21 @@ impl Exchange<'_> {
         };
         let newer = live.as_deref().and_then(|live| live.newer_than(in_use));
         let secrets = newer.unwrap_or(in_use);
-        let limits = match &live {
+        let times = match &live {
             Some(_) => at_start.from_now(),
             None => at_start,
         };
         let again = body.copy();
         // The second tries are boxed: few requests have one, and hyper moves the state of every
         // request, however little of it is used.
-        let refusal = match self.send_with(secrets, body, limits).await {
+        let refusal = match self.send_with(secrets, body, times).await {
             Ok((answer, Meaning::CredentialRefused)) => Ok(answer),
             Ok((answer, Meaning::Forbidden)) => {
-                return Box::pin(self.send_as_before(secrets, again, answer, limits)).await;
+                return Box::pin(self.send_as_before(secrets, again, answer, times)).await;
             }
             Err(OutboundError::NoToken(error)) if error.is_refusal => Err(error),
             Err(OutboundError::NoToken(error)) => {
-                let with_remaining = self.send_with_remaining_token(secrets, again, error, limits);
+                let with_remaining = self.send_with_remaining_token(secrets, again, error, times);
                 return Box::pin(with_remaining).await;
             }
             other => return other,
@@ -153,7 +153,7 @@ impl Exchange<'_> {
             secrets,
             refusal,
             body: again,
-            limits,
+            times,
             hold_end,
             accepted_before: secrets.credential().hold().accepted(),
         };
@@ -232,13 +232,13 @@ impl Exchange<'_> {
             return Ok(None);
         };
         let secrets = refused.secrets;
-        let limits = refused.limits;
+        let times = refused.times;
         if refused.clock_was_wrong() {
-            return self.try_secrets(secrets, secrets, body, limits).await;
+            return self.try_secrets(secrets, secrets, body, times).await;
         }
         let live = self.live_with_others(secrets).await;
         match other(&live, secrets) {
-            Some(other) => self.try_secrets(other, secrets, body, limits).await,
+            Some(other) => self.try_secrets(other, secrets, body, times).await,
             None => Ok(None),
         }
     }
@@ -281,7 +281,7 @@ impl Exchange<'_> {
         let HeldTry {
             secrets,
             body,
-            limits,
+            times,
             until,
             ..
         } = held;
@@ -293,7 +293,7 @@ impl Exchange<'_> {
             ProbedSecrets::Others | ProbedSecrets::InUse => None,
         };
         let sent = alternative.unwrap_or(next);
-        let accepted = self.try_secrets(sent, secrets, body, limits).await?;
+        let accepted = self.try_secrets(sent, secrets, body, times).await?;
         match copy {
             // A call of its own, and no loop: the next secrets may be those of the generation of
             // this turn, which lives until the call returns.
@@ -301,7 +301,7 @@ impl Exchange<'_> {
                 let next_try = HeldTry {
                     secrets: next,
                     body,
-                    limits,
+                    times,
                     until,
                     accepted_before: secrets.credential().hold().accepted(),
                 };
@@ -332,9 +332,9 @@ impl Exchange<'_> {
         secrets: SecretSet<'_>,
         refused: SecretSet<'_>,
         body: RequestBody,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
     ) -> Result<AcceptedAnswer<'_>, OutboundError> {
-        match self.send_with(secrets, body, limits.from_now()).await {
+        match self.send_with(secrets, body, times.from_now()).await {
             Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
             Ok(accepted) => {
                 // A server error proves nothing about the secrets.
@@ -355,7 +355,7 @@ impl Exchange<'_> {
         sent: SecretSet<'_>,
         body: Option<RequestBody>,
         answer: Answer,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let credential = &self.permit.route.credential;
         let subject = RequestSubject {
@@ -368,7 +368,7 @@ impl Exchange<'_> {
         let Some((predecessor, body)) = predecessor.zip(body) else {
             return Ok((answer, Meaning::Forbidden));
         };
-        match self.send_with(predecessor, body, limits.from_now()).await? {
+        match self.send_with(predecessor, body, times.from_now()).await? {
             (_, Meaning::Forbidden | Meaning::CredentialRefused) => {
                 credential.forbidden().note(subject, Instant::now());
                 Ok((answer, Meaning::Forbidden))
@@ -388,14 +388,14 @@ impl Exchange<'_> {
         sent: SecretSet<'_>,
         body: Option<RequestBody>,
         error: AccessTokenError,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let other = sent
             .credential()
             .alternative_to(sent)
             .filter(|other| other.has_access_token());
         match other.zip(body) {
-            Some((other, body)) => self.send_with(other, body, limits.from_now()).await,
+            Some((other, body)) => self.send_with(other, body, times.from_now()).await,
             None => Err(error.into()),
         }
     }

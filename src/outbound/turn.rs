@@ -133,13 +133,13 @@ async fn wait_in_span(
     report: &RequestReport<'_>,
 ) -> Result<Ticket, Limited> {
     let mut span = exchange.span.child("queue", SpanKind::Internal);
-    let turn = wait(exchange, subject, contents, report).await;
-    if let Err(limited) = &turn {
+    let ticket = wait(exchange, subject, contents, report).await;
+    if let Err(limited) = &ticket {
         span.text("keyside.limit", limited.scope.as_str());
         span.fail("rate_limited");
     }
     span.end();
-    turn
+    ticket
 }
 
 /// Marks a throttled message as waiting for its next turn.
@@ -243,11 +243,6 @@ fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     })
 }
 
-/// The offset basis of 64 bits.
-const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-/// The prime of 64 bits.
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
 /// `Priority: u=N` (RFC 9218): 0 to 7, smaller numbers first; 3 without the header.
 fn urgency(request: &Parts) -> u8 {
     let values = request.headers.get_all(PRIORITY).iter();
@@ -306,6 +301,10 @@ impl Turn {
     }
 }
 
+/// The offset basis of FNV with 64 bits.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+/// The prime of FNV with 64 bits.
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

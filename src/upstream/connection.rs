@@ -37,7 +37,7 @@ pub(super) struct Connection {
     early: Option<Head>,
     watchdog: Watchdog,
     portion: Portion,
-    limits: ExchangeTimes,
+    times: ExchangeTimes,
     born: Instant,
     /// Time at which the last exchange ended.
     idle_since: Instant,
@@ -91,13 +91,13 @@ impl ExchangeTimes {
 impl Connection {
     /// A connection that was opened now. Each exchange sets its own times.
     pub(super) fn new(io: Io, place: UpstreamPlace, now: Instant) -> Self {
-        let limits = ExchangeTimes {
+        let times = ExchangeTimes {
             start: now,
             deadline: now,
             head: Duration::ZERO,
             progress: Duration::ZERO,
         };
-        let watchdog = Watchdog::new(limits.deadline);
+        let watchdog = Watchdog::new(times.deadline);
         let received = BytesMut::with_capacity(FIRST_READ);
         Self {
             io,
@@ -107,7 +107,7 @@ impl Connection {
             early: None,
             watchdog,
             portion: Portion::default(),
-            limits,
+            times,
             born: now,
             idle_since: now,
             is_reused: false,
@@ -196,13 +196,13 @@ impl Connection {
     pub(super) async fn exchange(
         &mut self,
         request: &mut Outgoing,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
         written: &AtomicBool,
     ) -> Result<(Head, bool), UpstreamError> {
-        self.limits = limits;
+        self.times = times;
         self.heads = HeadReader::default();
         let complete = self.send(request, written).await?;
-        self.expect_within(limits.head);
+        self.expect_within(times.head);
         let mut head = poll_fn(|cx| self.poll_head(cx, &request.method)).await?;
         head.keep_alive &= complete;
         Ok((head, complete))
@@ -216,9 +216,9 @@ impl Connection {
     ) -> Result<bool, UpstreamError> {
         // Bounds the first write as well: it waits only while the socket's buffer is full.
         self.watchdog.set(
-            self.limits
+            self.times
                 .deadline
-                .min(self.limits.start + self.limits.progress),
+                .min(self.times.start + self.times.progress),
         );
         self.write_first(request.head.as_slice(), written).await?;
         match &mut request.body {
@@ -290,7 +290,7 @@ impl Connection {
             match ready!(self.or_timeout(cx, written))? {
                 Ok(count) => {
                     data.advance(count);
-                    self.expect_within(self.limits.progress);
+                    self.expect_within(self.times.progress);
                 }
                 // The upstream no longer reads, perhaps after an early answer: read the answer.
                 Err(_) => return Poll::Ready(Ok(false)),
@@ -343,7 +343,7 @@ impl Connection {
             }
             match upload.body.as_mut().poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.expect_within(self.limits.progress);
+                    self.expect_within(self.times.progress);
                     upload.stage(frame.into_data().unwrap_or_default())?;
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -398,7 +398,7 @@ impl Connection {
                     self.portion.moves(data.len());
                     // A fast body never waits for its next piece, so the watchdog never fires: the
                     // deadline is checked here.
-                    if self.expect_within(self.limits.progress) {
+                    if self.expect_within(self.times.progress) {
                         return Poll::Ready(Some(Ok(data)));
                     }
                     return Poll::Ready(Some(Err(UNANSWERED)));
@@ -419,19 +419,19 @@ impl Connection {
 
     /// The end of the whole exchange.
     pub(super) fn deadline(&self) -> Instant {
-        self.limits.deadline
+        self.times.deadline
     }
 
     /// Begins the wait for the next piece of the body anew, after a pause on this side.
     pub(super) fn resume(&mut self) {
-        self.expect_within(self.limits.progress);
+        self.expect_within(self.times.progress);
     }
 
     /// Sets the timeout of the next step; false once the deadline of the exchange has passed.
     fn expect_within(&mut self, time: Duration) -> bool {
         let now = Instant::now();
-        self.watchdog.set(self.limits.deadline.min(now + time));
-        now < self.limits.deadline
+        self.watchdog.set(self.times.deadline.min(now + time));
+        now < self.times.deadline
     }
 
     /// Ends a pending step with an error once the watchdog has fired.

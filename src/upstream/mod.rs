@@ -159,17 +159,17 @@ impl Upstream {
     pub async fn send(
         &self,
         request: Outgoing,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
         written: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
-        self.send_then(request, limits, written, Afterwards::Reuse)
+        self.send_then(request, times, written, Afterwards::Reuse)
             .await
     }
 
     async fn send_then(
         &self,
         mut request: Outgoing,
-        limits: ExchangeTimes,
+        times: ExchangeTimes,
         written: &AtomicBool,
         afterwards: Afterwards,
     ) -> Result<Answer, UpstreamError> {
@@ -178,8 +178,8 @@ impl Upstream {
         }
         // Ends: each round uses up a connection that was idle, and a new one is not retried.
         let (mut connection, (head, complete)) = loop {
-            let mut connection = self.supply.connection(limits.start).await?;
-            match connection.exchange(&mut request, limits, written).await {
+            let mut connection = self.supply.connection(times.start).await?;
+            match connection.exchange(&mut request, times, written).await {
                 Ok(head) => break (connection, head),
                 Err(UpstreamError::NotWritten) if connection.is_reused() => {}
                 Err(error) => return Err(error),
@@ -271,12 +271,10 @@ impl Upstream {
         time: Duration,
         afterwards: Afterwards,
     ) -> Result<Reply, UpstreamError> {
-        let limits = ExchangeTimes::within(time);
+        let times = ExchangeTimes::within(time);
         let written = AtomicBool::new(false);
         let exchange = async {
-            let answer = self
-                .send_then(request, limits, &written, afterwards)
-                .await?;
+            let answer = self.send_then(request, times, &written, afterwards).await?;
             let date = self.clock.learn(&answer.headers);
             Ok(Reply {
                 status: answer.status,
@@ -288,7 +286,7 @@ impl Upstream {
             what: "to answer",
             written: written.load(Ordering::Relaxed),
         };
-        timeout_at(limits.deadline, exchange).await.map_err(late)?
+        timeout_at(times.deadline, exchange).await.map_err(late)?
     }
 
     /// Closes idle connections that have become too old.
@@ -363,18 +361,14 @@ mod tests {
         line.target("/");
         let outgoing = line.headers("localhost").finish();
         let start = Instant::now();
-        let limits = ExchangeTimes {
+        let times = ExchangeTimes {
             start,
             deadline: start + time,
             head: Duration::from_secs(1),
             progress: Duration::from_secs(1),
         };
         let written = AtomicBool::new(false);
-        upstream
-            .send(outgoing, limits, &written)
-            .await
-            .unwrap()
-            .body
+        upstream.send(outgoing, times, &written).await.unwrap().body
     }
 
     #[tokio::test]

@@ -66,7 +66,7 @@ impl DemoApplication {
         head.header(&header::CONTENT_TYPE, "application/json");
         let request = head.finish();
         let start = Instant::now();
-        let limits = ExchangeTimes {
+        let times = ExchangeTimes {
             start,
             deadline: start + CALL_TIMEOUT,
             head: CALL_TIMEOUT,
@@ -74,7 +74,7 @@ impl DemoApplication {
         };
         let answer = self
             .keyside
-            .send(request, limits, &AtomicBool::new(false))
+            .send(request, times, &AtomicBool::new(false))
             .await?;
         let status = answer.status.as_u16();
         let text = answer.body.whole(MAX_ANSWER).await?;
