@@ -45,27 +45,12 @@ impl Listener {
         B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let mut retry_delay = MIN_RETRY_DELAY;
         loop {
-            let accepted = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
                 () = drain.begun() => return,
-                accepted = self.accept() => accepted,
+                accepted = self.accept_next(&connections) => accepted,
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) if is_peers_fault(&error) => continue,
-                Err(error) => {
-                    // Mostly, no file descriptor is left. The pause lets open connections end and
-                    // give theirs back. The system gives this error without a waiting caller as
-                    // well, so no connection is closed for one.
-                    connections.note(Incident::NotAccepted, &error.to_string());
-                    tokio::time::sleep(retry_delay).await;
-                    retry_delay = (retry_delay * 2).min(MAX_RETRY_DELAY);
-                    continue;
-                }
-            };
-            retry_delay = MIN_RETRY_DELAY;
             if !self.allows(&peer) {
                 connections.refused(RefusalReason::User, &peer.to_string());
                 continue;
@@ -80,13 +65,7 @@ impl Listener {
                 connections: Arc::clone(&connections),
                 drain: drain.clone(),
             };
-            let mut admitted = connections.admit(link.seat(), address);
-            if matches!(admitted, Err(RefusalReason::Overloaded))
-                && connections.ask_ended_peers().await
-            {
-                admitted = connections.admit(link.seat(), address);
-            }
-            match admitted {
+            match connections.admit_or_ask(link.seat(), address).await {
                 Ok(place) => {
                     let handler = handler.clone();
                     tokio::spawn(async move {
@@ -109,6 +88,26 @@ impl Listener {
         match peer {
             Peer::Tcp(_) => true,
             Peer::Unix { uid } => self.allow_uids.contains(uid),
+        }
+    }
+
+    /// Accepts the next connection. A failure of the system is noted, and tried again after a wait
+    /// that doubles.
+    async fn accept_next(&self, connections: &Connections) -> (AcceptedStream, Peer) {
+        let mut retry_delay = MIN_RETRY_DELAY;
+        loop {
+            match self.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) if is_peers_fault(&error) => {}
+                Err(error) => {
+                    // Mostly, no file descriptor is left. The pause lets open connections end and
+                    // give theirs back. The system gives this error without a waiting caller as
+                    // well, so no connection is closed for one.
+                    connections.note(Incident::NotAccepted, &error.to_string());
+                    tokio::time::sleep(retry_delay).await;
+                    retry_delay = (retry_delay * 2).min(MAX_RETRY_DELAY);
+                }
+            }
         }
     }
 

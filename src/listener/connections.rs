@@ -81,13 +81,32 @@ impl Connections {
         self.metrics.listener
     }
 
+    /// Gives a new connection a place, as [`Self::admit`] does. Where no place is left, the peers
+    /// that have ended their side are asked whether they are gone, and the place of such a peer is
+    /// given away.
+    ///
+    /// # Errors
+    /// The reason for which the connection is refused.
+    pub(super) async fn admit_or_ask(
+        self: &Arc<Self>,
+        seat: &Arc<Seat>,
+        address: Option<IpAddr>,
+    ) -> Result<ConnectionPlace, RefusalReason> {
+        match self.admit(seat, address) {
+            Err(RefusalReason::Overloaded) if self.ask_ended_peers().await => {
+                self.admit(seat, address)
+            }
+            admitted => admitted,
+        }
+    }
+
     /// Gives a new connection a place, if need be the place of an idle connection, which closes as
     /// soon as the idle connection's task runs. An `address` has a separate bound; `None` for an
     /// address without.
     ///
     /// # Errors
     /// The reason for which the connection is refused.
-    pub(super) fn admit(
+    fn admit(
         self: &Arc<Self>,
         seat: &Arc<Seat>,
         address: Option<IpAddr>,
@@ -117,7 +136,7 @@ impl Connections {
     /// twice, because the first write to a vanished peer succeeds. The places of vanished peers are
     /// free afterwards. False without a peer to ask, or if the last questions are less than a
     /// second ago.
-    pub(super) async fn ask_ended_peers(&self) -> bool {
+    async fn ask_ended_peers(&self) -> bool {
         let now = Instant::now();
         let is_due = |asked: Option<Instant>| asked.is_none_or(|at| now - at >= ASK_INTERVAL);
         if !is_due(*self.asked.lock()) || !self.ask_all() {
