@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::check::parts;
 use super::config::ConfigArgs;
-use super::output::colored;
+use super::output::{TextStyle, styled};
 use crate::admin::credential_problems::of_credentials;
 use crate::admin::problems::{Gravity, ProblemLine, of_routes, of_sidecar};
 use crate::config::ListenAddress;
@@ -275,7 +275,7 @@ impl Report {
 
     fn begin(&self, kind: SectionKind, name: &str) {
         if self.form == ReportForm::Lines {
-            say!("{}", colored(&format!("{kind} {name}"), BOLD));
+            say!("{}", styled(&format!("{kind} {name}"), TextStyle::Bold));
         }
     }
 
@@ -312,46 +312,39 @@ impl Report {
             });
             say!("{json:#}");
         } else {
-            let (words, color) = match (fail, warn) {
-                (0, 0) => ("nothing is wrong".to_owned(), GREEN),
+            let (words, style) = match (fail, warn) {
+                (0, 0) => ("nothing is wrong".to_owned(), TextStyle::Green),
                 (0, _) => (
                     format!("nothing is wrong, {} to look at", counted(warn, "step")),
-                    YELLOW,
+                    TextStyle::Yellow,
                 ),
                 _ => (
                     format!(
                         "{} wrong, {warn} to look at: mend from the top, one often causes the next",
                         counted(fail, "step")
                     ),
-                    RED,
+                    TextStyle::Red,
                 ),
             };
-            say!("{}; {ok} ok, {skipped} skipped", colored(&words, color));
+            say!("{}; {ok} ok, {skipped} skipped", styled(&words, style));
         }
         self.tally
     }
 }
 
 fn print_step(step: &DoctorStep) {
-    let color = match step.outcome {
-        StepOutcome::Ok => GREEN,
-        StepOutcome::Skipped => GREY,
-        StepOutcome::Warn => YELLOW,
-        StepOutcome::Fail => RED,
+    let style = match step.outcome {
+        StepOutcome::Ok => TextStyle::Green,
+        StepOutcome::Skipped => TextStyle::Grey,
+        StepOutcome::Warn => TextStyle::Yellow,
+        StepOutcome::Fail => TextStyle::Red,
     };
     let word = format!("{:7}", step.outcome.as_str());
-    say!("  {} {}: {}", colored(&word, color), step.name, step.found);
+    say!("  {} {}: {}", styled(&word, style), step.name, step.found);
     if let Some(mend) = &step.mend {
         say!("          -> {mend}");
     }
 }
-
-// Parameters of the escape sequence SGR, as all terminals know them.
-const BOLD: u8 = 1;
-const RED: u8 = 31;
-const GREEN: u8 = 32;
-const YELLOW: u8 = 33;
-const GREY: u8 = 90;
 
 #[cfg(test)]
 mod tests {

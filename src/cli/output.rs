@@ -38,12 +38,23 @@ pub(super) fn to_stderr(line: fmt::Arguments<'_>) {
     writeln!(io::stderr(), "{line}").ok();
 }
 
-/// Returns a title, on a terminal with colours in a colour (a number of ECMA-48).
-pub(super) fn colored(title: &str, color: u8) -> String {
+/// The style of a text, as the parameter of the escape sequence SGR (ECMA-48) that all terminals
+/// know.
+#[derive(Clone, Copy)]
+pub(super) enum TextStyle {
+    Bold = 1,
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+    Grey = 90,
+}
+
+/// Returns a text, in a style on a terminal with colours.
+pub(super) fn styled(text: &str, style: TextStyle) -> String {
     if is_terminal() && wants_color() {
-        format!("\x1b[{color}m{title}\x1b[0m")
+        format!("\x1b[{}m{text}\x1b[0m", style as u8)
     } else {
-        title.to_owned()
+        text.to_owned()
     }
 }
 

@@ -1,14 +1,18 @@
 //! The problems of sidecars on a terminal.
 
-use super::output::{colored, terminal_width};
+use super::output::{TextStyle, styled, terminal_width};
 use crate::admin::problems::{Gravity, ProblemLine};
 
 /// Prints what is wrong below a title, and notices below another; or that nothing is wrong.
 pub(super) fn print(problems: &[ProblemLine]) {
     let mut is_quiet = true;
-    for (gravity, title, color) in [
-        (Gravity::Wrong, "What is wrong, and what to do:", RED),
-        (Gravity::Notice, "To be done in time:", YELLOW),
+    for (gravity, title, style) in [
+        (
+            Gravity::Wrong,
+            "What is wrong, and what to do:",
+            TextStyle::Red,
+        ),
+        (Gravity::Notice, "To be done in time:", TextStyle::Yellow),
     ] {
         let mut lines = problems
             .iter()
@@ -16,7 +20,7 @@ pub(super) fn print(problems: &[ProblemLine]) {
             .peekable();
         if lines.peek().is_some() {
             is_quiet = false;
-            say!("\n{}", colored(title, color));
+            say!("\n{}", styled(title, style));
         }
         for problem in lines {
             for line in filled(&problem.text, terminal_width()) {
@@ -25,7 +29,7 @@ pub(super) fn print(problems: &[ProblemLine]) {
         }
     }
     if is_quiet {
-        say!("\n{}", colored("Nothing is wrong.", GREEN));
+        say!("\n{}", styled("Nothing is wrong.", TextStyle::Green));
     }
 }
 
@@ -54,11 +58,6 @@ fn filled(text: &str, width: Option<usize>) -> Vec<String> {
 }
 
 const INDENT: &str = "  ";
-
-// Parameters of the escape sequence SGR, as all terminals know them.
-const RED: u8 = 31;
-const GREEN: u8 = 32;
-const YELLOW: u8 = 33;
 
 #[cfg(test)]
 mod tests {
