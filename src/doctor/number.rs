@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::step::{DoctorStep, StepOutcome};
 use crate::health::{QueryError, number_at};
+use crate::log::bounded;
 
 /// The answers about one number; each is the provider's JSON, or the reason why there is none.
 pub(super) struct NumberAnswers {
@@ -289,12 +290,7 @@ fn of_entity(entity: &Value, outcome: StepOutcome) -> Vec<DoctorStep> {
 /// Returns a text of an answer, short and without control characters: a terminal must not obey it.
 pub(super) fn text(value: &Value, key: &str) -> Option<String> {
     let text = value.get(key)?.as_str()?;
-    Some(
-        text.chars()
-            .filter(|character| !character.is_control())
-            .take(MAX_TEXT)
-            .collect(),
-    )
+    Some(bounded(text, MAX_TEXT))
 }
 
 /// The advice where the provider tells a state and no remedy.

@@ -18,9 +18,11 @@ use tracing_subscriber::{Registry, reload};
 
 mod journal;
 mod numbers;
+mod words;
 
 use journal::{LogReader, Prefixed};
 pub use numbers::without_numbers;
+pub use words::bounded;
 
 /// The log of the process, until it is dropped.
 ///

@@ -25,6 +25,7 @@ pub use url::ServerUrlError;
 
 use metrics::SharedMetrics;
 
+use crate::log::bounded;
 use crate::secret::Fingerprint;
 use crate::units::millis;
 
@@ -382,12 +383,7 @@ async fn keep_connected(server: Weak<SharedServer>, mut client: ServerClient) {
 fn explain(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("the shared server answers {code}"),
-        None => error
-            .to_string()
-            .chars()
-            .filter(|character| !character.is_control())
-            .take(MAX_PROBLEM)
-            .collect(),
+        None => bounded(&error.to_string(), MAX_PROBLEM),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::log::bounded;
 use crate::secret::SecretError;
 
 /// The reason why a reference gives no secret.
@@ -115,6 +116,19 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     causes.join(": ")
 }
 
+/// Returns the reason that a secret manager gives, for a log line: without control characters, and
+/// bounded.
+pub(super) fn reason(given: &str) -> String {
+    let shown = bounded(given, MAX_REASON);
+    if shown.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        shown
+    }
+}
+
+/// The characters of a reason that a log line shows: two lines of a terminal.
+const MAX_REASON: usize = 200;
 /// The largest secret, in bytes. The largest real ones are keys of some 4 KiB; a larger source is a
 /// wrong path.
 pub(super) const MAX_SIZE: usize = 64 * 1024;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::super::document::wipe;
+use super::super::error::reason;
 use super::super::file::read_regular;
 use super::error::ClusterError;
 use crate::provider::{Ca, Origin};
@@ -181,17 +182,7 @@ pub(super) fn message(body: Bytes) -> String {
     }
     let status: Option<Status> = serde_json::from_slice(&body).ok();
     wipe(body);
-    let message = status.map(|status| status.message).unwrap_or_default();
-    let shown: String = message
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_SHOWN)
-        .collect();
-    if shown.is_empty() {
-        "no reason given".to_owned()
-    } else {
-        shown
-    }
+    reason(&status.map(|status| status.message).unwrap_or_default())
 }
 
 /// The folder at which Kubernetes mounts the files of a pod's service account.
@@ -201,6 +192,3 @@ const FOLDER: &str = "KEYSIDE_SERVICE_ACCOUNT";
 /// The time for one request: a server of the cluster answers within milliseconds, or after a change
 /// of its leader within seconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of characters that a log line shows of the cluster's message: two lines of a
-/// terminal.
-const MAX_SHOWN: usize = 200;

@@ -16,6 +16,7 @@ use crate::upstream::{
 };
 
 use super::super::document::wipe;
+use super::super::error::reason;
 use super::super::file::read_regular;
 use super::environment::{DEFAULT_ADDRESS, variable};
 use super::error::VaultError;
@@ -172,16 +173,7 @@ fn errors(body: &[u8]) -> String {
     let errors = serde_json::from_slice(body)
         .map(|answer: Answer| answer.errors.join("; "))
         .unwrap_or_default();
-    let shown: String = errors
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_SHOWN)
-        .collect();
-    if shown.is_empty() {
-        "no reason given".to_owned()
-    } else {
-        shown
-    }
+    reason(&errors)
 }
 
 const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
@@ -189,5 +181,3 @@ const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 /// The time for one request: a read of a secret takes two, within the 10 s for a document.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of characters that a log line shows of Vault's errors: two lines of a terminal.
-const MAX_SHOWN: usize = 200;
