@@ -14,9 +14,11 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// A day in seconds.
+pub const DAY: u64 = 86_400;
 /// The longest time of a rate and the longest time to refill a burst: 100 years. Buckets count in
 /// nanoseconds of 64 bits, which last for five centuries.
-pub const MAX_WINDOW: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub const MAX_WINDOW: Duration = Duration::from_secs(100 * 365 * DAY);
 
 /// Returns whole milliseconds in a type that JSON lines show as a number; a wider type would be
 /// text.

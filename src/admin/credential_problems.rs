@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::problems::{EXPIRY_ALARM_DAYS, ProblemLine, SECONDS_PER_DAY};
+use super::problems::{EXPIRY_ALARM_DAYS, ProblemLine};
 use crate::json::words::{counted, list, moment, seconds, text};
+use crate::units::DAY;
 
 /// Returns the problems of credentials.
 #[must_use]
@@ -177,14 +178,14 @@ fn reason(check: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// Returns the problem of a token with so many seconds left.
+/// Returns the problem of a token that ends in `left` seconds; `None` long before the end.
 fn end_problem(left: u64, name: &str) -> Option<ProblemLine> {
     if left == 0 {
         return Some(ProblemLine::wrong(
             "the token has expired: put a new one in its place and reload",
         ));
     }
-    let days = left / SECONDS_PER_DAY;
+    let days = left / DAY;
     let when = if days == 0 {
         "within a day".to_owned()
     } else {
@@ -234,10 +235,10 @@ mod tests {
         for (seconds, gravity, words) in [
             (0, Some(Gravity::Wrong), "has expired"),
             (3600, Some(Gravity::Wrong), "expires within a day"),
-            (SECONDS_PER_DAY, Some(Gravity::Wrong), "expires in 1 day:"),
-            (7 * SECONDS_PER_DAY - 1, Some(Gravity::Wrong), "in 6 days:"),
-            (7 * SECONDS_PER_DAY, Some(Gravity::Notice), "in 7 days:"),
-            (14 * SECONDS_PER_DAY, None, ""),
+            (DAY, Some(Gravity::Wrong), "expires in 1 day:"),
+            (7 * DAY - 1, Some(Gravity::Wrong), "in 6 days:"),
+            (7 * DAY, Some(Gravity::Notice), "in 7 days:"),
+            (14 * DAY, None, ""),
         ] {
             let problem = end_problem(seconds, "acme");
             let found = problem.as_ref().map(|problem| problem.gravity);

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::memory_status::memory_problem;
 use crate::json::words::{counted, list, moment, seconds, text};
+use crate::units::DAY;
 
 /// A line about a problem, with the remedy.
 #[derive(Debug, PartialEq, Eq)]
@@ -160,7 +161,7 @@ fn overdue_problem(overdue: &Value) -> String {
 fn certificate_problem(certificate: &Value) -> Option<ProblemLine> {
     let problem = certificate["problem"].as_str()?;
     let line = format!("{}: {problem}", text(&certificate["listener"]));
-    let days = certificate["ends_in_seconds"].as_u64().unwrap_or_default() / SECONDS_PER_DAY;
+    let days = certificate["ends_in_seconds"].as_u64().unwrap_or_default() / DAY;
     Some(match text(&certificate["state"]).as_str() {
         "ending" if days >= EXPIRY_ALARM_DAYS => ProblemLine::notice(line),
         _ => ProblemLine::wrong(line),
@@ -225,8 +226,6 @@ fn sharing_problem(shared: &Value) -> Option<String> {
 /// The days before the end of a token or a certificate at which `keyside status --check` fails: a
 /// renewal by hand takes a working week.
 pub(super) const EXPIRY_ALARM_DAYS: u64 = 7;
-/// The days in `/status` are given in seconds.
-pub(super) const SECONDS_PER_DAY: u64 = 86_400;
 /// The lag of an event, in seconds, past which an operator should look: a provider delivers within
 /// seconds, and a minute is no longer chance.
 const LONG_LAG: u64 = 60;

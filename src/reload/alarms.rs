@@ -10,6 +10,7 @@ use super::Live;
 use crate::audit::Audit;
 use crate::credential::{Credential, Previous};
 use crate::tls::Stage;
+use crate::units::DAY;
 
 /// The stage up to which each alarm was raised.
 #[derive(Default)]
@@ -229,8 +230,6 @@ const OVERLAP_WARNING_SHARE: f64 = 0.25;
 /// The numbers of days before the end of a token at which an alarm is raised. A System User token
 /// is renewed by hand, which takes a working week.
 const EXPIRY_DAYS: [u64; 3] = [14, 7, 2];
-/// A day in seconds.
-pub(super) const DAY: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {

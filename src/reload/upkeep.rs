@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Reloader;
-use super::alarms::{Alarms, DAY};
+use super::alarms::Alarms;
 use super::verify::{
     CredentialAtVerdict, VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks,
 };
@@ -17,6 +17,7 @@ use crate::health;
 use crate::limit::KeyedLimits;
 use crate::log::without_numbers;
 use crate::outbound::policy::Route;
+use crate::units::DAY;
 
 impl Reloader {
     /// Asks about due credentials and sender rates, and raises alarms, for as long as the process

@@ -12,6 +12,7 @@ use super::error::StateError;
 use super::folder::StateFolder;
 use super::key::StateKeys;
 use crate::secret::Secret;
+use crate::units::DAY;
 
 /// The origin of a secret, which decides the keys for hashing the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +186,6 @@ fn unix(time: SystemTime) -> u64 {
 const FILE: &str = "first-sights.json";
 /// The file with the random salt, where there is no key.
 const SALT: &str = "salt";
-/// A day in seconds: the unit of `used`.
-const DAY: u64 = 86_400;
 /// The time after which an unused secret is forgotten: longer than any overlap, and than a year's
 /// pause.
 const MAX_UNUSED: u64 = 400 * DAY;

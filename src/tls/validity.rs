@@ -7,6 +7,8 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use crate::units::DAY;
+
 /// The time for which a certificate is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validity {
@@ -93,8 +95,6 @@ fn unix(time: SystemTime) -> i64 {
 
 /// The longest time before the end in which a certificate is near its end, in seconds: two weeks.
 const NEAR_END: i64 = 14 * 86_400;
-/// A day in seconds.
-const DAY: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {
