@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use crate::spool::{StoredState, Survey};
 use crate::traffic::MINUTES;
 
-/// The backlogs. A destination without a waiting event in the last hour is not in it; any other
-/// needs some 300 bytes.
+/// The backlogs. A destination without a waiting event in the last hour has no entry; every other
+/// entry takes some 300 bytes.
 #[derive(Debug, Default)]
 pub struct Backlogs(Mutex<HashMap<DestinationName, Ring>>);
 
@@ -34,12 +34,7 @@ impl Backlogs {
         let mut rings = self.0.lock();
         for to in &survey.destinations {
             let waiting = u32::try_from(to.count(StoredState::Waiting)).unwrap_or(u32::MAX);
-            note(
-                &mut rings,
-                (to.webhook.as_str(), to.name.as_str()),
-                waiting,
-                minute,
-            );
+            note(&mut rings, &to.webhook, &to.name, waiting, minute);
         }
         rings.retain(|_, ring| ring.filled + u64::from(MINUTES) > minute);
     }
@@ -69,7 +64,8 @@ impl Backlogs {
 /// Notes the waiting events of one destination.
 fn note(
     rings: &mut HashMap<DestinationName, Ring>,
-    (webhook, to): (&str, &str),
+    webhook: &str,
+    to: &str,
     waiting: u32,
     minute: u64,
 ) {
@@ -171,10 +167,10 @@ mod tests {
     #[test]
     fn only_destinations_with_waiting_events_are_kept() {
         let mut rings = HashMap::new();
-        note(&mut rings, ("hook", "a"), 0, 1);
+        note(&mut rings, "hook", "a", 0, 1);
         assert!(rings.is_empty());
-        note(&mut rings, ("hook", "a"), 2, 1);
-        note(&mut rings, ("hook", "a"), 0, 2);
+        note(&mut rings, "hook", "a", 2, 1);
+        note(&mut rings, "hook", "a", 0, 2);
         let ring = &rings[&("hook".to_owned(), "a".to_owned())];
         assert_eq!((ring.filled, ring.last), (1, 2));
     }

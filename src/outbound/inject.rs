@@ -159,7 +159,7 @@ pub(super) fn compose(
     let mut line = RequestLine::new(request.method.clone(), body);
     let map = permit.path_map(&request.method);
     let written = request.uri.query().unwrap_or_default();
-    write_path(&mut line, map, permit.path, (written, secrets))?;
+    write_path(&mut line, map, permit.path, written, secrets)?;
     let moved = map.and_then(|map| map.query.as_deref());
     let query = query::without(written, moved.as_slice());
     write_query(&mut line, permit, secrets, &query, injections, clock)?;
@@ -184,7 +184,8 @@ fn write_path(
     line: &mut RequestLine,
     map: Option<&PathMap>,
     path: &str,
-    (query, secrets): (&str, SecretSet<'_>),
+    query: &str,
+    secrets: SecretSet<'_>,
 ) -> Result<(), OutboundError> {
     let Some(map) = map else {
         line.target(path);

@@ -80,7 +80,8 @@ impl Draft {
             && Arc::ptr_eq(&self.config, &before.config)
             && have_equal_contents(&self.authorities, &before.authorities)
             && before.upstreams.keys().all(|(origin, _, _, way)| self.egress.way_to(origin) == *way)
-            // A provider with another account is found by another path.
+            // A credential with another provider, such as one with another account in its paths,
+            // needs new routes.
             && self.credentials.iter().all(|(name, credential)| {
                 let before = before.credentials.get(name);
                 before.is_some_and(|before| Arc::ptr_eq(&before.provider, &credential.provider))
@@ -139,8 +140,13 @@ impl Draft {
 
     fn upstreams(&self) -> Upstreams<'_> {
         let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
-        let trust = (&*self.authorities, &*self.stand_ins);
-        Upstreams::new(trust, self.before(), own, &self.egress)
+        Upstreams::new(
+            &self.authorities,
+            &self.stand_ins,
+            self.before(),
+            own,
+            &self.egress,
+        )
     }
 
     /// Builds one route; `None` if its credential or the provider's upstream does not exist.
@@ -185,8 +191,8 @@ impl Draft {
         }))
     }
 
-    /// Returns the routes before, by name, for the parts that outlive a reload: counters, otherwise
-    /// a third of a reload's time, and the health shown by traffic.
+    /// Returns the routes before, by name, for the parts that outlive a reload: the counters, which
+    /// would take a third of a reload's time to make, and the health shown by traffic.
     fn routes_before(&self) -> HashMap<&str, &Route> {
         self.before()
             .into_iter()

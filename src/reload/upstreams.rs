@@ -56,7 +56,8 @@ pub(super) struct ProviderUpstreams {
 impl<'a> Upstreams<'a> {
     /// Creates an empty collection of upstreams apart from Keyside's own addresses.
     pub(super) fn new(
-        (authorities, stand_ins): (&'a Authorities, &'a StandIns),
+        authorities: &'a Authorities,
+        stand_ins: &'a StandIns,
         before: Option<&'a Live>,
         own: OwnAddresses,
         egress: &'a Egress,

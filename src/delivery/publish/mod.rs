@@ -98,8 +98,8 @@ impl Publisher {
                 exchange,
                 routing_key,
             } => {
-                let place = (exchange.as_str(), routing_key.as_str());
-                let exchange = AmqpExchange::new(place, url, authorities, host_timeout)?;
+                let exchange =
+                    AmqpExchange::new(exchange, routing_key, url, authorities, host_timeout)?;
                 Server::Amqp(Line::new(exchange, patience))
             }
             #[cfg(not(feature = "amqp"))]

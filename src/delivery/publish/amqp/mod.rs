@@ -45,7 +45,8 @@ pub(super) struct AmqpConnection {
 
 impl AmqpExchange {
     pub(super) fn new(
-        (exchange, routing_key): (&str, &str),
+        exchange: &str,
+        routing_key: &str,
         url: &Secret,
         authorities: Option<&[u8]>,
         host_timeout: Duration,
