@@ -97,7 +97,7 @@ fn per_second(interval: Duration) -> f64 {
     1.0 / interval.as_secs_f64()
 }
 
-/// Returns the seconds until an instant, or 0 for a past one.
+/// Returns the seconds until an instant, or 0 for an instant in the past.
 fn seconds(until: Instant) -> f64 {
     until
         .saturating_duration_since(Instant::now())

@@ -296,7 +296,8 @@ impl Credential {
         }
         let before = self.verification();
         let same = before.filter(|before| before.verdict == verification.verdict);
-        // While requests are refused as well, the answer is of what they show.
+        // While the provider refuses requests as well, an accepted request from before disproves
+        // nothing.
         if let Some(same) = same.filter(|_| !self.acceptance.is_refused()) {
             verification.standing = same.standing_of_same();
         }

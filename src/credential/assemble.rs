@@ -299,7 +299,8 @@ fn fill_slot(
                     continue;
                 }
             },
-            // Only the first must exist: the rest are on the way in or out.
+            // Only the first reference must lead to a secret: the others are for secrets that come
+            // or go.
             Some(Err(_)) | None if place > 0 => continue,
             Some(Err(error)) => error.to_string(),
             None => SourceError::Cancelled.to_string(),

@@ -1,4 +1,5 @@
-//! The texts that a value encodes: base64, hexadecimal digits or base32, one in the other as well.
+//! The texts that a value encodes: base64, hexadecimal digits or base32, and encodings of
+//! encodings.
 
 use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;

@@ -19,7 +19,7 @@ pub struct ForbiddenRequests {
 pub struct RequestSubject {
     /// The name of the operation.
     pub operation: String,
-    /// The path, with most senders and objects.
+    /// The path, which names most senders and objects.
     pub path: String,
     /// The sender of a request with the sender in the body.
     pub sender: Option<String>,

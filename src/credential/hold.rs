@@ -36,7 +36,7 @@ struct Closed {
 }
 
 impl Closed {
-    /// True once for each interval.
+    /// True for the first call in each [`PROBE_INTERVAL`].
     fn is_probe_due(&mut self, now: Instant) -> bool {
         let is_due = now.saturating_duration_since(self.last_probe) >= PROBE_INTERVAL;
         if is_due {

@@ -26,7 +26,7 @@ pub struct Previous {
     pub(super) last_match: Arc<LastEvent>,
 }
 
-/// The time of the last event of some kind.
+/// The time of the last event of one kind, such as a success or a match of a signature.
 #[derive(Debug, Default)]
 pub struct LastEvent(Mutex<Option<Instant>>);
 

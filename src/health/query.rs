@@ -27,7 +27,7 @@ impl ProviderQuery<'_> {
     /// provider's error.
     ///
     /// # Errors
-    /// No answer, or one that is no JSON.
+    /// No answer, or an answer that is not JSON.
     pub async fn get(&self, target: &str) -> Result<Value, QueryError> {
         self.send(target, &[], self.injections()).await
     }
@@ -59,7 +59,7 @@ impl ProviderQuery<'_> {
     /// the app. <https://developers.facebook.com/docs/graph-api/reference/app/subscriptions>
     ///
     /// # Errors
-    /// No app secret, no answer, or one that is no JSON.
+    /// No app secret, no answer, or an answer that is not JSON.
     pub async fn app_subscriptions(&self, app: &str) -> Result<Value, QueryError> {
         let token = Zeroizing::new(format!("{app}|{}", self.app_secret()?));
         let parameters = [("access_token", token.as_str())];

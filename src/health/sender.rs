@@ -6,8 +6,8 @@ use super::query::{ProviderQuery, number_at};
 use super::{Uses, facts_of};
 use crate::credential::{MESSAGING, SecretSet, TokenFacts, Verdict};
 
-/// Asks for each sender. Returns true if the token can see every sender, and there is one; false if
-/// an answer tells nothing.
+/// Asks for each sender. Returns true if there are senders and the token can see all of them; false
+/// without senders, or if an answer tells nothing.
 ///
 /// # Errors
 /// The verdict, if the token cannot see a sender or there is no answer.
@@ -82,8 +82,8 @@ fn is_invisible(code: i64, answer: &Value, facts: &TokenFacts) -> bool {
     is_unassigned || (facts.may_read_numbers() && INVISIBLE.contains(&code))
 }
 
-/// True if the sender is invisible to the secrets in use as well: a token may send and read
-/// nothing, so the question does not tell if the new token may send.
+/// True if the sender is invisible to the secrets in use as well: a token may have the right to
+/// send and not the right to read, so the question does not tell if the new token may send.
 async fn is_unseen_in_use(
     query: &ProviderQuery<'_>,
     facts: &TokenFacts,

@@ -74,7 +74,8 @@ impl LoadedEgress {
                 loaded.egress = if live.config.egress.reference() == Some(reference) {
                     live.egress.with_bypass(&config.no_proxy)
                 } else {
-                    // The hosts of the new list may need the new proxy for the others.
+                    // The new `no_proxy` may belong to the new proxy, so the earlier list stays
+                    // with the earlier proxy.
                     live.egress.clone()
                 };
             }

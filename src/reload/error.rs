@@ -8,7 +8,7 @@ use crate::config::Faults;
 use crate::spool::{SpoolError, SpoolRefusal};
 use crate::tls::TlsError;
 
-/// The reason why a load is refused. Nothing of it is published then.
+/// The reason why a load is refused. Nothing of the load is published then.
 #[derive(Debug)]
 pub enum LoadError {
     /// The configuration has faults.

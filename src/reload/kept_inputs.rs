@@ -1,6 +1,6 @@
 //! Unusable inputs of the sidecar: files of certificates and authorities, and values of references
-//! outside of credentials. The contents read before stay in use, or nothing is, where none were
-//! read before; no other change waits.
+//! outside of credentials. The contents of the load before stay in use; without earlier contents,
+//! nothing is. No other change waits for the input.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -294,7 +294,7 @@ pub(super) fn differ(before: &Live, contents: &Authorities, kept: &[KeptInput]) 
     !(is_same_content && is_same_fault)
 }
 
-/// Returns the unusable input since the load that first could not use it.
+/// Returns the unusable input, with the time of the load that first could not use the input.
 pub(super) fn kept(
     serves: InputUse,
     unusable: UnusableFiles,

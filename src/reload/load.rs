@@ -52,7 +52,7 @@ pub(super) async fn load_first(
 }
 
 /// Builds a live state of a configuration that a command has read and changed. No file is watched
-/// for it.
+/// for the state.
 ///
 /// # Errors
 /// All faults of the first faulty step.

@@ -106,7 +106,7 @@ pub struct Reloader {
     refusals: Arc<ArcSwap<RefusalForms>>,
     memory: Arc<MemoryBudget>,
     last: Mutex<LastReload>,
-    /// The reasons for which the last load was refused; empty after a load that was not.
+    /// The reasons for which the last load was refused; empty after a successful load.
     refused_load: Mutex<Vec<String>>,
     overlaps: Arc<KeptOverlaps>,
     deliveries: Option<Arc<Deliveries>>,

@@ -86,7 +86,7 @@ fn stand_in(provider: &Provider, problem: &str, before: Option<&Live>) -> StandI
 }
 
 /// Returns the authorities with which a load reached the provider of the same name at the same
-/// hosts. Other hosts are no matter of earlier authorities.
+/// hosts. Earlier authorities say nothing about other hosts.
 fn earlier_authorities(provider: &Provider, live: &Live) -> Option<StandIn> {
     let mut providers = live.config.credentials.values().map(|it| &it.provider);
     let earlier = providers.find(|earlier| earlier.name == provider.name)?;

@@ -62,7 +62,7 @@ impl Reloader {
         }
     }
 
-    /// Follows the folders of all files in use. Tells once if they are too many.
+    /// Follows the folders of all files in use. Logs once if there are too many folders.
     async fn follow_files(&self, watch: &mut FileWatch) {
         let live = self.live();
         let Some(notices) = watch.notices.clone() else {
@@ -238,7 +238,7 @@ impl FileWatch {
     }
 }
 
-/// The refusals of late, which decide when secret managers are asked.
+/// The recent refusals, which decide when secret managers are asked.
 #[derive(Default)]
 struct Refusals {
     began: Option<Instant>,

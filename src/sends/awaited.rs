@@ -78,8 +78,8 @@ impl Awaited {
 }
 
 impl OfAccount {
-    /// Forgets the oldest messages: those past [`KEPT`] or [`MAX_AWAITED`], and messages at the front
-    /// with a status; a portion of them, so that no request waits for thousands.
+    /// Forgets the oldest messages: those past [`KEPT`] or [`MAX_AWAITED`], and messages at the
+    /// front with a status; a portion of them, so that no request waits for thousands.
     fn forget_old(&mut self, now: Instant) {
         for _ in 0..PORTION {
             let Some((at, digest)) = self.order.front().copied() else {

@@ -112,7 +112,7 @@ impl Events {
         let runtime = Handle::current();
         let made = tokio::task::spawn_blocking(move || {
             runtime.block_on(async {
-                // Never closed.
+                // The semaphore is never closed.
                 let _turn = match ask {
                     Ask::Replay => None,
                     Ask::Page | Ask::Stats | Ask::Drop => Some(events.turn.acquire().await),
@@ -129,7 +129,7 @@ impl Events {
                 }
             })
         });
-        // A thread is lost at the end of the process only.
+        // The answer is lost at the end of the process only.
         made.await
             .unwrap_or(Err(EventsError::Refused(SpoolRefusal::Closed)))
     }
@@ -179,7 +179,7 @@ fn page(spool: &Spool, question: &Question) -> Result<Value, EventsError> {
                         fields.insert("request".to_owned(), request(&arrived));
                     }
                 }
-                // Gone since the list was read.
+                // The event has gone since the list was read.
                 Ok(None) => continue,
                 Err(StoreError::Record(why)) => {
                     unreadable.push(unread(&UnreadEvent {

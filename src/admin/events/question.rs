@@ -61,7 +61,7 @@ pub(super) enum Names {
 pub(super) enum Effect {
     /// The order is carried out.
     Real,
-    /// The events are counted alone.
+    /// The events are counted, and nothing is changed.
     DryRun,
 }
 

@@ -4,7 +4,7 @@ use super::html::Html;
 use super::parts::{Part, TENANTS, VERDICT};
 use super::view::{Only, View};
 
-/// Returns the whole document. It shows everything without the script as well.
+/// Returns the whole document. The document shows everything without the script as well.
 pub(super) fn whole(view: &View, parts: &[Part]) -> Html {
     let mut html = Html::default();
     html.markup(HEAD).markup("<style>").markup(STYLE);
@@ -27,7 +27,8 @@ pub(super) fn whole(view: &View, parts: &[Part]) -> Html {
     html
 }
 
-/// Writes the form that looks for tenants. It works without the script, by loading the page again.
+/// Writes the form that looks for tenants. The form works without the script, by loading the page
+/// again.
 fn form(view: &View, html: &mut Html) {
     html.markup(
         "<h2 id=\"tenants\">Tenants</h2><form class=\"find\" role=\"search\" action=\"/\" method=\"get\">\

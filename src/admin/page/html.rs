@@ -56,8 +56,8 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// True for characters that change the direction of the text after them: a name could show another
-/// one.
+/// True for characters that change the direction of the text after them: a name could show as
+/// another name.
 fn turns_text(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }

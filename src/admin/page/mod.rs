@@ -167,8 +167,8 @@ const MAX_FOLLOWERS: usize = 16;
 /// The time for which a look at all tenants serves all viewers: half the interval at which a viewer
 /// asks.
 const FRESH: Duration = Duration::from_secs(1);
-/// The longest such time, however long a look takes: the age up to which people trust a page that
-/// renews itself.
+/// The longest time for which a look serves all viewers, however long the look takes: the age up to
+/// which people trust a page that renews itself.
 const STALE: Duration = Duration::from_secs(30);
 /// The part of the time of one thread, as a divisor, that looks take at most: 5 %, so that the page
 /// costs little beside traffic.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::html::Html;
 
-/// A plot: the steps of one or two series over each other, with a text for those who do not see it.
+/// A plot: the steps of one or two series over each other, with a text for people who do not see
+/// the plot.
 pub(super) struct Plot<'a> {
     /// The class of the drawing: a plot of a row, or of the whole sidecar.
     pub(super) size: Size,

@@ -28,7 +28,8 @@ pub(super) enum IssueCause {
 }
 
 impl IssueCause {
-    /// Returns the cause for the successor of a refused token, or for a token without one.
+    /// Returns the cause for the successor of a refused token, or for a token without a
+    /// predecessor.
     pub(super) fn of(refused: Option<&IssuedToken>) -> Self {
         refused.map_or(Self::Need, |_| Self::Refusal)
     }

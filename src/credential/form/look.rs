@@ -30,7 +30,7 @@ pub(in crate::credential) fn not_of_kind(
     }
 }
 
-/// Returns a hint for a value of a look.
+/// Returns a hint for a value that does not have the given look, if the value tells what it is.
 fn not_of_look(look: &TextForm, value: &str) -> Option<&'static str> {
     if begins_with_sid(value) {
         Some(

@@ -13,7 +13,7 @@ pub(super) fn is_long_meta_token(value: &str) -> bool {
     value.len() >= MIN_REAL_TOKEN && is_meta_token(value)
 }
 
-/// True for one text twice.
+/// True for a text that stands there twice in a row.
 pub(super) fn is_twice(value: &str) -> bool {
     let (first, second) = value.split_at_checked(value.len() / 2).unwrap_or_default();
     first == second && is_meta_token(first)
@@ -36,6 +36,6 @@ pub(in crate::credential) const META_TOKEN: &str = "EAA";
 /// The shortest value that passes for a token of Meta. Real tokens have more than a hundred
 /// characters.
 const MIN_META_TOKEN: usize = 10;
-/// The length from which a run of letters and digits is a token rather than chance, by half of a
-/// real one's.
+/// The length from which a run of letters and digits is a token rather than chance: less than half
+/// of the length of a real token.
 const MIN_REAL_TOKEN: usize = 40;

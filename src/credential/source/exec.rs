@@ -92,7 +92,7 @@ async fn run_in(
 pub(super) struct ProgramGroup(Option<Pid>);
 
 impl ProgramGroup {
-    /// Returns the group of a program that leads one.
+    /// Returns the group that a program leads.
     fn led_by(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.and_then(Pid::from_raw))
@@ -103,8 +103,8 @@ impl ProgramGroup {
         self.0
     }
 
-    /// Lets the group live if the program has ended by itself: it may have left an agent for later
-    /// by right.
+    /// Lets the group live if the program has ended by itself: the program may have left an agent
+    /// for later on purpose.
     pub(super) fn release_after(&mut self, ended: &Result<SecretDocument, SourceError>) {
         if let Ok(_) | Err(SourceError::Failed { .. }) = ended {
             self.0 = None;

@@ -81,8 +81,8 @@ pub(super) fn read(path: &Path) -> Result<(RawSecret, Sight), SourceError> {
 /// Reads a file of certificates, or a file that the platform writes for its clients.
 ///
 /// # Errors
-/// If the file cannot be read, or is no regular file. Of a file beyond every use, only the begin is
-/// read.
+/// If the file cannot be read, or is no regular file. Of a file longer than any use needs, only the
+/// beginning is read.
 pub fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = open(path)?;
     let metadata = file.metadata()?;

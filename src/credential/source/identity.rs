@@ -30,7 +30,7 @@ impl Identity {
         }
     }
 
-    /// Returns the identity of the file that a path leads to now; `None` without one.
+    /// Returns the identity of the file that a path leads to now; `None` without a file.
     pub(super) fn at(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self::of(&metadata))

@@ -41,7 +41,7 @@ pub struct Managers {
 pub struct LastRead {
     /// The time of the last usable answer.
     pub confirmed: Option<SystemTime>,
-    /// The reason why the last answer was not usable; `None` after a usable one.
+    /// The reason why the last answer was not usable; `None` after a usable answer.
     pub problem: Option<String>,
     /// The beginning of the read.
     asked: Option<Instant>,

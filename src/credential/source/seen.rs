@@ -15,7 +15,7 @@ use super::identity::Identity;
 
 /// The files in use as they were last seen, to notice changes. Digests never leave the process.
 ///
-/// Two are equal if the contents are.
+/// Equal if all contents are equal, whatever the metadata.
 ///
 /// Paths are compared as bytes: a comparison by components took a third of a reload of ten thousand
 /// tenants.
@@ -161,7 +161,8 @@ impl Seen {
 
     fn read(path: &Path) -> std::io::Result<Self> {
         let mut file = open(path)?;
-        // The metadata comes first: whatever changes while the content is read changes it as well.
+        // The metadata comes first: a change while the content is read changes the metadata as
+        // well.
         let metadata = file.metadata()?;
         let digest = if metadata.is_dir() {
             digest_of_names(path)

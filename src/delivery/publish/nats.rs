@@ -110,7 +110,9 @@ impl NatsSubject {
         let mut looks = 1;
         loop {
             match self.publish_once(context, event).await {
-                Err(error) if error.kind() == PublishErrorKind::StreamNotFound && looks < MAX_LOOKS => {
+                Err(error)
+                    if error.kind() == PublishErrorKind::StreamNotFound && looks < MAX_LOOKS =>
+                {
                     looks += 1;
                     sleep(LOOK_INTERVAL).await;
                 }

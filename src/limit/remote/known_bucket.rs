@@ -21,7 +21,7 @@ pub(super) struct KnownBucket {
 }
 
 impl KnownBucket {
-    /// Nothing is known: the bucket may be full.
+    /// No knowledge: the bucket may be full.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             full_at: now,
@@ -69,9 +69,9 @@ impl KnownBucket {
         self.given_back += worth;
     }
 
-    /// Takes note of tokens used beside the server: the bucket is full in `full_in` at the earliest,
-    /// or in `full_in_if_lost` if the server has lost its state. The later time counts: neither a
-    /// lost reply nor the local count may give a token away twice.
+    /// Takes note of tokens used beside the server: the bucket is full in `full_in` at the
+    /// earliest, or in `full_in_if_lost` if the server has lost its state. The later time counts:
+    /// neither a lost reply nor the local count may give a token away twice.
     pub(super) fn used_beside(
         &mut self,
         full_in: Duration,

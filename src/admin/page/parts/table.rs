@@ -20,8 +20,8 @@ pub(super) fn end(html: &mut Html) {
     html.markup("</tbody></table>");
 }
 
-/// Writes the beginning of a row, with the cell that names it. The name is its key in the live
-/// update.
+/// Writes the beginning of a row, with the cell that names the row. The name is the key of the row
+/// in the live update.
 pub(super) fn row(html: &mut Html, name: &str) {
     html.markup("<tr role=\"row\" data-key=\"").text(name);
     html.markup("\"><th role=\"rowheader\" scope=\"row\"><bdi>");

@@ -58,8 +58,8 @@ pub(super) async fn read(
 /// Walks the versions of a secret back from `version`, which is of `since`, and returns the time of
 /// the oldest version in a row with the value of each field that `newest` has.
 ///
-/// Any fault ends the walk, and [`MAX_VERSIONS_BACK`] does: the value is at least as old as the
-/// last version that was read.
+/// A fault ends the walk, and so does the bound [`MAX_VERSIONS_BACK`]: the value is at least as old
+/// as the last version that was read.
 async fn changes<'f>(
     session: &Session,
     path: &KvPath,

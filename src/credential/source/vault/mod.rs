@@ -61,13 +61,8 @@ impl Vault {
         Ok(read?)
     }
 
-    /// Writes a value into one field of the secret at a path, and leaves the other fields as they
-    /// are.
-    ///
-    /// # Errors
-    /// If Vault refuses; also if somebody else wrote the secret meanwhile and the engine keeps
-    /// versions. Puts a new value in the place of the expected one, in one field of the secret at a
-    /// path.
+    /// Puts a new value in the place of the expected value, in one field of the secret at a path.
+    /// The other fields stay as they are.
     ///
     /// # Errors
     /// If the field holds another value, or Vault refuses.
