@@ -91,6 +91,8 @@ pub enum PauseReason {
     NothingLeft,
     /// More messages than the limit had left came in, or went to several recipients at once.
     Overdrawn,
+    /// Another sidecar with the same limits paused, as the shared server tells.
+    Elsewhere,
 }
 
 impl PauseReason {
@@ -104,6 +106,7 @@ impl PauseReason {
             Self::Overdrawn => {
                 "more messages came in, or went out to several recipients at once, than the limit had left"
             }
+            Self::Elsewhere => "another sidecar with the same limits has paused",
         }
     }
 }

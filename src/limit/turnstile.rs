@@ -226,10 +226,10 @@ impl<T> Turnstile<T> {
         LimitStatus {
             quota: pacer.quota,
             remaining,
-            interval: pacer.slowed_interval(now),
+            interval: pacer.shown_interval(now),
             waiting,
             wait: pacer.wait(waiting, now).max(next_in + behind),
-            pause: pacer.pause_at(now),
+            pause: pacer.shown_pause(now),
             is_closed: pacer.is_closed(),
         }
     }
@@ -256,7 +256,7 @@ const MAX_ASKING: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::pause::PauseLength;
+    use crate::limit::pause::{PauseLength, PauseReason};
     use crate::limit::tests::{demand, patience, rate};
 
     const MICRO: Duration = Duration::from_micros(1);
@@ -365,6 +365,67 @@ mod tests {
             turnstile.add(reply, 100, now);
             turnstile.dismiss(now);
             assert_eq!(turnstile.queue.len(), expected, "{why}: before the reply");
+        }
+    }
+
+    #[test]
+    fn the_status_shows_a_pause_that_another_sidecar_met() {
+        let now = Instant::now();
+        let mut turnstile = Turnstile::shared(rate(20, SECOND).into(), NonZeroU32::MIN, now);
+        assert!(enters(&mut turnstile, now));
+        assert!(turnstile.status(now).pause.is_none());
+        turnstile.add(reply_of(50 * MILLI, SECOND, now), 1, now);
+        let shown = turnstile.status(now).pause.unwrap();
+        assert_eq!(
+            (shown.until, shown.reason),
+            (now + SECOND, PauseReason::Elsewhere)
+        );
+        assert!(turnstile.status(now + SECOND).pause.is_none(), "its end");
+        let named = PauseLength {
+            first: SECOND,
+            named: None,
+        };
+        turnstile.pacer.throttled(named, now);
+        let own = turnstile.status(now).pause.unwrap();
+        assert_eq!(own.reason, PauseReason::Throttled, "the reason known here");
+    }
+
+    /// A reply of the server with a token in each `interval`, after a pause of `wait`.
+    fn reply_of(interval: Duration, wait: Duration, now: Instant) -> TakeReply {
+        TakeReply {
+            count: 0,
+            first: now,
+            interval,
+            left: 0,
+            full_in: Duration::ZERO,
+            wait,
+            next: wait,
+            epoch: 1,
+            given_back: Duration::ZERO,
+        }
+    }
+
+    /// Rows of the interval in the server's reply, double the interval of the quota, the seconds
+    /// since, and the shown interval.
+    #[test]
+    fn the_status_shows_a_slowdown_that_another_sidecar_met() {
+        let now = Instant::now();
+        for (told_ms, after, expected) in [
+            (100, 0, Some(100)),
+            (100, 1, Some(85)),
+            (100, 5, None),
+            (50, 0, None),
+        ] {
+            let mut turnstile = Turnstile::shared(rate(20, SECOND).into(), NonZeroU32::MIN, now);
+            assert!(enters(&mut turnstile, now));
+            turnstile.add(reply_of(told_ms * MILLI, Duration::ZERO, now), 1, now);
+            let later = now + after * SECOND;
+            let shown = turnstile.status(later).interval;
+            let shown = shown.map(|interval| interval.as_millis());
+            assert_eq!(shown, expected, "{told_ms} ms, {after} s later");
+            turnstile.server_is(Some(OnFailure::Local), later);
+            let alone = turnstile.status(later).interval;
+            assert_eq!(alone, None, "the sidecar alone knows of no slowdown");
         }
     }
 

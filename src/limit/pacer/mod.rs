@@ -280,6 +280,26 @@ impl Pacer {
             .filter(|interval| *interval > self.interval())
     }
 
+    /// The running pause for the status: learnt here, or by another sidecar, as the shared server
+    /// told.
+    pub(super) fn shown_pause(&self, now: Instant) -> Option<Pause> {
+        let left = self
+            .prefetch
+            .told_pause_end()
+            .saturating_duration_since(now);
+        let told = Pause::new(left, PauseReason::Elsewhere, now);
+        let told = Some(told).filter(|_| self.is_shared() && !left.is_zero());
+        self.pause_at(now).or(told)
+    }
+
+    /// The slowed interval for the status: taught by throttles here, or by throttles that another
+    /// sidecar met, as the shared server told.
+    pub(super) fn shown_interval(&self, now: Instant) -> Option<Duration> {
+        let told = self.prefetch.told_interval(now);
+        let told = told.filter(|told| self.is_shared() && *told > self.interval());
+        told.max(self.slowed_interval(now))
+    }
+
     /// Time until the turn of a request with `ahead` requests before it; without a token of a
     /// shared bucket the least time.
     pub(super) fn wait(&self, ahead: usize, now: Instant) -> Duration {

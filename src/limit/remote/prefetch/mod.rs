@@ -178,6 +178,16 @@ impl Prefetch {
         Bucket::new(quota, self.known.full_at)
     }
 
+    /// End of the pause that the last reply told of; a past time without one.
+    pub(in crate::limit) fn told_pause_end(&self) -> Instant {
+        self.ask_at
+    }
+
+    /// Time between two tokens, as the last reply told it; it recovers since.
+    pub(in crate::limit) fn told_interval(&self, now: Instant) -> Option<Duration> {
+        self.slowdown.map(|slowdown| slowdown.interval(now))
+    }
+
     /// Knowledge of the bucket to tell the server.
     pub(in crate::limit) fn view(&self, now: Instant) -> LocalView {
         self.known.view(now)
