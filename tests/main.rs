@@ -104,6 +104,7 @@ mod scan;
 mod scripts_and_redis;
 mod secret_forms;
 mod secrets;
+mod sender_places;
 mod senders;
 mod sending;
 mod shared_limits;

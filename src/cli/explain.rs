@@ -173,7 +173,7 @@ fn contents_of<'l>(
     contents.map_err(|error| of_route(permit, error))
 }
 
-/// Checks the senders named in query and body. A message without a body names its sender in the
+/// Checks the senders named in query and body. A request without a body names its sender in the
 /// body to come.
 fn with_senders<'l>(
     permit: Permit<'l>,
@@ -182,7 +182,7 @@ fn with_senders<'l>(
 ) -> Result<Permit<'l>, Denied<'l>> {
     let permit = match body {
         Some(_) => permit.decided_by(contents.pattern),
-        None if permit.request.limited => return Ok(permit),
+        None if permit.request.needs_sender() => return Ok(permit),
         None => permit,
     };
     permit

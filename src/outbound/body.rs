@@ -239,7 +239,7 @@ fn multipart_reader(
         forbidden.extend(provider.strip.form.iter().cloned());
     }
     if !permit.route.senders.is_empty() {
-        let places = provider.limits.sender.iter();
+        let places = provider.limits.sender.iter().chain(&permit.request.senders);
         forbidden.extend(places.filter_map(|place| place.first().cloned()));
         forbidden.extend(permit.request.sender.clone());
     }

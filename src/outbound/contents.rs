@@ -172,6 +172,8 @@ struct Reading {
     channels: Arc<[String]>,
     wanted: WantedFields,
     only: Option<OnlyFields>,
+    /// The places of senders that the request has of its own.
+    own_senders: Vec<Vec<String>>,
     /// The query parameter for the sender.
     parameter: Option<String>,
     strips_credentials: bool,
@@ -184,6 +186,7 @@ impl Reading {
             channels: Arc::clone(&permit.route.channels),
             wanted: WantedFields::of(permit),
             only: OnlyFields::of(permit),
+            own_senders: permit.request.senders.clone(),
             parameter: parameter_of(permit).map(str::to_owned),
             strips_credentials: !permit.passes_callers_credential(),
         }
@@ -200,7 +203,8 @@ impl Reading {
         check_parameter(self.parameter.as_deref(), form, text)?;
         let provider = &self.credential.provider;
         let only = self.only.clone();
-        let places = FieldPlaces::new(provider, &self.channels, only, self.wanted);
+        let own = &self.own_senders;
+        let places = FieldPlaces::new(provider, &self.channels, own, only, self.wanted);
         let found = places.find(form, text)?;
         let strips = found.has_credential && self.strips_credentials;
         let stripped = strips.then(|| without_credentials(provider, form, text));

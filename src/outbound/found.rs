@@ -27,7 +27,7 @@ pub(super) struct FieldPlaces<'p> {
     provider: &'p Provider,
     pub(super) channels: Option<ChannelRule<'p>>,
     only: Option<OnlyFields>,
-    senders: &'p [Vec<String>],
+    senders: Cow<'p, [Vec<String>]>,
     recipients: &'p [Vec<String>],
     /// True if recipients count, in the path as well.
     counts_recipients: bool,
@@ -119,31 +119,37 @@ impl<'p> FieldPlaces<'p> {
     pub(super) fn of(permit: &Permit<'p>) -> Self {
         let only = OnlyFields::of(permit);
         let channels = &permit.route.channels;
-        Self::new(permit.provider(), channels, only, WantedFields::of(permit))
+        let own = &permit.request.senders;
+        let wanted = WantedFields::of(permit);
+        Self::new(permit.provider(), channels, own, only, wanted)
     }
 
     /// The places that count for a request: only messages name recipients, and whatever is sent may
     /// name senders and channels, such as the sign of typing. A route with `senders` looks for
-    /// senders in every request, such as an upload.
+    /// senders in every request, such as an upload, and before recipients. `own` are the places of
+    /// senders that the request has besides.
     pub(super) fn new(
         provider: &'p Provider,
         channels: &'p [String],
+        own: &[Vec<String>],
         only: Option<OnlyFields>,
         wanted: WantedFields,
     ) -> Self {
         let limits = &provider.limits;
-        let counts_recipients = wanted.is_message
-            && (wanted.has_pairs
-                || !limits.receipt.is_empty()
-                || limits.has_lists()
-                || limits.sender_before.is_some());
+        let has_senders_before = limits.sender_before.is_some();
+        let counts_of_message = wanted.has_pairs
+            || !limits.receipt.is_empty()
+            || limits.has_lists()
+            || has_senders_before;
+        let counts_recipients = (wanted.is_message && counts_of_message)
+            || (wanted.bounds_senders && has_senders_before);
         Self {
             provider,
             channels: ChannelRule::of(provider, channels).filter(|_| wanted.names_channel),
             senders: if wanted.is_sent || wanted.bounds_senders {
-                &limits.sender
+                all_places(&limits.sender, own)
             } else {
-                &[]
+                Cow::Borrowed(&[])
             },
             only,
             recipients: if counts_recipients {
@@ -178,6 +184,7 @@ impl<'p> FieldPlaces<'p> {
     ) -> Result<InHead, OutboundError> {
         let limits = &self.provider.limits;
         let query = parts.uri.query().unwrap_or_default();
+        let senders = all_places(&limits.sender, &permit.request.senders);
         let mut recipients = recipients_in_form(limits, query, self.recipients);
         let in_path = permit.request.path.variable(permit.path, RECIPIENT);
         if let Some(named) = in_path.filter(|_| self.counts_recipients) {
@@ -186,7 +193,7 @@ impl<'p> FieldPlaces<'p> {
         }
         check_count(&recipients)?;
         Ok(InHead {
-            senders: senders_in_form(limits, query, &limits.sender, self.recipients),
+            senders: senders_in_form(limits, query, &senders, self.recipients),
             messages: if recipients.is_empty() {
                 0
             } else {
@@ -315,7 +322,7 @@ impl<'p> FieldPlaces<'p> {
         check_count(&named)?;
         Ok(BodyFindings {
             pattern: 0,
-            senders: senders_in_form(limits, text, self.senders, self.recipients),
+            senders: senders_in_form(limits, text, &self.senders, self.recipients),
             lacks_sender: false,
             messages: messages_to(&named),
             recipients: self.paired(named),
@@ -328,6 +335,15 @@ impl<'p> FieldPlaces<'p> {
     fn paired(&self, mut recipients: Vec<String>) -> Vec<String> {
         recipients.retain(|named| self.wanted.has_pairs && self.provider.limits.is_paired(named));
         recipients
+    }
+}
+
+/// The places of senders of all requests of a provider, and those of one request.
+fn all_places<'p>(of_all: &'p [Vec<String>], own: &[Vec<String>]) -> Cow<'p, [Vec<String>]> {
+    if own.is_empty() {
+        Cow::Borrowed(of_all)
+    } else {
+        Cow::Owned([of_all, own].concat())
     }
 }
 

@@ -149,14 +149,15 @@ impl Provider {
     /// Returns true if messages name their senders, in the path or in the body.
     #[must_use]
     pub fn names_senders(&self) -> bool {
-        let requests = self
+        let mut requests = self
             .operations
             .iter()
             .flat_map(|operation| &operation.requests);
-        let in_path = requests
-            .flat_map(|request| &request.path.segments)
-            .any(Segment::is_sender);
-        in_path || !self.limits.sender.is_empty()
+        let in_requests = requests.any(|request| {
+            let in_path = request.path.segments.iter().any(Segment::is_sender);
+            in_path || !request.senders.is_empty()
+        });
+        in_requests || !self.limits.sender.is_empty()
     }
 
     /// Returns true if messages name their recipients, in the path or in the body.

@@ -72,6 +72,10 @@ pub struct RequestPattern {
     /// The query parameter that names the sender of a request without a sender in the path, such as
     /// the reading of media. A route with `senders` needs the parameter.
     pub sender: Option<String>,
+    /// JSON pointers to the senders in the body of a request that names senders at places of its
+    /// own, besides those of all requests. A route with `senders` needs one of them: without, the
+    /// request is about every sender of the account.
+    pub senders: Vec<Vec<String>>,
     /// The places of injection instead of the provider's own.
     pub inject: Option<Vec<Inject>>,
 }
@@ -101,13 +105,19 @@ impl RequestPattern {
         method.is_safe() || method == Method::DELETE
     }
 
-    /// Returns true for a request bound by `senders` of a route: the path or the query names the
-    /// sender, or the request is a message. The bytes of media have a link, given by a request with
-    /// a sender.
+    /// Returns true for a request bound by `senders` of a route: path, query or body names the
+    /// sender. The bytes of media have a link, given by a request with a sender.
     #[must_use]
     pub fn is_bound_by_senders(&self) -> bool {
         let in_path = self.path.segments.iter().any(Segment::is_sender);
-        in_path || self.sender.is_some() || self.limited || self.media
+        in_path || self.needs_sender() || self.sender.is_some() || self.media
+    }
+
+    /// Returns true for a request whose body names a sender: a message, or a request with places of
+    /// its own for senders.
+    #[must_use]
+    pub fn needs_sender(&self) -> bool {
+        self.limited || !self.senders.is_empty()
     }
 
     /// Returns true for a request with this method. An application that may GET may also ask with

@@ -153,7 +153,8 @@ impl<'a> Permit<'a> {
     /// provider may read any sender, or none of a query.
     ///
     /// # Errors
-    /// 403 for a foreign sender, and for a message without a sender on a route with `senders`.
+    /// 403 for a foreign sender, and for a request that needs a sender and names none, on a route
+    /// with `senders`.
     pub fn with_senders(&self, named: &'a NamedSenders) -> Result<Self, OutboundError> {
         let senders = &self.route.senders;
         let mut all = named.in_body.iter().chain(&named.in_query);
@@ -170,7 +171,7 @@ impl<'a> Permit<'a> {
         let in_head = self.sender.or(by_query);
         let in_message = in_head.or(in_body);
         let is_missing = in_message.is_none() || (in_head.is_none() && named.is_missing);
-        if is_missing && self.request.limited && !senders.is_empty() {
+        if is_missing && self.request.needs_sender() && !senders.is_empty() {
             return Err(not_named(self.provider(), self.request));
         }
         let sender = in_message.or(in_query);

@@ -31,6 +31,12 @@ fn naming(provider: &Provider, pattern: &RequestPattern) -> String {
     let in_path = requests(provider)
         .filter(|known| known.limited)
         .find(|known| known.path.segments.iter().any(Segment::is_sender));
+    if !pattern.senders.is_empty() {
+        let places = pointers(&pattern.senders);
+        return format!(
+            "name the sender in the body, at {places}: without, the request is about every sender of the account"
+        );
+    }
     match (in_body(provider), in_path) {
         (Some(place), _) => format!("name the sender {place}; {UNBOUND}"),
         (None, Some(known)) => {

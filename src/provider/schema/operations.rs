@@ -6,7 +6,7 @@ use super::channels::channel_name;
 use super::inject::injects;
 use super::names::TemplateNames;
 use super::request::request_line;
-use super::text::{list, parameter_name};
+use super::text::{list, parameter_name, pointer};
 use crate::document::{Field, Reader, choices, reads_as_name};
 use crate::provider::content_type::ContentType;
 use crate::provider::operation::{Metering, Operation, OperationKind, QueryWords, RequestPattern};
@@ -118,6 +118,7 @@ impl OperationReader<'_> {
             raw: false,
             content_types: self.content_types.to_vec(),
             sender: None,
+            senders: Vec::new(),
             inject: None,
         })
     }
@@ -137,17 +138,15 @@ impl OperationReader<'_> {
         let upstream = reader
             .field("upstream")
             .and_then(|field| self.upstream(&field));
-        let media = reader.field("media");
-        let is_media = media.as_ref().and_then(Field::boolean).unwrap_or(false);
-        if let Some(field) = media.filter(|_| is_media && !self.has_media_upstream) {
-            field.fault("there is no `media_upstream` to go to, expected one in the provider");
-        }
+        let is_media = self.goes_to_media(&mut reader);
         let limited = reader.boolean("limited");
         let apart = reader.boolean("apart").unwrap_or(false);
         let channel = reader.parse("channel", channel_name);
         let raw = reader.boolean("raw");
         let types = content_types(&mut reader);
         let sender = reader.parse("sender", parameter_name);
+        let methods = line.as_ref().map(|(methods, _)| methods.as_slice());
+        let senders = own_senders(&mut reader, methods.unwrap_or_default());
         let inject = reader
             .field("inject")
             .map(|field| injects(&field, &self.names));
@@ -174,8 +173,19 @@ impl OperationReader<'_> {
             raw: raw.unwrap_or(false),
             content_types: types.unwrap_or_else(|| self.content_types.to_vec()),
             sender,
+            senders,
             inject,
         })
+    }
+
+    /// Reads `media`.
+    fn goes_to_media(&self, reader: &mut Reader<'_>) -> bool {
+        let media = reader.field("media");
+        let is_media = media.as_ref().and_then(Field::boolean).unwrap_or(false);
+        if let Some(field) = media.filter(|_| is_media && !self.has_media_upstream) {
+            field.fault("there is no `media_upstream` to go to, expected one in the provider");
+        }
+        is_media
     }
 
     /// Reads the name of a further host.
@@ -246,6 +256,23 @@ fn query_words(reader: &mut Reader<'_>, key: &str) -> Vec<QueryWords> {
         }
     };
     fields.iter().map(words).collect()
+}
+
+/// Reads `senders`: the places of senders in the body of a request. A request without a body could
+/// never name one.
+fn own_senders(reader: &mut Reader<'_>, methods: &[Method]) -> Vec<Vec<String>> {
+    let field = reader.field("senders");
+    let mut without_body = methods.iter().filter(|own| has_parameters_in_query(own));
+    if let Some((field, method)) = field.as_ref().zip(without_body.next()) {
+        field.fault(format!(
+            "{method} has no body that names a sender, expected a request of POST, PUT or PATCH alone"
+        ));
+    }
+    let fields = field.and_then(|field| field.array()).unwrap_or_default();
+    fields
+        .iter()
+        .filter_map(|field| field.parse(pointer))
+        .collect()
 }
 
 /// Reads `content_types`, of a provider or of a request; `None` without the key.

@@ -242,6 +242,16 @@ fn the_faults_of_a_provider_have_their_place() {
             "f:8:46: operations.messages.requests.channel: not the name of a channel, expected one such as \"whatsapp\" or \"sms\"",
         ),
         (
+            "\"POST /messages\"",
+            "{ request = \"POST /a\", senders = [\"from\"] }",
+            "f:8:47: operations.messages.requests.senders: not a JSON pointer, expected one such as \"/apiKey\"",
+        ),
+        (
+            "\"POST /messages\"",
+            "{ request = \"GET POST /a\", senders = [\"/from\"] }",
+            "f:8:50: operations.messages.requests.senders: GET has no body that names a sender, expected a request of POST, PUT or PATCH alone",
+        ),
+        (
             "\n[secrets",
             "\n[upstreams]\napi = \"http://api.example.com\"\n[secrets",
             "f:5:7: upstreams.api: without TLS, expected https:// (http:// only for an upstream on loopback)",

@@ -339,7 +339,7 @@ pub(super) const WASSENGER: &[&str] = &[
     "GET /v1/devices",
     "GET POST /v1/devices/{device}/labels",
     "GET POST /v1/webhooks",
-    "DELETE /v1/webhooks/{webhook}",
+    "GET PATCH DELETE /v1/webhooks/{webhook}",
 ];
 
 pub(super) const HAPTIK: &[&str] = &[

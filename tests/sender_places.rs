@@ -1,0 +1,212 @@
+//! A request about the whole account names a sender of the route, and a sender with several names
+//! is known by each name that the route lists.
+
+use crate::support::client::{Answer, with_body};
+use crate::support::keyside::{Keyside, route, route_setup};
+use crate::support::upstream::Upstream;
+
+const ALLOWED: (u16, &str) = (200, "");
+const FOREIGN: (u16, &str) = (403, "sender_not_allowed");
+const UNNAMED: (u16, &str) = (403, "sender_not_named");
+
+const WASSENGER: &str = "token = \"file:@DIR@/key\"";
+const MESSAGEBIRD: &str = "access_key = \"file:@DIR@/key\"";
+const INFOBIP: &str = "base = \"x\"\napi_key = \"file:@DIR@/key\"";
+const TWILIO: &str = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
+
+fn asked(keyside: &Keyside, line: &str, body: &str) -> Answer {
+    let (method, target) = line.split_once(' ').unwrap();
+    if body.is_empty() {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        return keyside.send(request.as_bytes());
+    }
+    keyside.send(&with_body(
+        method,
+        target,
+        "application/json",
+        body.as_bytes(),
+    ))
+}
+
+/// Asks each, and looks at the answer and at what went out.
+fn judged(keyside: &Keyside, upstream: &Upstream, rows: &[(&str, &str, (u16, &str))]) {
+    for (line, body, expected) in rows {
+        upstream.forget();
+        let answer = asked(keyside, line, body);
+        let seen = (answer.status, answer.slug());
+        assert_eq!(seen, *expected, "{line} {body}: {}", answer.text());
+        let went_out = usize::from(expected.0 == 200);
+        assert_eq!(upstream.heads(), went_out, "{line} {body}");
+    }
+}
+
+#[test]
+fn a_webhook_of_wassenger_is_for_devices_of_the_route() {
+    let upstream = Upstream::ok();
+    let lines = "senders = [\"60a1\", \"60a2\"]\noperations = [\"subscriptions\"]";
+    let keyside = route(&upstream, "wassenger", WASSENGER, lines);
+    let new = "POST /v1/webhooks";
+    judged(
+        &keyside,
+        &upstream,
+        &[
+            (
+                new,
+                r#"{"url":"https://a.example","device":"60a1"}"#,
+                ALLOWED,
+            ),
+            (
+                new,
+                r#"{"url":"https://a.example","devices":["60a1","60a2"]}"#,
+                ALLOWED,
+            ),
+            (
+                new,
+                r#"{"url":"https://a.example","device":"60b2"}"#,
+                FOREIGN,
+            ),
+            (
+                new,
+                r#"{"url":"https://a.example","devices":["60a1","60b2"]}"#,
+                FOREIGN,
+            ),
+            (new, r#"{"device":"60a1","devices":["60b2"]}"#, FOREIGN),
+            (new, r#"{"device":"60a1","Devices":["60b2"]}"#, FOREIGN),
+            (
+                "POST /v1/webhooks?devices=60b2",
+                r#"{"device":"60a1"}"#,
+                FOREIGN,
+            ),
+            // Without a device, the webhook is for the whole account.
+            (new, r#"{"url":"https://a.example"}"#, UNNAMED),
+            (new, r#"{"url":"https://a.example","devices":[]}"#, UNNAMED),
+            (new, r#"{"url":"https://a.example","device":""}"#, UNNAMED),
+            (new, "{}", UNNAMED),
+            (new, r#""""#, UNNAMED),
+            (
+                "POST /v1/webhooks?device=60a1",
+                r#"{"url":"https://a.example"}"#,
+                UNNAMED,
+            ),
+            ("GET /v1/webhooks", "", ALLOWED),
+        ],
+    );
+    let told = asked(&keyside, new, r#"{"url":"https://a.example"}"#).text();
+    assert!(
+        told.contains("in the body, at /device or /devices/*"),
+        "{told}"
+    );
+    let any = route(
+        &upstream,
+        "wassenger",
+        WASSENGER,
+        "operations = [\"subscriptions\"]",
+    );
+    judged(
+        &any,
+        &upstream,
+        &[(new, r#"{"url":"https://a.example"}"#, ALLOWED)],
+    );
+}
+
+#[test]
+fn what_is_about_the_whole_account_without_a_sender_names_one() {
+    let upstream = Upstream::ok();
+    let event = |senders: &str| format!(r#"{{"events":[{senders}]}}"#);
+    let one = |sender: &str| {
+        format!(r#"{{"sender":"{sender}","channel":"WHATSAPP","event":"TYPING_STARTED"}}"#)
+    };
+    let (own, foreign, none) = (one("15550001111"), one("15559999999"), one(""));
+    let both = format!("{own},{none}");
+    let number = "senders = [\"15550001111\"]";
+    for (preset, credential, operation, line, allowed, refused, unnamed) in [
+        (
+            "messagebird",
+            MESSAGEBIRD,
+            "subscriptions",
+            "POST /v1/webhooks",
+            r#"{"channelId":"15550001111","url":"https://a.example"}"#.to_owned(),
+            r#"{"channelId":"15559999999"}"#.to_owned(),
+            r#"{"url":"https://a.example"}"#.to_owned(),
+        ),
+        (
+            "infobip",
+            INFOBIP,
+            "read",
+            "POST /messages-api/1/events",
+            event(&own),
+            event(&format!("{own},{foreign}")),
+            event(&both),
+        ),
+        (
+            "zenvia",
+            WASSENGER,
+            "templates",
+            "POST /v2/templates",
+            r#"{"name":"a","senderId":"15550001111"}"#.to_owned(),
+            r#"{"name":"a","senderId":"15559999999"}"#.to_owned(),
+            r#"{"name":"a"}"#.to_owned(),
+        ),
+        (
+            "twilio",
+            TWILIO,
+            "phone_numbers",
+            "POST /v2/Channels/Senders",
+            r#"{"sender_id":"whatsapp:+15550001111"}"#.to_owned(),
+            r#"{"sender_id":"whatsapp:+15559999999"}"#.to_owned(),
+            r#"{"profile":{}}"#.to_owned(),
+        ),
+    ] {
+        let lines = format!("{number}\noperations = [\"{operation}\"]");
+        let keyside = route(&upstream, preset, credential, &lines);
+        judged(
+            &keyside,
+            &upstream,
+            &[
+                (line, &allowed, ALLOWED),
+                (line, &refused, FOREIGN),
+                (line, &unnamed, UNNAMED),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_sender_is_known_by_each_name_that_the_route_lists() {
+    let upstream = Upstream::ok();
+    let lines = "senders = [\"+15550001111\", \"XE1\"]\noperations = [\"phone_numbers\"]";
+    let twilio = route(&upstream, "twilio", TWILIO, lines);
+    judged(
+        &twilio,
+        &upstream,
+        &[
+            ("GET /v2/Channels/Senders/XE1", "", ALLOWED),
+            ("GET /v2/Channels/Senders/XE2", "", FOREIGN),
+            ("DELETE /v2/Channels/Senders/XE2", "", FOREIGN),
+            ("POST /v2/Channels/Senders/XE2", "{}", FOREIGN),
+            ("GET /v2/Channels/Senders/15550001111", "", ALLOWED),
+        ],
+    );
+    let lines = "senders = [\"15550001111\", \"app-1\", \"acme\"]\noperations = [\"read\", \"status\", \"templates\"]";
+    let gupshup = route(&upstream, "gupshup", "api_key = \"file:@DIR@/key\"", lines);
+    judged(
+        &gupshup,
+        &upstream,
+        &[
+            ("GET /wa/app/app-1/msg/m1", "", ALLOWED),
+            ("GET /sm/api/v1/template/list/acme", "", ALLOWED),
+            ("GET /wa/app/app-2/msg/m1", "", FOREIGN),
+            ("PUT /wa/app/app-2/msg/m1/read", "", FOREIGN),
+            ("GET /sm/api/v1/template/list/other", "", FOREIGN),
+        ],
+    );
+}
+
+#[test]
+fn check_names_no_operation_whose_requests_need_a_sender() {
+    let upstream = Upstream::ok();
+    let lines = "senders = [\"1555\"]\noperations = [\"messages\", \"read\"]";
+    let done = route_setup(&upstream, "infobip", INFOBIP, lines).finish("check");
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    assert!(!done.output.contains("does not bound"), "{}", done.output);
+}
