@@ -13,6 +13,7 @@ const WASSENGER: &str = "token = \"file:@DIR@/key\"";
 const MESSAGEBIRD: &str = "access_key = \"file:@DIR@/key\"";
 const INFOBIP: &str = "base = \"x\"\napi_key = \"file:@DIR@/key\"";
 const TWILIO: &str = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
+const WATI: &str = "tenant = \"1\"\ntoken = \"file:@DIR@/key\"";
 
 fn asked(keyside: &Keyside, line: &str, body: &str) -> Answer {
     let (method, target) = line.split_once(' ').unwrap();
@@ -198,6 +199,26 @@ fn a_sender_is_known_by_each_name_that_the_route_lists() {
             ("GET /wa/app/app-2/msg/m1", "", FOREIGN),
             ("PUT /wa/app/app-2/msg/m1/read", "", FOREIGN),
             ("GET /sm/api/v1/template/list/other", "", FOREIGN),
+        ],
+    );
+}
+
+#[test]
+fn a_channel_before_the_person_of_a_sign_of_typing_is_the_sender() {
+    let upstream = Upstream::ok();
+    let lines = "senders = [\"1555\"]\noperations = [\"read\", \"conversation_change\"]";
+    let keyside = route(&upstream, "wati", WATI, lines);
+    let typing = "POST /api/ext/v3/conversations/typingIndicator";
+    let assign = "POST /1/api/v1/assignOperator?whatsappNumber=";
+    let [own, other] = ["1555:2", "1999:2"].map(|target| format!("{assign}{target}"));
+    judged(
+        &keyside,
+        &upstream,
+        &[
+            (typing, r#"{"target":"1555:15550001234"}"#, ALLOWED),
+            (typing, r#"{"target":"1999:15550001234"}"#, FOREIGN),
+            (&own, "{}", ALLOWED),
+            (&other, "{}", FOREIGN),
         ],
     );
 }

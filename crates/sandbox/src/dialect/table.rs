@@ -629,6 +629,10 @@ pub(super) static TABLE: [Dialect; 24] = [
             "/api/v1/sendInteractiveListMessage",
             "/api/v2/sendTemplateMessage",
             "/api/v2/sendTemplateMessages",
+            "/api/ext/v3/messageTemplates/schedule",
+            "/api/ext/v3/chatbots/start",
+            "/{tenant}/api/v1/chatbots/start",
+            "/api/v1/chatbots/start",
         ],
         // Events have no signature. The token is in the callback URL.
         events: events("webhook_token", KeyKind::Text, sign::unsigned),
@@ -833,10 +837,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         host: "api.interakt.ai",
         places: &[Place::Header("authorization", "Basic ")],
         sends: &["/v1/public/message/"],
-        samples: &[
-            "POST /v1/public/track/users/",
-            "POST /v1/public/track/events/",
-        ],
+        samples: samples::INTERAKT,
         recipient: &["/fullPhoneNumber", "/phoneNumber"],
         throttled: json(
             429,
