@@ -157,6 +157,15 @@ fn what_is_about_the_whole_account_without_a_sender_names_one() {
             r#"{"sender_id":"whatsapp:+15559999999"}"#.to_owned(),
             r#"{"profile":{}}"#.to_owned(),
         ),
+        (
+            "cm",
+            "product_token = \"file:@DIR@/key\"",
+            "otp",
+            "POST /otp/v2/otp",
+            r#"{"from":"15550001111","to":"1","channel":"whatsapp"}"#.to_owned(),
+            r#"{"from":"15559999999","to":"1","channel":"whatsapp"}"#.to_owned(),
+            r#"{"to":"1","channel":"whatsapp"}"#.to_owned(),
+        ),
     ] {
         let lines = format!("{number}\noperations = [\"{operation}\"]");
         let keyside = route(&upstream, preset, credential, &lines);

@@ -657,10 +657,16 @@ pub(super) static TABLE: [Dialect; 24] = [
         events: events("webhook_token", KeyKind::Text, sign::webhook_token),
         ..PLAIN
     },
-    // text-sdk-php of the vendor: path, and both places of the key.
+    // text-sdk-php of the vendor: path, and both places of the key. text-sdk-dotnet 2.12.0:
+    // one-time passwords, the code of a wrong key, the parts of answers.
     Dialect {
         name: "cm",
         host: "gw.messaging.cm.com",
+        further: &[("api", "api.cm.com")],
+        others: &[
+            ("POST", "/otp/v2/otp", CM_PASSWORD),
+            ("POST", "/otp/v2/otp/{otp}/verify", CM_PASSWORD),
+        ],
         key: Key {
             name: "product_token",
             kind: KeyKind::Text,
@@ -672,6 +678,14 @@ pub(super) static TABLE: [Dialect; 24] = [
         sends: &["/v1.0/message"],
         sender: &["/messages/msg/0/from"],
         recipient: &["/messages/msg/0/to/0/number"],
+        accepted: json(
+            200,
+            r#"{"details":"Created 1 message(s)","errorCode":0,"messages":[{"to":"{to}","status":"Accepted","reference":"{id}","parts":1,"messageDetails":null,"messageErrorCode":0}]}"#,
+        ),
+        refused: json(
+            401,
+            r#"{"details":"The API key is incorrect","errorCode":103,"messages":[]}"#,
+        ),
         ..PLAIN
     },
     // plivo (Node), plivo-go, plivo-python: path, Basic, 401, the names of an answer's parts.
@@ -935,6 +949,11 @@ pub(super) static TABLE: [Dialect; 24] = [
 ];
 
 const ACCESS_KEY: Place = Place::Header("authorization", "AccessKey ");
+/// A one-time password: text-sdk-dotnet 2.12.0 (OtpResult).
+const CM_PASSWORD: Answer = json(
+    200,
+    r#"{"id":"sample","channel":"whatsapp","verified":true,"createdAt":"2026-11-30T12:00:00Z","expiresAt":"2026-11-30T12:05:00Z"}"#,
+);
 const ROUTE_MOBILE_EXPIRED: Answer = json(
     401,
     r#"{"message":"unable to process campaign request","reason":"jwt token expired","status":"failure"}"#,
