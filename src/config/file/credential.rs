@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{check_name, duration, duration_or_off};
 use crate::config::{CredentialConfig, ProofForm, Reference, RouteConfig};
-use crate::document::{FaultReport, Field, Position, Reader, choices, listed};
+use crate::document::{FaultReport, Field, Position, Reader, choices, listed, shown};
 use crate::named::ByName;
 use crate::provider::{Inject, Outline, presets, schema};
 use crate::units;
@@ -105,8 +105,9 @@ pub(super) type Credentials = BTreeMap<String, Option<Placed>>;
 /// Reads every `[credential.NAME]`.
 pub(super) fn credentials(mut table: Reader<'_>, providers: &Providers) -> Credentials {
     let mut credentials = BTreeMap::new();
-    for field in table.fields() {
-        let credential = if check_name(&field) {
+    let fields = table.fields();
+    for field in &fields {
+        let credential = if check_name(field) {
             field
                 .table()
                 .and_then(|reader| credential(reader, providers))
@@ -116,7 +117,24 @@ pub(super) fn credentials(mut table: Reader<'_>, providers: &Providers) -> Crede
         };
         credentials.insert(field.key.to_owned(), credential);
     }
+    for field in &fields {
+        check_is_no_secret(field, &credentials);
+    }
     credentials
+}
+
+/// Reports a credential whose name is `NAME.SECRET` of a different one: commands take either.
+fn check_is_no_secret(field: &Field<'_>, credentials: &Credentials) {
+    let Some((name, secret)) = field.key.rsplit_once('.') else {
+        return;
+    };
+    let owner = credentials.get(name).and_then(Option::as_ref);
+    if owner.is_some_and(|owner| owner.config.secrets.contains_key(secret)) {
+        field.key_fault(format!(
+            "commands such as `keyside rotate` call `{secret}` of the credential `{}` by this name, expected another name",
+            shown(name)
+        ));
+    }
 }
 
 /// Returns the credentials without faults, each with the knowledge if a route sends with it.

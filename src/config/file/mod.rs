@@ -340,9 +340,13 @@ fn log(mut reader: Reader<'_>) -> LogConfig {
     }
 }
 
+/// True for a name that a command takes as an argument, and that a path and the name of a file may
+/// hold: with a hyphen first it would be an option, and `..` would be a folder.
 fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    (1..=MAX_NAME_LENGTH).contains(&text.len()) && text.chars().all(plain)
+    (1..=MAX_NAME_LENGTH).contains(&text.len())
+        && text.chars().all(plain)
+        && !text.starts_with(['.', '-'])
 }
 
 /// Returns true if a key that the user chose is a name, and reports a fault otherwise.
@@ -439,7 +443,8 @@ const NOT_ABSOLUTE: Malformed = Malformed::new(
     "not an absolute path, expected one with / at its beginning and none at its end",
 );
 /// The fault of a name with other characters, or none, or too many.
-const NOT_A_NAME: &str = "not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -";
+const NOT_A_NAME: &str =
+    "not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -";
 /// The longest name, in characters. Names become labels of metrics, where long values are costly.
 const MAX_NAME_LENGTH: usize = 64;
 /// The default of `drain`: less than the grace period of Kubernetes, 30 s.

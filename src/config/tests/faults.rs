@@ -270,7 +270,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.\"b c\"]\n[[route]]\ncredential = \"b c\"",
-            "f:7:13: credential.(name not shown): not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -",
+            "f:7:13: credential.(name not shown): not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -",
         ),
         (
             "[outbound]\nallow_uids = [\"www-data\"]",
@@ -290,7 +290,27 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.\"b c\"]",
-            "f:7:13: credential.(name not shown): not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -",
+            "f:7:13: credential.(name not shown): not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -",
+        ),
+        (
+            "[credential.-b]",
+            "f:7:13: credential.-b: not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -",
+        ),
+        (
+            "[provider.-b]\nextends = \"meta\"",
+            "f:7:11: provider.-b: not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -",
+        ),
+        (
+            "[[route]]\ncredential = \"acme\"\nname = \"..\"\npath = \"/b\"",
+            "f:9:8: route.name: not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -",
+        ),
+        (
+            "[[webhook]]\ncredential = \"acme\"\nname = \"-b\"\npath = \"/b\"\nforward = \"http://127.0.0.1:1/\"",
+            "f:9:8: webhook.name: not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -",
+        ),
+        (
+            "[credential.\"acme.token\"]\nprovider = \"meta\"",
+            "f:7:13: credential.acme.token: commands such as `keyside rotate` call `token` of the credential `acme` by this name, expected another name",
         ),
         (
             "[credential.b]\nprovider = \"meta\"\n[[route]]\ncredential = \"b\"",
@@ -314,7 +334,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[[route]]\ncredential = \"acme\"\nname = \"a b\"\npath = \"/b\"",
-            "f:9:8: route.name: not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -",
+            "f:9:8: route.name: not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -, the first of them neither . nor -",
         ),
         (
             "[[route]]\ncredential = \"acme\"\nname = \"b\"",
