@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::config::ConfigArgs;
 use crate::ca::{Made, NewReason, make};
 use crate::config::{Config, ListenAddress};
+use crate::shell::shell_word;
 
 /// The options of `keyside ca`.
 #[derive(Debug, clap::Args)]
@@ -128,17 +129,19 @@ fn print_steps(made: &Made, names: &str, address: &str) {
     );
     say!("     {address} {names}");
     say!("\n3. Let the applications trust the authority, in their environment:");
+    let ca = shown(&made.ca);
+    let bundle = shown(&made.bundle);
     say!(
         "     Node.js             NODE_EXTRA_CA_CERTS={}",
-        shown(&made.ca)
+        shell_word(&ca)
     );
     say!(
         "     Python's requests   REQUESTS_CA_BUNDLE={}",
-        shown(&made.bundle)
+        shell_word(&bundle)
     );
     say!(
         "     OpenSSL, others     SSL_CERT_FILE={}",
-        shown(&made.bundle)
+        shell_word(&bundle)
     );
     match made.of_system {
         0 => say!(

@@ -32,6 +32,7 @@ use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::PassedSockets;
 use crate::log::{Log, LogFormat};
 use crate::reload::FirstConfig;
+use crate::shell::shell_word;
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
@@ -274,7 +275,8 @@ fn print_suggestions(application: &DemoApplication, callback: &str, folder: &Dem
     say!("   curl -i {url}/v23.0/{SENDER}/messages -H 'Host: evil.example'");
     say!("   curl -i -X POST {url}/v23.0/{SENDER}/register");
     say!("   curl -i -d '{{}}' {callback}");
-    say!("   cat {}", folder.path("proxy.toml").display());
+    let file = folder.path("proxy.toml").display().to_string();
+    say!("   cat {}", shell_word(&file));
     say!();
 }
 

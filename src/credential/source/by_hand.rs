@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::file;
 use super::file_write::behind_links;
 use super::mount::{Mount, MountPoints};
@@ -22,41 +24,29 @@ pub(super) fn command(place: &Reference) -> Option<String> {
         )),
         Reference::Vault { path, field } => {
             let value = format!("{field}=-");
+            // Nothing behind the two hyphens is an option.
+            let end = if path.starts_with('-') { "-- " } else { "" };
             Some(format!(
-                "vault kv patch {} {}",
+                "vault kv patch {end}{} {}",
                 shell_word(path),
                 shell_word(&value)
             ))
         }
-        Reference::Aws { name, field: None } => Some(format!(
-            "aws secretsmanager put-secret-value --secret-id {} --secret-string file:///dev/stdin",
-            shell_word(name)
-        )),
-        Reference::Aws {
-            name,
-            field: Some(field),
-        } => Some(format!(
-            "aws secretsmanager get-secret-value --secret-id {name} --query SecretString --output text | \
-             jq --rawfile new NEW '.[\"{field}\"] = ($new | rtrimstr(\"\\n\"))' | \
-             aws secretsmanager put-secret-value --secret-id {name} --secret-string file:///dev/stdin"
-        )),
+        Reference::Aws { name, field } => Some(aws(name, field.as_deref())),
         Reference::Gcp { secret } => gcp(secret),
         Reference::Azure { vault, name } => {
             let vault = vault.split('.').next().unwrap_or(vault);
             Some(format!(
-                "az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --encoding utf-8"
+                "az keyvault secret set {} {} --file /dev/stdin --encoding utf-8",
+                option("--vault-name", vault),
+                option("--name", name)
             ))
         }
         Reference::Kubernetes {
             namespace,
             name,
             key,
-        } => {
-            let namespace = namespace
-                .as_ref()
-                .map_or(String::new(), |own| format!(" --namespace {own}"));
-            Some(kubectl(&format!("{name}{namespace}"), key))
-        }
+        } => Some(kubectl(name, namespace.as_deref(), key)),
         Reference::Env(_) | Reference::Exec { .. } => None,
     }
 }
@@ -74,7 +64,7 @@ fn at_home(path: &Path, field: Option<&str>) -> String {
         FileHome::ClusterVolume { key } => match field {
             None => format!(
                 "in place of SECRET, with the name of the volume's Secret from the manifest of the pod: {}",
-                kubectl("SECRET", &key)
+                kubectl("SECRET", None, &key)
             ),
             Some(_) => format!(
                 "change the key {key} of the volume's Secret, which the manifest of the pod names, with kubectl"
@@ -134,11 +124,48 @@ impl FileHome {
     }
 }
 
+/// Returns an option with its value. A value with a hyphen first would be an option of its own as a
+/// word of its own.
+fn option(name: &str, value: &str) -> String {
+    let between = if value.starts_with('-') { '=' } else { ' ' };
+    format!("{name}{between}{}", shell_word(value))
+}
+
+/// Returns the command for a secret of AWS, or for a field of the secret.
+fn aws(name: &str, field: Option<&str>) -> String {
+    let id = option("--secret-id", name);
+    let put = format!("aws secretsmanager put-secret-value {id} --secret-string file:///dev/stdin");
+    match field {
+        None => put,
+        Some(field) => format!(
+            "aws secretsmanager get-secret-value {id} --query SecretString --output text | {} | {put}",
+            jq(field)
+        ),
+    }
+}
+
+/// Returns the command that replaces a field of a JSON object.
+fn jq(field: &str) -> String {
+    let program = format!(
+        ".[{}] = ($new | rtrimstr(\"\\n\"))",
+        Value::String(field.to_owned())
+    );
+    format!("jq --rawfile new NEW {}", shell_word(&program))
+}
+
 /// Returns the command for a key of a Secret of Kubernetes.
-fn kubectl(secret: &str, key: &str) -> String {
+fn kubectl(secret: &str, namespace: Option<&str>, key: &str) -> String {
+    // The text is the format of `printf`, in which two characters have a meaning.
+    let key = Value::String(key.to_owned()).to_string();
+    let key = key.replace('\\', r"\\").replace('%', "%%");
+    let patch = format!("{{\"data\":{{{key}:\"%s\"}}}}");
+    let namespace = namespace.map_or_else(String::new, |namespace| {
+        format!(" {}", option("--namespace", namespace))
+    });
     format!(
-        "printf '{{\"data\":{{\"{key}\":\"%s\"}}}}' \"$(base64 -w0)\" | \
-         kubectl patch secret {secret} --type merge --patch-file /dev/stdin"
+        "printf {} \"$(base64 -w0)\" | kubectl patch secret {}{namespace} --type merge --patch-file /dev/stdin",
+        shell_word(&patch),
+        shell_word(secret)
     )
 }
 
@@ -155,16 +182,31 @@ fn file_field(path: &Path, field: &str) -> String {
     let shown = path.display().to_string();
     let path = shell_word(&shown);
     if !is_object {
+        let lines = format!(r"^ *\(export *\)\{{0,1\}}{} *=", literal(field));
         // `printf` is a part of the shell: no list of processes shows the value.
         return format!(
-            "(umask 077 && {{ grep -v '^ *\\(export *\\)\\{{0,1\\}}{field} *=' {path}; printf '{field}=%s\\n' \"$(cat NEW)\"; }} \
-             > {path}.new && mv {path}.new {path})"
+            "(umask 077 && {{ grep -v {} {path}; printf '%s=%s\\n' {} \"$(cat NEW)\"; }} > {path}.new && \
+             mv {path}.new {path})",
+            shell_word(&lines),
+            shell_word(field)
         );
     }
     format!(
-        "(umask 077 && jq --rawfile new NEW '.[\"{field}\"] = ($new | rtrimstr(\"\\n\"))' {path} > {path}.new && \
-         mv {path}.new {path})"
+        "(umask 077 && {} {path} > {path}.new && mv {path}.new {path})",
+        jq(field)
     )
+}
+
+/// Returns the pattern of `grep` that only the text itself matches.
+fn literal(text: &str) -> String {
+    let mut pattern = String::new();
+    for c in text.chars() {
+        if r"\.[]*^$".contains(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 /// True for a file with a JSON object, as far as can be seen. A file that cannot be read has lines
@@ -177,9 +219,19 @@ fn gcp(secret: &str) -> Option<String> {
     let mut parts = secret.split('/');
     let project = parts.nth(1)?;
     let name = parts.nth(1)?;
-    Some(format!(
-        "gcloud secrets versions add {name} --project={project} --data-file=-"
-    ))
+    Some(if name.starts_with('-') {
+        let whole = format!("projects/{project}/secrets/{name}");
+        format!(
+            "gcloud secrets versions add {} --data-file=-",
+            shell_word(&whole)
+        )
+    } else {
+        format!(
+            "gcloud secrets versions add {} --project={} --data-file=-",
+            shell_word(name),
+            shell_word(project)
+        )
+    })
 }
 
 #[cfg(test)]
@@ -247,5 +299,137 @@ mod tests {
         ] {
             assert_eq!(command(&place).as_deref(), expected, "{place}");
         }
+    }
+
+    /// Names with a meaning for a shell, for `printf`, for a pattern, for JSON or for options.
+    const HOSTILE: [&str; 9] = [
+        "a b", "it's", "$(id)", "-x", "a\"b", "%s", r"a\b", "*.c", "#",
+    ];
+
+    /// Runs a command with a value on standard input. Returns the words that each program of the
+    /// clouds gets, and what the last one reads.
+    fn seen(command: &str, folder: &Path) -> Vec<String> {
+        let script = format!(
+            "see() {{ printf '%s\\n' \"$@\" >&3; }}\n\
+             vault() {{ see vault \"$@\"; }}\n\
+             aws() {{ see aws \"$@\"; }}\n\
+             jq() {{ see jq \"$@\"; }}\n\
+             az() {{ see az \"$@\"; }}\n\
+             gcloud() {{ see gcloud \"$@\"; }}\n\
+             kubectl() {{ see kubectl \"$@\"; cat >&3; }}\n\
+             exec 3>&1\nprintf new | {command}"
+        );
+        let output = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        assert!(output.stderr.is_empty(), "{command}: {output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn folder(name: &str) -> std::path::PathBuf {
+        let folder =
+            std::env::temp_dir().join(format!("keyside-by-hand-{name}-{}", std::process::id()));
+        std::fs::remove_dir_all(&folder).ok();
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_shell_takes_a_hostile_name_in_a_command_as_the_name() {
+        let folder = folder("clouds");
+        for name in HOSTILE {
+            let own = || name.to_owned();
+            let option = |option: &str| {
+                if name.starts_with('-') {
+                    vec![format!("{option}={name}")]
+                } else {
+                    vec![option.to_owned(), own()]
+                }
+            };
+            let path = format!("{name}/acme");
+            let gcp = format!("projects/p/secrets/{name}");
+            let key = Value::String(own());
+            let program = format!(".[{key}] = ($new | rtrimstr(\"\\n\"))");
+            let field = Some(own());
+            let vault = Reference::Vault {
+                path: path.clone(),
+                field: own(),
+            };
+            let kubernetes = Reference::Kubernetes {
+                namespace: Some(own()),
+                name: "acme".into(),
+                key: own(),
+            };
+            for (place, expected) in [
+                (vault, vec![path, format!("{name}=-")]),
+                (
+                    Reference::Aws {
+                        name: own(),
+                        field: None,
+                    },
+                    option("--secret-id"),
+                ),
+                (
+                    Reference::Aws { name: own(), field },
+                    [option("--secret-id"), vec![program]].concat(),
+                ),
+                (
+                    Reference::Azure {
+                        vault: "acme".into(),
+                        name: own(),
+                    },
+                    option("--name"),
+                ),
+                (
+                    Reference::Gcp {
+                        secret: gcp.clone(),
+                    },
+                    vec![if name.starts_with('-') { gcp } else { own() }],
+                ),
+                (
+                    kubernetes,
+                    [
+                        option("--namespace"),
+                        vec![format!("{{\"data\":{{{key}:\"bmV3\"}}}}")],
+                    ]
+                    .concat(),
+                ),
+            ] {
+                let command = command(&place).unwrap();
+                let seen = seen(&command, &folder);
+                for word in &expected {
+                    assert!(seen.contains(word), "{command}: {seen:?}");
+                }
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_command_for_a_file_with_a_hostile_name_changes_the_file_alone() {
+        let folder = folder("files");
+        for name in HOSTILE {
+            let own = folder.join(name);
+            std::fs::create_dir(&own).unwrap();
+            let file = own.join(name);
+            std::fs::write(&file, "old").unwrap();
+            seen(&command(&Reference::File(file.clone())).unwrap(), &own);
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), "new", "{name}");
+            let of = |value: &str| format!("{name}={value}\n");
+            std::fs::write(&file, format!("{}a7c=other\n", of("old"))).unwrap();
+            std::fs::write(own.join("NEW"), "new\n").unwrap();
+            let field = Reference::FileField {
+                path: file.clone(),
+                field: name.to_owned(),
+            };
+            seen(&command(&field).unwrap(), &own);
+            let lines = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(lines, format!("a7c=other\n{}", of("new")), "{name}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
