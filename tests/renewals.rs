@@ -1,17 +1,21 @@
 //! Obstacles of a renewal are told at the start, and not when the token is due.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::keyside::{Finished, Keyside, Setup, finish};
+use serde_json::json;
+
+use crate::support::client::get;
+use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
 use crate::support::kubernetes::KubernetesSecretApi;
-use crate::support::upstream::{Upstream, json};
+use crate::support::sandbox::Sandbox;
+use crate::support::upstream::{Upstream, json as answer};
 use crate::support::{APP_SECRET, TOKEN, eventually};
 
 /// A provider whose tokens never end.
 fn provider() -> Upstream {
     Upstream::answering(|_| {
-        json(
+        answer(
             r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}"#,
         )
     })
@@ -101,5 +105,92 @@ fn a_renewal_is_possible_again_once_its_place_can_be_written() {
         eventually(Duration::from_secs(5), is_over),
         "{}",
         told(&keyside)
+    );
+}
+
+const RENEWED: &str = "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n\
+                       renew = \"14d\"\noverlap = \"6s\"\n";
+
+/// Starts a sandbox with a token that ends in ten days.
+fn sandbox_with_an_ending_token() -> (Directory, Sandbox) {
+    let secrets = Directory::new();
+    secrets.write("token", TOKEN);
+    secrets.write("app_secret", APP_SECRET);
+    let sandbox = Sandbox::start(&secrets, &[]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let end = now.as_secs() + 10 * 86_400;
+    sandbox.ask(
+        "POST",
+        "tokens",
+        &json!({ "token": TOKEN, "expires_at": end }),
+    );
+    (secrets, sandbox)
+}
+
+/// Starts a sandbox with a token that ends in ten days, and a sidecar with this credential.
+fn stand_with_an_ending_token(credential: &str) -> (Directory, Sandbox, Keyside) {
+    let (secrets, sandbox) = sandbox_with_an_ending_token();
+    let keyside = Setup::at(&sandbox.url())
+        .check()
+        .file("app_secret", APP_SECRET)
+        .credential(credential)
+        .start();
+    (secrets, sandbox, keyside)
+}
+
+/// Checks that a renewal waits for a person, tells so once, and leaves the place empty.
+fn must_wait(keyside: &Keyside, step: &str, result: &str) {
+    let told = || keyside.status()["credentials"][0]["renewal_problem"].clone();
+    let is_told = || {
+        let reason = told()["reason"].to_string();
+        reason.contains("holds no secret any more") && reason.contains("keyside rotate acme")
+    };
+    let is_told = eventually(Duration::from_secs(15), is_told);
+    assert!(is_told, "{}\n{}", told(), keyside.log());
+    assert_eq!(told()["step"], step, "{}", told());
+    std::thread::sleep(Duration::from_secs(3));
+    let token = std::fs::read_to_string(keyside.dir().join("token")).unwrap();
+    assert_eq!(token, "", "{}", keyside.log());
+    let ready = keyside.ask_admin(&get("/readyz?route=acme")).text();
+    assert!(ready.contains("holds no secret any more"), "{ready}");
+    let labels = ["credential=\"acme\"", result];
+    assert_eq!(keyside.metric("keyside_rotations_total", &labels), 1.0);
+    let log = keyside.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("so the renewal waits"));
+    assert_eq!(lines.count(), 1, "{log}");
+}
+
+#[test]
+fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_before() {
+    let (_secrets, sandbox, mut keyside) =
+        stand_with_an_ending_token(&RENEWED.replace("renew = \"14d\"", "renew = \"1d\""));
+    keyside.dir().write("token", "");
+    keyside.reload();
+    let config = std::fs::read_to_string(keyside.setup().write_config()).unwrap();
+    let renewed = config.replace("renew = \"1d\"", "renew = \"14d\"");
+    keyside.dir().write("proxy.toml", renewed);
+    keyside.reload();
+    must_wait(&keyside, "renewal failed", "result=\"renewal_failed\"");
+    let asked = sandbox.ask("GET", "requests", &json!({})).to_string();
+    assert!(!asked.contains("/oauth/access_token"), "{asked}");
+}
+
+#[test]
+fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_since() {
+    let (_secrets, _sandbox, keyside) = stand_with_an_ending_token(RENEWED);
+    let is_renewed = || {
+        keyside
+            .log()
+            .contains("the token was renewed before its end")
+    };
+    let is_renewed = eventually(Duration::from_secs(10), is_renewed);
+    assert!(is_renewed, "{}", keyside.log());
+    keyside.dir().write("token", "");
+    must_wait(
+        &keyside,
+        "revocation failed",
+        "result=\"revocation_failed\"",
     );
 }

@@ -1,7 +1,7 @@
 //! The way on from a rotation that was cut off: decided by what is in the place, and by which
 //! secrets are alive.
 
-use super::record::RotationStep;
+use super::record::{Author, RotationStep};
 
 /// The known facts about a rotation that was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,16 @@ pub(super) struct CutOffEvidence {
     /// unless `held` is [`Held::Other`].
     pub(super) other: Life,
     pub(super) step: RotationStep,
+    /// Who goes on with the rotation now: a user, or a sidecar by itself.
+    pub(super) worker: Author,
+}
+
+impl CutOffEvidence {
+    /// True if the rotation was cut off while it wrote a secret to the place.
+    fn was_writing(&self) -> bool {
+        let is_writing = matches!(self.step, RotationStep::Placing | RotationStep::TakingBack);
+        is_writing && self.new.is_some()
+    }
 }
 
 /// The secret that the place holds.
@@ -62,6 +72,9 @@ pub(super) enum Decision {
     WriteOld,
     /// Drop the journal: the old secret is in place, and there is no living new one.
     Drop,
+    /// Wait, and leave the place empty: a person has taken the secret out, and nobody asks for a new
+    /// one there.
+    Wait,
     /// Stop, and change nothing.
     Stop(Stop),
 }
@@ -133,6 +146,9 @@ fn with_old_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> Decisi
 }
 
 fn with_nothing_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
+    if evidence.worker == Author::Renewal && !evidence.was_writing() {
+        return Decision::Wait;
+    }
     match (evidence.new, intent) {
         (_, RotationIntent::Revoke) => Decision::Stop(Stop::DeadInPlace),
         (Some(Life::Alive), RotationIntent::Finish) => Decision::WriteNew,
@@ -176,6 +192,7 @@ mod tests {
             new,
             other: Alive,
             step,
+            worker: Author::Command,
         };
         [RotationIntent::Finish, RotationIntent::Revoke].map(|intent| decide(evidence, intent))
     }
@@ -384,6 +401,7 @@ mod tests {
                 new: Some(Alive),
                 other,
                 step: RotationStep::Placing,
+                worker: Author::Command,
             };
             for intent in [RotationIntent::Finish, RotationIntent::Revoke] {
                 assert_eq!(decide(evidence, intent), expected);
@@ -405,12 +423,43 @@ mod tests {
                 new: Some(Alive),
                 other: Unknown,
                 step: RotationStep::Placing,
+                worker: Author::Command,
             };
             assert_eq!(
                 decide(evidence, RotationIntent::Revoke),
                 expected,
                 "{source:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_sidecar_by_itself_fills_an_empty_place_only_where_it_was_writing() {
+        let waits = |step: RotationStep, new: Option<Life>, worker: Author| {
+            let evidence = CutOffEvidence {
+                held: Held::Nothing,
+                source: Held::Nothing,
+                old: Alive,
+                new,
+                other: Unknown,
+                step,
+                worker,
+            };
+            decide(evidence, RotationIntent::Finish) == Decision::Wait
+        };
+        for (step, new, expected) in [
+            (RotationStep::Exchanging, None, true),
+            // An exchange that was cut off is noted so before anything else.
+            (RotationStep::TakingBack, None, true),
+            (RotationStep::Placing, Some(Alive), false),
+            (RotationStep::TakingBack, Some(Dead), false),
+            (RotationStep::Placed, Some(Alive), true),
+            (RotationStep::Revoking, Some(Alive), true),
+            (RotationStep::Revoking, Some(Dead), true),
+        ] {
+            let found = waits(step, new, Author::Renewal);
+            assert_eq!(found, expected, "{step:?} {new:?}");
+            assert!(!waits(step, new, Author::Command), "{step:?} {new:?}");
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod decision;
 mod early;
+mod emptied;
 mod ending;
 mod error;
 mod holders;
@@ -33,6 +34,7 @@ mod undo;
 mod unfinished;
 
 pub use decision::{RotationIntent, Stop};
+pub use emptied::EmptiedPlace;
 pub use ending::Finished;
 pub use error::{HeldSecret, NewSecretFate, RotationError, UNKNOWN_TOKEN, UnprovedSecret};
 pub use holders::SecretHolder;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::decision::Stop;
+use super::emptied::EmptiedPlace;
 use super::journal::JournalError;
 use crate::config::{Reference, ReferenceError};
 use crate::credential::source::{PlaceError, ProgramGoesOn, SecretPlace, SourceError};
@@ -53,6 +54,8 @@ pub enum Obstacle {
     Unreadable(Box<ReadFault>),
     /// The place holds another secret than the source of the sidecars.
     HoldsOther(String),
+    /// The place holds no secret any more, and nobody asks for a new one there.
+    Emptied(Box<EmptiedPlace>),
     /// The journal cannot be used.
     Journal(JournalError),
     /// A program of an earlier rotation goes on, and may put its secret in place.
@@ -175,6 +178,7 @@ impl fmt::Display for Obstacle {
             ),
             Self::Stopped(stop) => f.write_str(advice(*stop)),
             Self::ProgramGoesOn(error) => fmt::Display::fmt(error, f),
+            Self::Emptied(emptied) => fmt::Display::fmt(emptied, f),
             Self::Interrupted => f.write_str("the process is ending"),
             Self::Place(_)
             | Self::Early(..)

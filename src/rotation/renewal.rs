@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::decision::RotationIntent;
+use super::emptied::{EmptiedPlace, emptied_place};
 use super::ending::Finished;
 use super::error::{NewSecretFate, RotationError, UNKNOWN_TOKEN};
 use super::holders::SecretHolder;
@@ -58,8 +59,10 @@ pub async fn renew(reloader: Arc<Reloader>) {
 /// The recent failures, and the renewals to finish.
 #[derive(Default)]
 struct Renewals {
-    /// The time of the last failure by credential.
-    failed: HashMap<String, Instant>,
+    /// The time of the next try by credential, after a failure.
+    retry: HashMap<String, Instant>,
+    /// The credentials whose renewal waits, because somebody has emptied the place.
+    waiting: HashSet<String>,
     /// The time at which the old token is to be revoked, by credential.
     open: HashMap<String, Instant>,
     /// The credentials whose journal was checked since the start.
@@ -150,9 +153,10 @@ impl Renewals {
     }
 
     async fn renew_due(&mut self, reloader: &Reloader) {
-        self.failed.retain(|_, at| at.elapsed() < RETRY_INTERVAL);
+        self.retry.retain(|_, next| *next > Instant::now());
+        self.end_waits(reloader).await;
         for credential in due_credentials(&reloader.live()) {
-            if self.failed.contains_key(&credential) {
+            if self.retry.contains_key(&credential) {
                 continue;
             }
             // A renewal within the overlap of the one before: the older token ends first.
@@ -160,17 +164,48 @@ impl Renewals {
                 *end = (*end).min(Instant::now());
                 continue;
             }
+            if let Some(obstacle) = emptied_place(&reloader.live(), &credential).await {
+                self.wait(reloader, credential, RotationError::Unchanged(obstacle))
+                    .await;
+                continue;
+            }
             match claim(&reloader.live(), &credential).await {
                 // The sidecar with the claim will have renewed the token, or failed, by the next
                 // try.
-                Ok(false) => {
-                    self.failed.insert(credential, Instant::now());
-                }
+                Ok(false) => self.retry_later(credential),
                 // Tried again when the shared server is back: days are left.
                 Err(ServerLost) => {}
                 Ok(true) => self.renew(reloader, credential).await,
             }
         }
+    }
+
+    /// Tells once that a renewal waits until a person has decided about the place.
+    async fn wait(&mut self, reloader: &Reloader, credential: String, error: RotationError) {
+        let next = Instant::now() + FINISH_RETRY_INTERVAL;
+        self.retry.insert(credential.clone(), next);
+        if self.waiting.insert(credential.clone()) {
+            let (_, text) = with_text(error).await;
+            reloader.record_renewal_failure(&credential, RenewalStep::Renewal, &text);
+        }
+    }
+
+    /// Ends the waits for places that hold a secret again.
+    async fn end_waits(&mut self, reloader: &Reloader) {
+        let live = reloader.live();
+        for credential in self.waiting.clone() {
+            if !self.retry.contains_key(&credential)
+                && emptied_place(&live, &credential).await.is_none()
+            {
+                self.waiting.remove(&credential);
+                reloader.note_renewal(&credential);
+            }
+        }
+    }
+
+    fn retry_later(&mut self, credential: String) {
+        self.retry
+            .insert(credential, Instant::now() + RETRY_INTERVAL);
     }
 
     async fn renew(&mut self, reloader: &Reloader, credential: String) {
@@ -179,9 +214,7 @@ impl Renewals {
                 reloader.note_renewal(&credential);
                 self.open.insert(credential, end);
             }
-            Ok(Renewed::Elsewhere) => {
-                self.failed.insert(credential, Instant::now());
-            }
+            Ok(Renewed::Elsewhere) => self.retry_later(credential),
             Err(error) => {
                 let (error, text) = with_text(error).await;
                 reloader.record_renewal_failure(&credential, RenewalStep::Renewal, &text);
@@ -190,7 +223,7 @@ impl Renewals {
                     let retry = Instant::now() + FINISH_RETRY_INTERVAL;
                     self.open.insert(credential.clone(), retry);
                 }
-                self.failed.insert(credential, Instant::now());
+                self.retry_later(credential);
             }
         }
     }
@@ -205,8 +238,14 @@ impl Renewals {
             match finish(reloader, &credential).await {
                 Ok(()) => reloader.note_renewal(&credential),
                 Err(error) => {
-                    let (_, text) = with_text(error).await;
-                    reloader.record_renewal_failure(&credential, RenewalStep::Revocation, &text);
+                    let (error, text) = with_text(error).await;
+                    // A wait lasts until a person ends it, and is told once.
+                    if !(error.as_ref().is_some_and(is_wait)
+                        && is_told(reloader, &credential, &text))
+                    {
+                        let step = RenewalStep::Revocation;
+                        reloader.record_renewal_failure(&credential, step, &text);
+                    }
                     let retry = Instant::now() + FINISH_RETRY_INTERVAL;
                     self.open.insert(credential, retry);
                 }
@@ -234,6 +273,27 @@ async fn foresee(reloader: &Reloader, live: &Live, name: &str) -> Option<Instant
         reloader.record_renewal_failure(name, RenewalStep::Preparation, &reason);
     }
     Some(Instant::now() + FINISH_RETRY_INTERVAL)
+}
+
+/// True for a renewal that waits because somebody has emptied the place.
+fn is_wait(error: &RotationError) -> bool {
+    matches!(
+        error,
+        RotationError::Unfinished {
+            obstacle: Obstacle::Emptied(_),
+            ..
+        }
+    )
+}
+
+/// True if the last failure of a credential's renewals has this text.
+fn is_told(reloader: &Reloader, credential: &str, text: &str) -> bool {
+    let live = reloader.live();
+    let noted = live
+        .credentials
+        .get(credential)
+        .and_then(|credential| credential.renewal().problem());
+    noted.is_some_and(|noted| noted.reason == without_numbers(text))
 }
 
 /// Returns an error with its text, made on a thread that serves no requests: the advice for a place
@@ -396,6 +456,9 @@ async fn bring_into_use(
         Err(error) => Obstacle::NewRefused(error),
         Ok(_) => Obstacle::NotInUse,
     };
+    if rotation.is_emptied().await {
+        return Err(rotation.unfinished(EmptiedPlace::of(&rotation.target)));
+    }
     let obstacle = rotation.write_old(not_in_use).await?;
     let restored = Some(rotation.target.place.to_string());
     tracing::warn!(credential = name, "the old token is written back");

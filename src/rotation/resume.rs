@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::decision::{CutOffEvidence, Decision, Held, Life, RotationIntent, decide};
+use super::emptied::EmptiedPlace;
 use super::error::RotationError;
 use super::obstacle::{Obstacle, ReadFault};
 use super::record::{Record, RotationStep};
 use super::steps::{Rotation, shown};
-use super::tokens::life;
+use super::tokens::{has_form, life};
 use crate::credential::source::SecretPlace;
 use crate::secret::{Fingerprint, Secret};
 
@@ -66,6 +67,7 @@ impl Rotation<'_> {
                 self.drop_journal().await;
                 Ok(Resumed::NothingLeft)
             }
+            Decision::Wait => Err(self.unfinished(EmptiedPlace::of(&self.target))),
             Decision::Stop(stop) => Err(self.unfinished(Obstacle::Stopped(stop))),
         }
     }
@@ -107,6 +109,7 @@ impl Rotation<'_> {
                 _ => Life::Unknown,
             },
             step: record.step,
+            worker: self.worker.author,
         })
     }
 
@@ -164,7 +167,7 @@ impl Rotation<'_> {
             Ok(Some(held)) if new.is_some_and(|new| held.same_as(new)) => (Held::New, None),
             Ok(Some(held)) => {
                 let held = Arc::new(held);
-                let kind = if self.has_form(&held) {
+                let kind = if has_form(self.live, &self.routes, &self.target, &held) {
                     Held::Other
                 } else {
                     Held::Nothing
@@ -179,16 +182,6 @@ impl Rotation<'_> {
                 })));
             }
         })
-    }
-
-    /// True if a value has the form of the secret.
-    fn has_form(&self, value: &Arc<Secret>) -> bool {
-        match self.credential_with(value) {
-            Err(RotationError::Unchanged(Obstacle::Faults(faults))) => faults
-                .iter()
-                .all(|fault| fault.secret != self.target.secret),
-            _ => true,
-        }
     }
 
     async fn life(&self, secret: &Arc<Secret>) -> Result<Life, RotationError> {

@@ -247,7 +247,7 @@ impl<'l> Rotation<'l> {
         let place = self.target.place.clone();
         let old = old.as_deref();
         let found = match self.held(old, Some(&new)).await {
-            Ok((Held::Nothing, found)) => Some(found),
+            Ok((Held::Nothing, found)) if self.may_fill() => Some(found),
             _ => None,
         };
         let expected = match &found {
@@ -278,6 +278,14 @@ impl<'l> Rotation<'l> {
         Err(self
             .take_back(Obstacle::Write(Box::new(WriteFault { place, error })), None)
             .await)
+    }
+
+    /// True if the rotation may write to an empty place: a user asks for it, or nobody can have taken
+    /// a secret out since the rotation began.
+    fn may_fill(&self) -> bool {
+        self.worker.author == Author::Command
+            || self.is_taken_up
+            || self.target.is_written_elsewhere()
     }
 
     pub(super) async fn note_placed(&mut self, new: &Arc<Secret>) -> Result<(), RotationError> {

@@ -43,6 +43,19 @@ pub(super) fn credential_with(
     }
 }
 
+/// True if a value has the form of the secret.
+pub(super) fn has_form(
+    live: &Live,
+    routes: &TokenRoutes<'_>,
+    target: &RotationTarget,
+    value: &Arc<Secret>,
+) -> bool {
+    match credential_with(live, routes, target, value) {
+        Err(Obstacle::Faults(faults)) => faults.iter().all(|fault| fault.secret != target.secret),
+        _ => true,
+    }
+}
+
 fn found(secret: Arc<Secret>) -> FoundSecret {
     FoundSecret {
         secret,
