@@ -1,5 +1,6 @@
 //! Obstacles of a renewal are told at the start, and not when the token is due.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,7 @@ use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
 use crate::support::kubernetes::KubernetesSecretApi;
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::{Upstream, json as answer};
-use crate::support::{APP_SECRET, TOKEN, eventually};
+use crate::support::{APP_SECRET, TOKEN, eventually, preload};
 
 /// A provider whose tokens never end.
 fn provider() -> Upstream {
@@ -108,6 +109,8 @@ fn a_renewal_is_possible_again_once_its_place_can_be_written() {
     );
 }
 
+/// A token of the right form that no provider made.
+const OTHER_TOKEN: &str = "EAAKeysideOtherTokenOfATest0123456789abcdef";
 const RENEWED: &str = "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n\
                        renew = \"14d\"\noverlap = \"6s\"\n";
 
@@ -193,4 +196,39 @@ fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_since() {
         "revocation failed",
         "result=\"revocation_failed\"",
     );
+}
+
+/// Starts a sidecar that counts the journals removed on the thread of requests, in a file.
+fn start_counting(setup: Setup) -> (Keyside, PathBuf) {
+    let library = preload::compile("unlinks.c", setup.dir());
+    let count = setup.dir().write("unlinks", [0; 8]);
+    let setup = setup
+        .env("LD_PRELOAD", &library.display().to_string())
+        .env("KEYSIDE_UNLINKS", &count.display().to_string());
+    (setup.start(), count)
+}
+
+#[test]
+fn a_renewal_removes_its_journal_on_no_thread_of_requests() {
+    let (_secrets, sandbox) = sandbox_with_an_ending_token();
+    let setup = Setup::at(&sandbox.url())
+        .check()
+        .file("app_secret", APP_SECRET)
+        .file("other", OTHER_TOKEN)
+        .credential(&format!("{RENEWED}place = \"file:@DIR@/other\"\n"))
+        .level("debug");
+    let (keyside, count) = start_counting(setup);
+    let is_over = || {
+        keyside
+            .log()
+            .contains("another sidecar has renewed the token")
+    };
+    assert!(
+        eventually(Duration::from_secs(10), is_over),
+        "{}",
+        keyside.log()
+    );
+    let journal = keyside.dir().join(".token.keyside-journal");
+    assert!(eventually(Duration::from_secs(5), || !journal.exists()));
+    assert_eq!(std::fs::read(count).unwrap(), [0; 8]);
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use crate::support::client::{Client, MULTIPART, file_form, get, post, with_body}
 use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 use crate::support::webhook::{application, beside, genuine};
-use crate::support::{MESSAGES, UPLOADS, eventually};
+use crate::support::{MESSAGES, UPLOADS, eventually, preload};
 
 /// The path of an account, whose description the test's upstream answers with megabytes.
 const LARGE: &str = "/v23.0/1234567890/message_templates";
@@ -132,17 +131,7 @@ struct Turns {
 impl Turns {
     fn new() -> Self {
         let dir = Directory::new();
-        let library = dir.join("turns.so");
-        let compiled = Command::new("cc")
-            .args(["-O2", "-shared", "-fPIC", "-o"])
-            .arg(&library)
-            .arg(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/support/turns.c"
-            ))
-            .arg("-ldl")
-            .status();
-        assert!(compiled.is_ok_and(|status| status.success()));
+        let library = preload::compile("turns.c", &dir);
         let file = dir.write("turns", [0; 8]);
         Self {
             file,

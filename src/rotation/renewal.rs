@@ -394,13 +394,28 @@ async fn exchange(reloader: &Reloader, name: &str) -> Result<Renewed, RotationEr
         }
         rotation => rotation?,
     };
+    let renewed = exchange_in(reloader, &mut rotation).await;
+    rotation.close().await;
+    renewed
+}
+
+async fn exchange_in(
+    reloader: &Reloader,
+    rotation: &mut Rotation<'_>,
+) -> Result<Renewed, RotationError> {
     if rotation.record().is_some() {
         return Ok(Renewed::Until(Instant::now()));
     }
-    let overlap = overlap_of(&live, name).saturating_sub(2 * CHECK_INTERVAL);
-    match replace(&mut rotation, SystemTime::now() + overlap).await {
+    let name = &rotation.target.credential.clone();
+    let overlap = overlap_of(rotation.live, name).saturating_sub(2 * CHECK_INTERVAL);
+    match replace(rotation, SystemTime::now() + overlap).await {
         Err(error) if is_lost_race(&error) => {
-            tracing::info!(credential = name, %error, "another sidecar has renewed the token");
+            let (_, error) = with_text(error).await;
+            tracing::info!(
+                credential = name,
+                error,
+                "another sidecar has renewed the token"
+            );
             reloader.request(ReloadCause::Renewal);
             return Ok(Renewed::Elsewhere);
         }
@@ -409,7 +424,7 @@ async fn exchange(reloader: &Reloader, name: &str) -> Result<Renewed, RotationEr
     let new = rotation
         .kept()
         .ok_or_else(|| rotation.unfinished(Obstacle::NotInUse))?;
-    bring_into_use(reloader, &mut rotation, new).await?;
+    bring_into_use(reloader, rotation, new).await?;
     tracing::info!(credential = name, old = rotation.target.current().map(tracing::field::display), %new, home = %rotation.target.place, "the token was renewed before its end");
     if !rotation.is_kept() {
         tracing::warn!(
@@ -480,6 +495,13 @@ fn sends_with(live: &Live, target: &RotationTarget, token: Fingerprint) -> bool 
 async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     let live = reloader.live();
     let mut rotation = open(reloader, &live, name).await?;
+    let finished = finish_in(reloader, &mut rotation).await;
+    rotation.close().await;
+    finished
+}
+
+async fn finish_in(reloader: &Reloader, rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
+    let name = &rotation.target.credential.clone();
     let Some(record) = rotation.record() else {
         return Ok(());
     };
@@ -493,7 +515,7 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
         Resumed::Placed(kept) => kept,
         Resumed::NothingLeft => return Ok(()),
     };
-    if !sends_with(&live, &rotation.target, kept) {
+    if !sends_with(rotation.live, &rotation.target, kept) {
         reloader.request_and_wait(ReloadCause::Renewal).await.ok();
     }
     if !sends_with(&reloader.live(), &rotation.target, kept) {

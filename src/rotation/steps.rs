@@ -75,6 +75,16 @@ impl<'l> Rotation<'l> {
         })
     }
 
+    /// Ends the work on a thread that may wait for a disk, which an empty journal takes to remove.
+    pub(super) async fn close(self) {
+        let journal = self.journal;
+        let end = move || {
+            drop(journal);
+            Ok::<(), Obstacle>(())
+        };
+        on_file_thread(end).await.ok();
+    }
+
     /// Returns the record of a rotation that was cut off.
     #[must_use]
     pub fn record(&self) -> Option<Record> {

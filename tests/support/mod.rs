@@ -13,6 +13,7 @@ pub mod nats;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod policy;
+pub mod preload;
 pub mod proxy;
 pub mod rabbit;
 pub mod redis;
