@@ -69,7 +69,7 @@ impl ProgramMark {
 pub enum ProgramLife {
     /// The program, or a process that the program started, runs.
     Running,
-    /// The program and all processes of its group have ended.
+    /// The program, all processes of its group, and all daemons that it has started have ended.
     Ended,
     /// The program was started where this process cannot look: on another system, or in another
     /// container.
@@ -143,7 +143,17 @@ impl ProgramTrace {
                 None => ProgramLife::Unseen,
             };
         };
-        let is_running = match ProcessStat::read(&leader.pid.to_string()) {
+        // A daemon has left the group and keeps the mark.
+        if self.has_group(leader) || self.marked(|_| true).next().is_some() {
+            ProgramLife::Running
+        } else {
+            ProgramLife::Ended
+        }
+    }
+
+    /// True while the group is that of the program.
+    fn has_group(&self, leader: ProgramLeader) -> bool {
+        match ProcessStat::read(&leader.pid.to_string()) {
             Some(found) if found.started != leader.started => false,
             Some(found) if !found.has_ended() => true,
             // The id of a group may be another's by now.
@@ -151,11 +161,6 @@ impl ProgramTrace {
                 let is_member = |of: &ProcessStat| of.group == leader.pid;
                 self.marked(is_member).next().is_some()
             }
-        };
-        if is_running {
-            ProgramLife::Running
-        } else {
-            ProgramLife::Ended
         }
     }
 
@@ -183,7 +188,7 @@ impl ProgramTrace {
         }
     }
 
-    /// Ends the program and its group, as the process that started the program would have done.
+    /// Ends the program, its group, and the daemons that it has started.
     ///
     /// # Errors
     /// If the program goes on.
@@ -211,14 +216,12 @@ impl ProgramTrace {
     }
 
     fn kill(&self) -> Result<(), Errno> {
-        if let Some(leader) = self.leader {
-            let group = Pid::from_raw(leader.pid);
-            return group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
-        }
+        let leader = self.leader.filter(|leader| self.has_group(*leader));
+        let group = leader.and_then(|leader| Pid::from_raw(leader.pid));
+        let mut outcome = group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
         // The kill goes on behind a process that this user may not kill, such as a set-uid program:
         // the others could still put the secret in place.
         let marked = self.marked(|_| true).filter_map(Pid::from_raw);
-        let mut outcome = Ok(());
         for process in marked {
             outcome = kill_process(process, Signal::KILL).and(outcome);
         }
@@ -317,6 +320,25 @@ mod tests {
         assert_eq!(trace.look(), ProgramLife::Ended);
     }
 
+    #[tokio::test]
+    async fn a_daemon_that_a_program_leaves_behind_is_found_and_ended() {
+        let (mut child, trace) = shell("setsid sh -c 'sleep 60 & exec sleep 60' & :");
+        child.wait().unwrap();
+        let has_left = || {
+            trace
+                .marked(|of| of.group != trace.leader.unwrap().pid)
+                .count()
+                == 2
+        };
+        while !has_left() {
+            tokio::time::sleep(LIFE_INTERVAL).await;
+        }
+        assert_eq!(trace.look(), ProgramLife::Running);
+        trace.end().await.unwrap();
+        assert_eq!(trace.look(), ProgramLife::Ended);
+        assert_eq!(trace.marked(|_| true).count(), 0);
+    }
+
     /// The group lives on after its leader, as `foo | bar &` in a shell leaves it.
     #[tokio::test]
     async fn a_group_without_the_mark_is_another_and_is_not_killed() {
@@ -345,6 +367,7 @@ mod tests {
             (
                 ProgramTrace {
                     leader: Some(later),
+                    mark: ProgramMark::new().unwrap(),
                     ..trace.clone()
                 },
                 ProgramLife::Ended,
