@@ -1,8 +1,8 @@
 //! The spellings of a text: finds texts however each letter is written.
 //!
 //! A letter may stand for itself, or be escaped for JSON (`\u0041`, `\/`), for a URL (`%41`) or for
-//! HTML (`&#65;`, `&#x41;`, `&plus;`), or escaped twice, as in a URL inside of JSON. Base64 has no
-//! letter of the text left, and is looked for as texts of its own.
+//! HTML (`&#65;`, `&#x41;`, `&plus;`), or escaped twice, as in a URL inside of JSON. In a form a
+//! space is `+`. Base64 has no letter of the text left, and is looked for as texts of its own.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -13,6 +13,13 @@ use zeroize::Zeroizing;
 pub fn has_escapes(text: &[u8]) -> bool {
     let [json, url, html] = ESCAPES;
     memchr::memchr3(json, url, html, text).is_some()
+}
+
+/// Returns true if a text may spell one of these secrets otherwise than byte by byte.
+pub fn may_spell<'s>(text: &[u8], secrets: impl IntoIterator<Item = &'s [u8]>) -> bool {
+    let has_space = |secret: &[u8]| secret.contains(&b' ');
+    has_escapes(text)
+        || (memchr::memchr(SPACE_IN_FORM, text).is_some() && secrets.into_iter().any(has_space))
 }
 
 /// Returns start and end of the first secret in a text with escapes. A secret has at least two
@@ -60,7 +67,7 @@ impl Beginnings {
     fn position(&self, text: &[u8]) -> Option<usize> {
         text.windows(2).position(|pair| match pair {
             [first, second] => {
-                let is_next = || self.seconds.has(*second) || ESCAPES.contains(second);
+                let is_next = || self.seconds.has(*second) || is_sign(*second);
                 ESCAPES.contains(first) || (self.firsts.has(*first) && is_next())
             }
             _ => false,
@@ -124,10 +131,10 @@ impl Positions {
     /// Returns the length of the spelling of a secret at the beginning of a text.
     fn spelled(&mut self, text: &[u8], secret: &[u8]) -> Option<usize> {
         // A byte that begins no escape has a single spelling: the end of most searches.
-        let is_plain = |(written, byte): &(&u8, &u8)| written == byte && !ESCAPES.contains(written);
+        let is_plain = |(written, byte): &(&u8, &u8)| written == byte && !is_sign(**written);
         let plain = text.iter().zip(secret).take_while(is_plain).count();
         let rest = secret.get(plain..).unwrap_or_default();
-        if !rest.is_empty() && text.get(plain).is_none_or(|byte| !ESCAPES.contains(byte)) {
+        if !rest.is_empty() && text.get(plain).is_none_or(|byte| !is_sign(*byte)) {
             return None;
         }
         self.now.clear();
@@ -163,6 +170,7 @@ fn spellings(text: &[u8]) -> impl Iterator<Item = (u8, usize)> {
             b'%' => (hex(rest, 2)?, 2),
             b'\\' => backslash(rest)?,
             b'&' => entity(rest)?,
+            b'+' => (b' ', 0),
             _ => return None,
         };
         Some((decoded, length + more))
@@ -219,6 +227,13 @@ fn number_of(digits: &[u8], radix: u32) -> Option<u8> {
     u8::from_str_radix(digits, radix).ok()
 }
 
+/// True for a byte that may stand for another: the begin of an escape, or the space of a form.
+fn is_sign(byte: u8) -> bool {
+    ESCAPES.contains(&byte) || byte == SPACE_IN_FORM
+}
+
+/// The space in `application/x-www-form-urlencoded`.
+const SPACE_IN_FORM: u8 = b'+';
 /// The bytes with which an escape begins: for JSON, for a URL, for HTML.
 const ESCAPES: [u8; 3] = *b"\\%&";
 /// The number of spellings of one beginning: the byte itself, an escape, and escapes inside of

@@ -206,6 +206,36 @@ fn the_secrets_of_the_configuration_are_found_in_every_spelling() {
 }
 
 #[test]
+fn a_secret_with_spaces_is_found_in_a_form() {
+    let dir = Directory::new();
+    dir.write("token", "short-token-1");
+    for password in ["correct horse battery", "to be or not to be it"] {
+        dir.write("verify", password);
+        dir.write(
+            "proxy.toml",
+            format!(
+                "[credential.acme]\nprovider = \"meta\"\ntoken = \"file:{0}/token\"\nverify_token = \"file:{0}/verify\"\n\
+                 [[route]]\ncredential = \"acme\"\n",
+                dir.path().display()
+            ),
+        );
+        let form = password.replace(' ', "+");
+        dir.write(
+            "log.txt",
+            format!("{password}\nhub.verify_token={form}&a=b+c\n"),
+        );
+        let done = scan(&dir, &["log.txt", "--config", "proxy.toml"]);
+        let found = finds(&done);
+        assert_eq!(found.len(), 2, "{password}: {}", done.output);
+        assert!(
+            found[1].contains("log.txt:2: credential.acme.verify_token/escaped"),
+            "{found:?}"
+        );
+        assert!(!done.output.contains(&form), "{}", done.output);
+    }
+}
+
+#[test]
 fn the_secrets_of_the_sidecar_itself_are_found_as_those_of_credentials() {
     let dir = Directory::new();
     let (key, sign) = (base64(&[7; 32]), base64(&[8; 32]));

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::credential::{Credential, IssuedToken};
-use crate::spelling::{find_spelled, has_escapes};
+use crate::spelling::{find_spelled, may_spell};
 
 /// The secrets to look for in one answer, gathered once for all its texts.
 pub(super) struct Redactor<'c> {
@@ -79,7 +79,7 @@ fn find<'s, S>(text: &[u8], secrets: impl Fn() -> S) -> Option<(usize, usize)>
 where
     S: Iterator<Item = &'s [u8]>,
 {
-    if has_escapes(text) {
+    if may_spell(text, secrets()) {
         let mut secrets: Vec<_> = secrets().collect();
         secrets.sort_by_key(|secret| Reverse(secret.len()));
         return find_spelled(text, &secrets);
@@ -155,6 +155,32 @@ mod tests {
             assert_eq!(clean(&twice, &[SECRET]), "[redacted], [redacted][redacted]");
         }
     }
+
+    #[test]
+    fn a_secret_with_spaces_is_found_in_a_form() {
+        let secret = "correct horse + battery";
+        for text in [
+            "correct horse + battery",
+            "correct+horse+%2B+battery",
+            "correct+horse%20%2b+battery",
+            "correct%2Bhorse+%252B+battery",
+        ] {
+            let form = format!("a=b+c&password={text}&d=+");
+            let expected = "a=b+c&password=[redacted]&d=+";
+            assert_eq!(clean(&form, &[secret]), expected, "{text}");
+        }
+        // The sign itself is no space.
+        assert_eq!(
+            clean("a+b+EAAG0123456+", &["a b EAAG0123456+"]),
+            REDACTED_TEXT
+        );
+        assert_eq!(
+            clean("EAAG 0123456789", &["EAAG+0123456789"]),
+            "EAAG 0123456789"
+        );
+    }
+
+    const REDACTED_TEXT: &str = "[redacted]";
 
     #[test]
     fn a_redaction_leaves_no_half_of_an_escape() {

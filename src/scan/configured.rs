@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::find::{Certainty, Hit};
 use crate::secret::{Fingerprint, Secret};
-use crate::spelling::{base64_needles, find_spelled, has_escapes};
+use crate::spelling::{base64_needles, find_spelled, has_escapes, may_spell};
 
 /// A secret of the configuration.
 pub struct ConfiguredSecret {
@@ -41,6 +41,15 @@ impl ConfiguredSecret {
             start += run.len() + 1;
         }
         best
+    }
+
+    /// Returns the value as a form has it, if the anchor has a space: no shorter run is long enough.
+    pub(super) fn form_needle(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (_, anchor) = self.anchor();
+        let in_form = |byte: &u8| if *byte == b' ' { b'+' } else { *byte };
+        anchor
+            .contains(&b' ')
+            .then(|| Zeroizing::new(anchor.iter().map(in_form).collect()))
     }
 
     /// Returns the texts of which one stands in every base64 text with the value.
@@ -93,7 +102,7 @@ impl ConfiguredSecret {
         let mut from = at.saturating_sub(offset * MAX_SPELLING);
         let to = (at + (bytes.len() - offset) * MAX_SPELLING).min(text.len());
         // Earlier copies in the window have anchors of their own.
-        while let Some(around) = text.get(from..to).filter(|around| has_escapes(around)) {
+        while let Some(around) = text.get(from..to).filter(|text| may_spell(text, [bytes])) {
             let (start, end) = find_spelled(around, &[bytes])?;
             if from + start > at {
                 return None;
