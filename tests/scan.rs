@@ -236,6 +236,35 @@ fn a_secret_with_spaces_is_found_in_a_form() {
 }
 
 #[test]
+fn a_file_that_is_named_twice_is_scanned_once() {
+    let dir = Directory::new();
+    dir.write("sub/deep/log.txt", TOKEN);
+    dir.write("sub/other.txt", TOKEN);
+    dir.write("sub/.keysideignore", "ignored.txt\n");
+    dir.write("sub/ignored.txt", TOKEN);
+    symlink("deep/log.txt", dir.join("sub/link")).unwrap();
+    for (arguments, expected) in [
+        (&["sub"][..], 2),
+        (&["sub", "sub"], 2),
+        (&["sub", "./sub/"], 2),
+        (&["sub", "sub/deep/log.txt"], 2),
+        (&["sub/deep/log.txt", "sub", "sub/deep"], 2),
+        (&["sub/deep", "."], 2),
+        (&["sub/link", "sub/deep/log.txt"], 1),
+        // A file that the user names is scanned, whatever an ignore file says.
+        (&["sub", "sub/ignored.txt"], 3),
+    ] {
+        let done = scan(&dir, arguments);
+        assert_eq!(
+            finds(&done).len(),
+            expected,
+            "{arguments:?}: {}",
+            done.output
+        );
+    }
+}
+
+#[test]
 fn the_secrets_of_the_sidecar_itself_are_found_as_those_of_credentials() {
     let dir = Directory::new();
     let (key, sign) = (base64(&[7; 32]), base64(&[8; 32]));

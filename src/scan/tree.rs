@@ -1,5 +1,6 @@
 //! The files to scan: folders with all they hold, in several threads.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -102,7 +103,8 @@ impl Tree {
     }
 
     fn walk(&self) -> Option<WalkBuilder> {
-        let (first, others) = self.paths.split_first()?;
+        let named = Named::of(&self.paths);
+        let (first, others) = named.paths.split_first()?;
         let mut walk = WalkBuilder::new(first);
         for path in others {
             walk.add(path);
@@ -116,7 +118,7 @@ impl Tree {
             .git_exclude(false)
             .git_ignore(self.ignored == Ignored::Skipped)
             .add_custom_ignore_filename(IGNORE_FILE)
-            .filter_entry(|entry| entry.file_name() != ".git")
+            .filter_entry(move |entry| entry.file_name() != ".git" && !named.has_within(entry))
             .threads(threads);
         Some(walk)
     }
@@ -156,6 +158,37 @@ impl Tree {
             && path
                 .canonicalize()
                 .is_ok_and(|path| self.sources.contains(&path))
+    }
+}
+
+/// The paths that a user has named, each once.
+struct Named {
+    paths: Vec<PathBuf>,
+    /// The canonical paths; none for a single path, within which no other can be.
+    canonical: HashSet<PathBuf>,
+}
+
+impl Named {
+    fn of(all: &[PathBuf]) -> Self {
+        let mut canonical = HashSet::new();
+        // A pipe has no canonical path, and is read as often as it is named.
+        let mut is_new =
+            |path: &&PathBuf| path.canonicalize().map_or(true, |of| canonical.insert(of));
+        let paths: Vec<_> = all.iter().filter(|path| is_new(path)).cloned().collect();
+        if paths.len() < 2 {
+            canonical.clear();
+        }
+        Self { paths, canonical }
+    }
+
+    /// True for an entry of a folder that is named by itself as well: it is scanned under that name.
+    fn has_within(&self, entry: &DirEntry) -> bool {
+        entry.depth() > 0
+            && !self.canonical.is_empty()
+            && entry
+                .path()
+                .canonicalize()
+                .is_ok_and(|path| self.canonical.contains(&path))
     }
 }
 
