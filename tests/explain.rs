@@ -218,6 +218,25 @@ fn explain_shows_the_rules_of_a_request_and_why_a_request_is_refused() {
 }
 
 #[test]
+fn explain_takes_a_body_from_standard_input() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).start();
+    keyside.dir().write("body.json", r#"{"to":"15550001234"}"#);
+    let mut command = Command::new("/bin/sh");
+    command
+        .current_dir(keyside.dir().path())
+        .env("KEYSIDE", env!("CARGO_BIN_EXE_keyside"))
+        .env("TARGET", MESSAGES)
+        .args([
+            "-c",
+            "\"$KEYSIDE\" explain POST \"$TARGET\" --body - -c proxy.toml < body.json",
+        ]);
+    let told = finish(&mut command, Duration::from_secs(10));
+    let is_told = told.output.contains("named in the body at /to");
+    assert!(told.code == Some(0) && is_told, "{}", told.output);
+}
+
+#[test]
 fn explain_repeats_no_secret_of_its_arguments() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).start();

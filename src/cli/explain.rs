@@ -1,7 +1,8 @@
 //! `keyside explain`: the rules for a request, and the fate of the request if sent now.
 
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use http::request::Parts;
@@ -31,8 +32,8 @@ pub(super) struct ExplainArgs {
     /// The path of the request with its query, as an application would send it, or the whole URL
     #[arg(value_parser = target_of)]
     path: Uri,
-    /// A file with the body of the request: most bodies name a recipient
-    #[arg(long, value_name = "FILE")]
+    /// A file with the body of the request, or - for standard input: most bodies name a recipient
+    #[arg(long, value_name = "FILE|-")]
     body: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -48,7 +49,7 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
         Ok(live) => live,
         Err(exit) => return exit,
     };
-    let text = match args.body.as_ref().map(std::fs::read_to_string).transpose() {
+    let text = match args.body.as_deref().map(body_at).transpose() {
         Ok(text) => text,
         Err(error) => {
             let path = args.body.unwrap_or_default().display().to_string();
@@ -100,6 +101,15 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
             print_denied(&denied, &args.path);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Reads the body of the request from a file, or from standard input.
+fn body_at(path: &Path) -> io::Result<String> {
+    if path == Path::new("-") {
+        io::read_to_string(io::stdin().lock())
+    } else {
+        std::fs::read_to_string(path)
     }
 }
 
