@@ -51,3 +51,25 @@ fn a_request_behind_a_chunked_body_in_one_packet_is_read() {
     let all = [chunked.as_bytes(), &get("/v23.0/1234567890")].concat();
     assert_eq!(asked(&keyside, &[&all], 2), [MESSAGES, "/v23.0/1234567890"]);
 }
+
+#[test]
+fn quotes_in_the_targets_of_requests_in_one_packet_are_encoded() {
+    let (keyside, _upstream) = keyside_and_upstream();
+    let target = "/whatsapp_business/attachments/?mid=\"1\"";
+    let encoded = "/whatsapp_business/attachments/?mid=%221%22";
+    let all = [
+        get(target),
+        get(target),
+        get("/v23.0/1234567890"),
+        get(target),
+    ]
+    .concat();
+    let named = asked(&keyside, &[&all], 4);
+    assert_eq!(named, [encoded, encoded, "/v23.0/1234567890", encoded]);
+    // Where a body ends, only the parser of requests knows: what follows passes as it is.
+    let posted = [post(MESSAGES, "{\"to\":\"1\"}"), get("/v23.0/1234567890")].concat();
+    assert_eq!(
+        asked(&keyside, &[&posted], 2),
+        [MESSAGES, "/v23.0/1234567890"]
+    );
+}

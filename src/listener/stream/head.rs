@@ -86,6 +86,7 @@ impl HeadScan {
     /// Returns the bytes with an encoded target if the target has a byte that hyper refuses and
     /// other servers take.
     pub(super) fn scan_line(&mut self, bytes: &[u8], link: &Link) -> Option<Vec<u8>> {
+        let begins_here = matches!(self.line, LineScan::Waiting | LineScan::Empty);
         let begin = self.begin_line(bytes, link)?;
         let rest = bytes.get(begin..)?;
         let end = memchr::memchr(b'\n', rest).map(|length| begin + length);
@@ -103,7 +104,14 @@ impl HeadScan {
             (None, None) => LineScan::Method,
         };
         let target = target?..end.unwrap_or(bytes.len());
-        self.is_line.then(|| with_encoded(bytes, target))?
+        if !self.is_line {
+            return None;
+        }
+        let mut targets = vec![target];
+        if begins_here {
+            targets.extend(later_targets(bytes, begin));
+        }
+        with_encoded(bytes, &targets)
     }
 
     /// Returns the position of the first byte of the line; `None` if the line is over, or has not
@@ -180,22 +188,68 @@ fn begins_request(bytes: &[u8]) -> bool {
     target.len() < bytes.len() && (target.starts_with(b" /") || target.starts_with(b" http"))
 }
 
-/// Returns the bytes with percent signs for what hyper refuses in a part of them; `None` if there
-/// is nothing to encode.
-fn with_encoded(bytes: &[u8], part: Range<usize>) -> Option<Vec<u8>> {
-    let target = bytes.get(part.clone())?;
-    if !target.iter().any(|byte| ENCODED.contains(byte)) {
+/// Returns the targets of the requests behind the request at `begin`, as far as the requests before
+/// surely have no body: nothing in their heads speaks of a body, or of a different protocol. Where a
+/// body ends, only hyper decides.
+fn later_targets(bytes: &[u8], begin: usize) -> Vec<Range<usize>> {
+    let mut targets = Vec::new();
+    let mut at = begin;
+    while let Some(next) = behind_head_without_body(bytes, at) {
+        let rest = bytes.get(next..).unwrap_or_default();
+        let line_end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = rest.get(..line_end).unwrap_or_default();
+        let Some(target) = memchr::memchr(b' ', line).filter(|_| begins_request(rest)) else {
+            break;
+        };
+        targets.push(next + target..next + line_end);
+        at = next;
+    }
+    targets
+}
+
+/// Returns the place behind a head and the line ends that may follow; `None` if the head is not
+/// whole, or may have a body.
+fn behind_head_without_body(bytes: &[u8], begin: usize) -> Option<usize> {
+    let rest = bytes.get(begin..)?;
+    let length = memchr::memmem::find(rest, END_OF_HEAD)?;
+    let head = rest.get(..length)?;
+    let speaks_of = |name: &&[u8]| {
+        let mut places = head.windows(name.len());
+        places.any(|place| place.eq_ignore_ascii_case(name))
+    };
+    if !BODILESS.iter().any(|method| head.starts_with(method)) || OF_BODIES.iter().any(speaks_of) {
         return None;
     }
-    let mut encoded = bytes.get(..part.start)?.to_vec();
-    for byte in target {
-        if ENCODED.contains(byte) {
-            encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
-        } else {
-            encoded.push(*byte);
-        }
+    let behind = rest.get(length..)?;
+    let line_ends = behind.iter().take_while(|byte| LINE_ENDS.contains(byte));
+    Some(begin + length + line_ends.count())
+}
+
+/// Returns the bytes with percent signs for what hyper refuses in these parts of them, which stand
+/// in order; `None` if there is nothing to encode.
+fn with_encoded(bytes: &[u8], parts: &[Range<usize>]) -> Option<Vec<u8>> {
+    let is_encoded = |byte: &u8| ENCODED.contains(byte);
+    let in_part = |part: &Range<usize>| bytes.get(part.clone()).unwrap_or_default();
+    if !parts
+        .iter()
+        .any(|part| in_part(part).iter().any(is_encoded))
+    {
+        return None;
     }
-    encoded.extend_from_slice(bytes.get(part.end..)?);
+    let mut encoded = Vec::with_capacity(2 * bytes.len());
+    let mut from = 0;
+    for part in parts {
+        encoded.extend_from_slice(bytes.get(from..part.start)?);
+        for byte in in_part(part) {
+            if is_encoded(byte) {
+                encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
+            } else {
+                encoded.push(*byte);
+            }
+        }
+        from = part.end;
+    }
+    encoded.extend_from_slice(bytes.get(from..)?);
     Some(encoded)
 }
 
@@ -204,6 +258,10 @@ fn with_encoded(bytes: &[u8], part: Range<usize>) -> Option<Vec<u8>> {
 /// `conversation_directions(["business_initiated"])`.
 const ENCODED: [u8; 4] = *b"\"<>`";
 const LINE_ENDS: [u8; 2] = *b"\r\n";
+/// The methods behind whose heads no program sends a body unannounced.
+const BODILESS: [&[u8]; 4] = [b"GET ", b"HEAD ", b"DELETE ", b"OPTIONS "];
+/// The words of a head behind which something else than a request may stand.
+const OF_BODIES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"upgrade"];
 /// The longest head for which hyper's buffer stays at 16 KiB, in bytes.
 const LONG_HEAD: usize = 8 * 1024;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
@@ -214,7 +272,84 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::listener::peer::Peer;
+
+    const GET: &str = "GET /a?b=\"c\" HTTP/1.1\r\nHost: \"x\"\r\n\r\n";
+    const ENCODED_GET: &str = "GET /a?b=%22c%22 HTTP/1.1\r\nHost: \"x\"\r\n\r\n";
+
+    /// Returns the bytes as hyper gets them.
+    fn scanned(text: &str) -> String {
+        let link = Link::new(Peer::Unix { uid: 0 });
+        let mut scan = HeadScan::new(&ConnectionBounds::local(), None);
+        let encoded = scan.scan_line(text.as_bytes(), &link);
+        encoded.map_or_else(
+            || text.to_owned(),
+            |bytes| String::from_utf8(bytes).unwrap(),
+        )
+    }
+
+    fn post(more: &str, body: &str) -> String {
+        format!("POST /a?b=\"c\" HTTP/1.1\r\n{more}\r\n\r\n{body}")
+    }
+
+    #[test]
+    fn targets_are_encoded_up_to_the_first_request_that_may_have_a_body() {
+        let line_feeds = GET.replace("\r\n", "\n");
+        for (before, is_encoded) in [
+            (GET.to_owned(), true),
+            (format!("\r\n{GET}\r\n"), true),
+            (format!("{GET}{GET}"), true),
+            (GET.replace("GET", "HEAD"), true),
+            // The end of such a head is not looked for.
+            (line_feeds, false),
+            (GET.replace("Host", "content-LENGTH"), false),
+            (GET.replace("Host", "Transfer-Encoding"), false),
+            (GET.replace("Host: \"x\"", "Connection: upgrade"), false),
+            (GET.replace("GET", "CONNECT"), false),
+            (post("Content-Length: 2", "{}"), false),
+            (post("Content-Length: 46", GET), false),
+            (
+                post("Transfer-Encoding: chunked", "2\r\n\"<\r\n0\r\n\r\n"),
+                false,
+            ),
+            (post("Host: x", ""), false),
+        ] {
+            let found = scanned(&format!("{before}{GET}"));
+            let last = if is_encoded { ENCODED_GET } else { GET };
+            assert!(found.ends_with(last), "{before:?}: {found:?}");
+        }
+    }
+
+    proptest! {
+        /// Bodies and headers come through as they are, however requests follow one another.
+        #[test]
+        fn only_targets_of_requests_change(kinds in prop::collection::vec(0..5_usize, 1..8)) {
+            let body = format!("\"<`>\"{GET}");
+            let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+            let (mut sent, mut expected) = (String::new(), String::new());
+            let mut has_body = false;
+            for (number, kind) in kinds.into_iter().enumerate() {
+                let request = match kind {
+                    0 | 1 => GET.to_owned(),
+                    2 => GET.replace("GET", "DELETE"),
+                    3 => post(&format!("Content-Length: {}", body.len()), &body),
+                    _ => post("Transfer-Encoding: chunked", &chunk),
+                };
+                sent.push_str(&request);
+                // The first target is encoded in any case, and that of the first body's head.
+                let is_encoded = number == 0 || !has_body;
+                expected.push_str(&match is_encoded {
+                    true => request.replacen("\"c\"", "%22c%22", 1),
+                    false => request,
+                });
+                has_body |= kind > 2;
+            }
+            prop_assert_eq!(scanned(&sent), expected);
+        }
+    }
 
     /// Rows of bytes behind an answer: a new request, and the rest of a pipelined head or a body.
     #[test]
