@@ -338,72 +338,60 @@ mod tests {
         folder
     }
 
+    /// Returns places with a name in each part that a user chooses, each with words of its command.
+    fn places(name: &str) -> Vec<(Reference, Vec<String>)> {
+        let own = || name.to_owned();
+        let option = |option: &str| {
+            if name.starts_with('-') {
+                vec![format!("{option}={name}")]
+            } else {
+                vec![option.to_owned(), own()]
+            }
+        };
+        let aws = |field: Option<String>| Reference::Aws { name: own(), field };
+        let path = format!("{name}/acme");
+        let secret = format!("projects/p/secrets/{name}");
+        let whole_name = name.starts_with('-').then(|| secret.clone());
+        let key = Value::String(own());
+        let program = format!(".[{key}] = ($new | rtrimstr(\"\\n\"))");
+        let patch = format!("{{\"data\":{{{key}:\"bmV3\"}}}}");
+        let vault = Reference::Vault {
+            path: path.clone(),
+            field: own(),
+        };
+        let azure = Reference::Azure {
+            vault: "acme".into(),
+            name: own(),
+        };
+        let kubernetes = Reference::Kubernetes {
+            namespace: Some(own()),
+            name: "acme".into(),
+            key: own(),
+        };
+        vec![
+            (vault, vec![path, format!("{name}=-")]),
+            (aws(None), option("--secret-id")),
+            (
+                aws(Some(own())),
+                [option("--secret-id"), vec![program]].concat(),
+            ),
+            (azure, option("--name")),
+            (
+                Reference::Gcp { secret },
+                vec![whole_name.unwrap_or_else(own)],
+            ),
+            (kubernetes, [option("--namespace"), vec![patch]].concat()),
+        ]
+    }
+
     #[test]
     fn a_shell_takes_a_hostile_name_in_a_command_as_the_name() {
         let folder = folder("clouds");
-        for name in HOSTILE {
-            let own = || name.to_owned();
-            let option = |option: &str| {
-                if name.starts_with('-') {
-                    vec![format!("{option}={name}")]
-                } else {
-                    vec![option.to_owned(), own()]
-                }
-            };
-            let path = format!("{name}/acme");
-            let gcp = format!("projects/p/secrets/{name}");
-            let key = Value::String(own());
-            let program = format!(".[{key}] = ($new | rtrimstr(\"\\n\"))");
-            let field = Some(own());
-            let vault = Reference::Vault {
-                path: path.clone(),
-                field: own(),
-            };
-            let kubernetes = Reference::Kubernetes {
-                namespace: Some(own()),
-                name: "acme".into(),
-                key: own(),
-            };
-            for (place, expected) in [
-                (vault, vec![path, format!("{name}=-")]),
-                (
-                    Reference::Aws {
-                        name: own(),
-                        field: None,
-                    },
-                    option("--secret-id"),
-                ),
-                (
-                    Reference::Aws { name: own(), field },
-                    [option("--secret-id"), vec![program]].concat(),
-                ),
-                (
-                    Reference::Azure {
-                        vault: "acme".into(),
-                        name: own(),
-                    },
-                    option("--name"),
-                ),
-                (
-                    Reference::Gcp {
-                        secret: gcp.clone(),
-                    },
-                    vec![if name.starts_with('-') { gcp } else { own() }],
-                ),
-                (
-                    kubernetes,
-                    [
-                        option("--namespace"),
-                        vec![format!("{{\"data\":{{{key}:\"bmV3\"}}}}")],
-                    ]
-                    .concat(),
-                ),
-            ] {
-                let command = command(&place).unwrap();
-                let seen = seen(&command, &folder);
-                for word in &expected {
-                    assert!(seen.contains(word), "{command}: {seen:?}");
-                }
+        for (place, expected) in HOSTILE.into_iter().flat_map(places) {
+            let command = command(&place).unwrap();
+            let seen = seen(&command, &folder);
+            for word in &expected {
+                assert!(seen.contains(word), "{command}: {seen:?}");
             }
         }
         std::fs::remove_dir_all(folder).unwrap();
