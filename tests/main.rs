@@ -50,6 +50,7 @@ mod explain;
 mod fallback;
 mod families;
 mod forgotten;
+mod hangs;
 mod hold;
 mod incidents;
 mod journals;

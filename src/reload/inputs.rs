@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::aside::LoadTime;
+use super::aside::{LoadTime, aside};
 use super::authorities::{Authorities, all_files, read_authorities};
 use super::egress::{LoadedEgress, sdk_warning};
 use super::remarks::Remarks;
@@ -329,6 +329,7 @@ fn tls_addresses(config: &Config) -> Option<&[ListenAddress]> {
 /// `before` is not read again.
 async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<ReadConfig, LoadError> {
     let time = LoadTime::after(before.as_ref());
+    let named = file.clone();
     let read = move || {
         if let Some(before) = before.filter(|before| is_same_text(before)) {
             return Ok(same_config(&before));
@@ -350,6 +351,14 @@ async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<Read
             unchanged: BTreeSet::new(),
         })
     };
+    if time == LoadTime::Start {
+        // A file hangs with its disk, and the thread of signals must not.
+        aside(move || {
+            named.reach();
+            Ok(())
+        })
+        .await?;
+    }
     time.run(read).await
 }
 

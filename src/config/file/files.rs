@@ -32,6 +32,28 @@ impl ConfigFile {
             Ok(vec![self.path().to_owned()])
         }
     }
+
+    /// Reads every file of the configuration and forgets the texts. Whoever must not wait for a disk
+    /// does this on a thread of its own first, and parses afterwards where the memory is of use.
+    pub fn reach(&self) {
+        let report = FaultReport::default();
+        let begins_include = |line: &str| line.trim_start().starts_with(INCLUDE);
+        for path in self.named_files().unwrap_or_default() {
+            let text = text_of(&path).unwrap_or_default();
+            if !text.lines().any(begins_include) {
+                continue;
+            }
+            let name = path.display().to_string();
+            let Some(document) = Document::parse(&text, &name, &report) else {
+                continue;
+            };
+            for (pattern, _) in included(&document, &path, &report) {
+                for file in pattern.files().unwrap_or_default() {
+                    text_of(&file).ok();
+                }
+            }
+        }
+    }
 }
 
 impl Files {
