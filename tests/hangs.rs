@@ -11,7 +11,8 @@ use crate::support::{MESSAGES, eventually, preload};
 /// The time within which a process ends: no drain, and no wait for the disk.
 const END: Duration = Duration::from_secs(5);
 
-/// A sidecar whose file of this name hangs while there is a file with the ending `.hangs` beside it.
+/// A sidecar whose file of this name hangs while there is a file with the ending `.hangs` beside
+/// it.
 fn with_hanging(upstream: &Upstream, name: &str) -> Setup {
     let setup = Setup::new(upstream);
     let library = preload::compile("hangs.c", setup.dir());

@@ -72,8 +72,8 @@ pub(super) enum Decision {
     WriteOld,
     /// Drop the journal: the old secret is in place, and there is no living new one.
     Drop,
-    /// Wait, and leave the place empty: a person has taken the secret out, and nobody asks for a new
-    /// one there.
+    /// Wait, and leave the place empty: a person has taken the secret out, and nobody asks for a
+    /// new one there.
     Wait,
     /// Stop, and change nothing.
     Stop(Stop),

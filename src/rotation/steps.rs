@@ -290,8 +290,8 @@ impl<'l> Rotation<'l> {
             .await)
     }
 
-    /// True if the rotation may write to an empty place: a user asks for it, or nobody can have taken
-    /// a secret out since the rotation began.
+    /// True if the rotation may write to an empty place: a user asks for it, or nobody can have
+    /// taken a secret out since the rotation began.
     fn may_fill(&self) -> bool {
         self.worker.author == Author::Command
             || self.is_taken_up

@@ -43,7 +43,8 @@ impl ConfiguredSecret {
         best
     }
 
-    /// Returns the value as a form has it, if the anchor has a space: no shorter run is long enough.
+    /// Returns the value as a form has it, if the anchor has a space: no shorter run is long
+    /// enough.
     pub(super) fn form_needle(&self) -> Option<Zeroizing<Vec<u8>>> {
         let (_, anchor) = self.anchor();
         let in_form = |byte: &u8| if *byte == b' ' { b'+' } else { *byte };

@@ -181,7 +181,8 @@ impl Named {
         Self { paths, canonical }
     }
 
-    /// True for an entry of a folder that is named by itself as well: it is scanned under that name.
+    /// True for an entry of a folder that is named by itself as well: it is scanned under that
+    /// name.
     fn has_within(&self, entry: &DirEntry) -> bool {
         entry.depth() > 0
             && !self.canonical.is_empty()

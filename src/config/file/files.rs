@@ -33,8 +33,9 @@ impl ConfigFile {
         }
     }
 
-    /// Reads every file of the configuration and forgets the texts. Whoever must not wait for a disk
-    /// does this on a thread of its own first, and parses afterwards where the memory is of use.
+    /// Reads every file of the configuration and forgets the texts. Whoever must not wait for a
+    /// disk does this on a thread of its own first, and parses afterwards where the memory is of
+    /// use.
     pub fn reach(&self) {
         let report = FaultReport::default();
         let begins_include = |line: &str| line.trim_start().starts_with(INCLUDE);

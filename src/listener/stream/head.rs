@@ -189,8 +189,8 @@ fn begins_request(bytes: &[u8]) -> bool {
 }
 
 /// Returns the targets of the requests behind the request at `begin`, as far as the requests before
-/// surely have no body: nothing in their heads speaks of a body, or of a different protocol. Where a
-/// body ends, only hyper decides.
+/// surely have no body: nothing in their heads speaks of a body, or of a different protocol. Where
+/// a body ends, only hyper decides.
 fn later_targets(bytes: &[u8], begin: usize) -> Vec<Range<usize>> {
     let mut targets = Vec::new();
     let mut at = begin;
