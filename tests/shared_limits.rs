@@ -370,6 +370,16 @@ fn whatever_happens_to_the_server_sending_goes_on() {
         );
         let told = log.matches("the shared limits are lost").count();
         assert!((1..=2).contains(&told), "{what}: told {told} times\n{log}");
+        let is_end_told = || {
+            let log = keyside.log();
+            let line = "limits are shared through the shared server";
+            log.rfind(line) > log.rfind("the shared limits are lost")
+        };
+        assert!(
+            eventually(Duration::from_secs(8), is_end_told),
+            "{what}: {}",
+            keyside.log()
+        );
     }
 }
 

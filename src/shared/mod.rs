@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 mod client;
+mod losses;
 pub mod metrics;
 mod names;
 mod sight;
@@ -23,6 +24,7 @@ pub use client::{ServerAddress, ServerClient, ServerConnection, ServerTimeouts, 
 pub use names::KeyNames;
 pub use url::ServerUrlError;
 
+use losses::{EarlyLosses, RECONNECT_INTERVAL, end_of_told_loss};
 use metrics::SharedMetrics;
 
 use crate::log::bounded;
@@ -53,6 +55,8 @@ struct ConnectionState {
     /// The last losses that each came soon after the connection was made.
     early: EarlyLosses,
     warned: Option<Instant>,
+    /// The time of the loss that the log tells, until the log tells the end of the loss as well.
+    told: Option<Instant>,
 }
 
 /// The state of the connection to the shared server, for `status` and `check`.
@@ -113,6 +117,7 @@ impl SharedServer {
                 problem: Some(problem),
                 early: EarlyLosses::default(),
                 warned: None,
+                told: None,
             }),
             lost: Notify::new(),
             connected: Notify::new(),
@@ -248,16 +253,27 @@ impl SharedServer {
         let away = now - state.since;
         state.since = now;
         state.problem = None;
-        let is_first_news = state.forget_old_warning() || state.number == 1;
+        let is_first = state.number == 1;
+        if is_first {
+            state.told = None;
+        }
         drop(state);
         self.metrics.connected();
         let away_ms = millis(away);
-        if is_first_news {
-            tracing::info!(away_ms, "limits are shared through the shared server");
+        if is_first {
+            tracing::info!(away_ms, "{SHARED_AGAIN}");
         } else {
             tracing::debug!(away_ms, "the shared server is back");
         }
         self.connected.notify_waiters();
+    }
+
+    /// Tells the end of a loss that the log told, once the connection has lasted.
+    fn report_lasting_connection(&self) {
+        let away = self.state.lock().end_of_loss(Instant::now());
+        if let Some(away) = away {
+            tracing::info!(away_ms = millis(away), "{SHARED_AGAIN}");
+        }
     }
 
     fn report_failed_connection(&self, problem: String) {
@@ -282,58 +298,18 @@ impl ConnectionState {
             .is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL);
         if is_due {
             self.warned = Some(Instant::now());
+            self.told.get_or_insert(self.since);
         }
         is_due
     }
 
-    /// Forgets a warning older than [`WARNING_INTERVAL`]; returns true if there was one.
-    fn forget_old_warning(&mut self) -> bool {
-        self.warned
-            .take_if(|warned| warned.elapsed() >= WARNING_INTERVAL)
-            .is_some()
-    }
-}
-
-/// The losses that each came soon after the connection was made, one after the other.
-#[derive(Default)]
-struct EarlyLosses {
-    count: u32,
-    /// The reason of the last one.
-    problem: String,
-}
-
-impl EarlyLosses {
-    /// Takes note of the loss of a connection that `lived` so long.
-    fn note(&mut self, lived: Duration, problem: &str) {
-        self.count = if lived < STEADY { self.count + 1 } else { 0 };
-        problem.clone_into(&mut self.problem);
-    }
-
-    /// Returns the time to leave before the next connection: none after a connection that lasted,
-    /// and twice as long after each that did not.
-    fn reconnect_delay(&self) -> Duration {
-        match self.count {
-            0 => Duration::ZERO,
-            count => RECONNECT_INTERVAL
-                .saturating_mul(2_u32.saturating_pow(count))
-                .min(MAX_RECONNECT_DELAY),
+    /// Returns how long the server was away, if the log told the loss, the connection made since
+    /// then lasts, and the log has not told the end yet.
+    fn end_of_loss(&mut self, now: Instant) -> Option<Duration> {
+        if self.connection.is_none() {
+            return None;
         }
-    }
-
-    /// Returns the reason of the last loss, while a server that has been up for `since` comes and
-    /// goes: from the second early loss on, until the connection lasts.
-    fn shown_while_up(&self, since: Duration) -> Option<String> {
-        self.problem_within(since, STEADY)
-    }
-
-    /// Returns the reason of the last loss, while a server that has been down for `since` comes and
-    /// goes: from the second early loss on, until the server is down for a while.
-    fn shown_while_down(&self, since: Duration) -> Option<String> {
-        self.problem_within(since, MAX_AWAY)
-    }
-
-    fn problem_within(&self, since: Duration, unsettled: Duration) -> Option<String> {
-        (self.count > 1 && since < unsettled).then(|| self.problem.clone())
+        end_of_told_loss(&mut self.told, self.since, now)
     }
 }
 
@@ -351,6 +327,7 @@ async fn keep_connected(server: Weak<SharedServer>, mut client: ServerClient) {
         if server.is_up() {
             // The timeout lets go of the `Arc`, so a server that a reload dropped ends here.
             let lost = timeout(DROP_CHECK_INTERVAL, server.lost.notified()).await;
+            server.report_lasting_connection();
             let delay = server.reconnect_delay();
             drop(server);
             if lost.is_ok() {
@@ -394,18 +371,6 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| {
 /// network answers within 1 ms, and a request that waits longer than 50 ms would be late for the
 /// limit that it asks about.
 pub const DECISION_TIMEOUT: Duration = Duration::from_millis(50);
-/// The time between two attempts to connect: a server that was restarted is back in use before a
-/// request has waited long.
-const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest delay between a loss and the next attempt to connect. A server that accepts and
-/// loses connections gets one login in three seconds from each sidecar, and is in use within three
-/// seconds of its recovery.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(3);
-/// The age of a connection whose loss has nothing to do with the loss before: longer than the
-/// attempts of a whole incident.
-const STEADY: Duration = Duration::from_secs(3);
-/// A server that is away for longer is down: the longest delay, and a few attempts to connect.
-const MAX_AWAY: Duration = Duration::from_secs(10);
 /// The wait of a start or a reload for the first connection. Requests that come before it
 /// are limited as if the server were lost.
 const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -417,48 +382,7 @@ const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// The number of characters of a Redis error in a log line: two lines of a terminal.
 const MAX_PROBLEM: usize = 200;
+/// The line of the log about a server in use: at the start, and at the end of a loss.
+const SHARED_AGAIN: &str = "limits are shared through the shared server";
 /// The problem shown by `status` before the first attempt to connect has ended.
 const NOT_YET: &str = "not connected yet";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_comes_and_goes_is_asked_less_and_less() {
-        let (short, long) = (Duration::from_millis(100), STEADY);
-        for (lives, delay_ms, is_shown) in [
-            (&[][..], 0, false),
-            (&[long], 0, false),
-            (&[short], 200, false),
-            (&[short, short], 400, true),
-            (&[short; 4], 1600, true),
-            (&[short; 50], 3000, true),
-            (&[short, short, long], 0, false),
-            (&[long, short, short], 400, true),
-        ] {
-            let mut early = EarlyLosses::default();
-            for lived in lives {
-                early.note(*lived, "no answer");
-            }
-            assert_eq!(
-                early.reconnect_delay(),
-                Duration::from_millis(delay_ms),
-                "{lives:?}"
-            );
-            for shown in [
-                early.shown_while_up(short),
-                early.shown_while_down(short),
-                early.shown_while_down(long),
-            ] {
-                assert_eq!(
-                    shown.as_deref(),
-                    is_shown.then_some("no answer"),
-                    "{lives:?}"
-                );
-            }
-            assert_eq!(early.shown_while_up(long), None, "{lives:?}");
-            assert_eq!(early.shown_while_down(MAX_AWAY), None, "{lives:?}");
-        }
-    }
-}
