@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustls::CertificateError;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{ServerName, UnixTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -304,16 +306,41 @@ fn tls_fault(error: io::Error) -> UpstreamError {
 }
 
 /// Returns the reason of a failed handshake, in words: rustls has none for a signature of an
-/// unknown kind.
+/// unknown kind, and tells the times of a certificate together with the present time, which would
+/// make a new reason of each failure.
 fn tls_reason(error: &io::Error) -> String {
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
-        )) => UNKNOWN_SIGNATURE.to_owned(),
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            certificate_reason(reason).unwrap_or_else(|| error.to_string())
+        }
         _ => error.to_string(),
     }
+}
+
+/// Returns the reason for the refusal of a certificate where the words of rustls do not serve.
+fn certificate_reason(reason: &CertificateError) -> Option<String> {
+    match reason {
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            Some(UNKNOWN_SIGNATURE.to_owned())
+        }
+        CertificateError::ExpiredContext { not_after, .. } => Some(format!(
+            "its certificate has expired: it ended at {}",
+            shown_moment(*not_after)?
+        )),
+        CertificateError::NotValidYetContext { not_before, .. } => Some(format!(
+            "its certificate is not valid yet: it begins at {}",
+            shown_moment(*not_before)?
+        )),
+        _ => None,
+    }
+}
+
+fn shown_moment(moment: UnixTime) -> Option<String> {
+    let seconds = i64::try_from(moment.as_secs()).ok()?;
+    let moment = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    moment.format(&Rfc3339).ok()
 }
 
 fn unreachable(error: &io::Error) -> UpstreamError {
@@ -328,3 +355,35 @@ const UNKNOWN_SIGNATURE: &str = "the certificate has a signature of a kind that 
      expected RSA or ECDSA with SHA-256 or better";
 /// Longest dialling: look-up, TCP and TLS together, as Envoy's default connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_out_of_its_time_is_refused_with_the_same_words_at_each_failure() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let reason = |reason| {
+            let inner = rustls::Error::InvalidCertificate(reason);
+            tls_reason(&io::Error::new(io::ErrorKind::InvalidData, inner))
+        };
+        for later in [1, 2, 100_000] {
+            let ended = reason(CertificateError::ExpiredContext {
+                time: at(1_796_058_775 + later),
+                not_after: at(1_796_058_775),
+            });
+            assert_eq!(
+                ended,
+                "its certificate has expired: it ended at 2026-11-30T17:12:55Z"
+            );
+            let early = reason(CertificateError::NotValidYetContext {
+                time: at(1_796_058_775 - later),
+                not_before: at(1_796_058_775),
+            });
+            assert_eq!(
+                early,
+                "its certificate is not valid yet: it begins at 2026-11-30T17:12:55Z"
+            );
+        }
+    }
+}
