@@ -171,6 +171,15 @@ fn a_bad_secret_keeps_its_credential_as_it_was_and_the_other_one_rotates() {
             credential(&keyside, "other")["kept_back"].is_null(),
             "{what}"
         );
+        let log = keyside.log();
+        let ends: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("the source has good secrets again"))
+            .collect();
+        assert!(
+            ends.len() == 1 && ends.iter().all(|line| line.contains("other")),
+            "{what}: {log}"
+        );
     }
 }
 

@@ -94,6 +94,8 @@ fn a_certificate_that_does_not_fit_stays_as_it_was_and_a_token_is_published() {
         keyside.status()["unusable_files"].as_array().unwrap().len(),
         0
     );
+    let end = "no file or value of the key is unusable any more";
+    assert_eq!(keyside.log().matches(end).count(), 1, "{}", keyside.log());
 }
 
 #[test]

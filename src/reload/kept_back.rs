@@ -63,14 +63,13 @@ impl Reloader {
             if earlier.is_some_and(|earlier| Arc::ptr_eq(earlier, credential)) {
                 continue;
             }
+            let held = earlier.map(Arc::as_ref);
             let Some(now) = credential.kept_back() else {
-                log_missing(before.credentials.get(name).map(Arc::as_ref), credential);
+                log_missing(held, credential);
+                log_mended(held, credential);
                 continue;
             };
-            let reported = before
-                .credentials
-                .get(name)
-                .and_then(|credential| credential.kept_back());
+            let reported = held.and_then(Credential::kept_back);
             if reported.is_some_and(|reported| reported.is_same(now)) {
                 continue;
             }
@@ -112,6 +111,19 @@ fn log_missing(before: Option<&Credential>, credential: &Credential) {
                 "the source has no secret that can be used: put one there; requests of the credential cannot be sent until then"
             );
         }
+    }
+}
+
+/// Logs the end of what was kept back or missing: nobody is to wait for a further alarm.
+fn log_mended(before: Option<&Credential>, credential: &Credential) {
+    let is_whole = |credential: &Credential| {
+        credential.kept_back().is_none() && credential.faults().is_empty()
+    };
+    if before.is_some_and(|before| !is_whole(before)) && is_whole(credential) {
+        tracing::info!(
+            credential = credential.name,
+            "the source has good secrets again"
+        );
     }
 }
 

@@ -188,6 +188,13 @@ impl KeptInput {
 }
 
 impl Live {
+    /// True if an input that could not be used is no longer among the unusable ones, for whatever
+    /// reason: the configuration may no longer name it.
+    fn is_mended(&self, earlier: &KeptInput) -> bool {
+        let mut unusable = self.kept_inputs.iter();
+        !unusable.any(|kept| kept.serves == earlier.serves)
+    }
+
     /// True if a file belongs to the unusable inputs, so that the content has no effect.
     pub(super) fn has_kept_file(&self, path: &Path) -> bool {
         let mut paths = self
@@ -216,6 +223,12 @@ impl Reloader {
                 InPlace::Nothing(_) => "value missing",
             };
             self.audit.record(event, fields);
+        }
+        for mended in earlier.iter().filter(|earlier| live.is_mended(earlier)) {
+            tracing::info!(
+                key = mended.serves.key(),
+                "no file or value of the key is unusable any more"
+            );
         }
         has_reported
     }
