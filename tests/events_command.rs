@@ -481,15 +481,32 @@ fn without_a_spool_or_a_sidecar_the_message_says_what_to_do() {
     let done = events(&keyside, &["list"]);
     assert_eq!(done.code, Some(1));
     assert!(done.output.contains("add `[spool]`"), "{}", done.output);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    command.args(["events", "list", "--admin", "127.0.0.1:1"]);
-    let done = finish(&mut command, Duration::from_secs(10));
-    assert_eq!(done.code, Some(1));
-    assert!(
-        done.output.contains("no sidecar answers"),
-        "{}",
-        done.output
-    );
+    for words in [&["list"][..], &["replay", "--since", "1h"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        command.arg("events").args(words);
+        command.args(["--admin", "127.0.0.1:1"]);
+        let done = finish(&mut command, Duration::from_secs(10));
+        assert_eq!(done.code, Some(1));
+        assert!(
+            done.output.contains("no sidecar answers") && !done.output.contains("nothing to"),
+            "{}",
+            done.output
+        );
+    }
+}
+
+#[test]
+fn a_span_of_time_that_ends_before_it_begins_is_wrong_usage() {
+    let keyside = spooled_at(NOWHERE);
+    for command in ["list", "export", "replay"] {
+        let done = events(&keyside, &[command, "--since", "2h", "--until", "3h"]);
+        assert_eq!(done.code, Some(2), "{command}: {}", done.output);
+        assert!(
+            done.output.contains("--until is not after --since"),
+            "{command}: {}",
+            done.output
+        );
+    }
 }
 
 #[test]

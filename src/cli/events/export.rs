@@ -19,7 +19,7 @@ pub(super) struct ExportArgs {
 pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, EventsFailure> {
     let query = args
         .selection
-        .query()
+        .query()?
         .with("part", "whole")
         .with("numbers", "shown")
         .with("most", MAX_PAGE);

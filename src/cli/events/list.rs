@@ -36,7 +36,7 @@ pub(super) struct ListArgs {
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode, EventsFailure> {
     let query = args
         .selection
-        .query()
+        .query()?
         .with_some("numbers", args.show_numbers.then_some("shown"))
         // The event after the last shown event is the place to go on.
         .with("most", args.limit.saturating_add(1).min(MAX_PAGE));

@@ -54,7 +54,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, EventsFailure> {
             "replay of which events? Name ids, or `--since TIME`, `--state dead`, `--match TEXT`",
         ));
     }
-    let mut query = args.selection.query();
+    let mut query = args.selection.query()?;
     for id in &args.ids {
         query = query.with("id", id);
     }
@@ -79,7 +79,10 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, EventsFailure> {
             totals.last_received = last.map(str::to_owned).or(totals.last_received.take());
             More::Wanted
         });
-    print(args, &totals);
+    // A sidecar that was not asked may have events.
+    if done.is_ok() || totals.events > 0 {
+        print(args, &totals);
+    }
     if let (Err(_), Some(last)) = (&done, &totals.last_received) {
         complain!("keyside: the replay was cut off: go on with `--since {last}`");
     }

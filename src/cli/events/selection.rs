@@ -2,7 +2,7 @@
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
-use super::client::Query;
+use super::client::{EventsFailure, Query};
 use super::moment::{EventTime, moment};
 use crate::cli::argument::ArgumentError;
 
@@ -35,15 +35,24 @@ pub(super) struct Selection {
 
 impl Selection {
     /// Returns the query for the selection.
-    pub(super) fn query(&self) -> Query {
-        Query::default()
+    ///
+    /// # Errors
+    /// If the times leave no time between them: a script would take the empty result for an answer.
+    pub(super) fn query(&self) -> Result<Query, EventsFailure> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && until.0 <= since.0
+        {
+            return Err(EventsFailure::Usage(NO_TIME));
+        }
+        let query = Query::default()
             .with_some("state", self.state.as_ref())
             .with_some("webhook", self.webhook.as_ref())
             .with_some("to", self.to.as_ref())
             .with_some("since", self.since.map(|time| time.0))
             .with_some("until", self.until.map(|time| time.0))
             .with_some("match", self.text.as_ref())
-            .with_some("user", self.user.as_ref())
+            .with_some("user", self.user.as_ref());
+        Ok(query)
     }
 
     /// True with a condition beside webhook and destination.
@@ -70,5 +79,7 @@ pub(super) fn event_id(text: &str) -> Result<String, ArgumentError> {
     is_id.then(|| text.to_owned()).ok_or(ArgumentError::EventId)
 }
 
+/// The refusal of times in the wrong order.
+const NO_TIME: &str = "--until is not after --since, so no event can be between them: an age such as 3h is earlier than 2h";
 /// The length of an id: 16 random bytes in hexadecimal digits.
 const ID_LENGTH: usize = 32;
