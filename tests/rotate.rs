@@ -260,16 +260,22 @@ fn a_token_that_the_exchange_gives_back_is_not_revoked() {
 #[test]
 fn a_token_that_cannot_be_rotated_is_refused_with_the_reason() {
     let (_secrets, _sandbox, keyside) = stand("");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    command
-        .args(["rotate", "nobody", "--config"])
-        .arg(keyside.dir().join("proxy.toml"));
-    let failed = finish(&mut command, Duration::from_secs(20));
-    assert!(
-        failed.output.contains("no credential `nobody`"),
-        "{}",
-        failed.output
-    );
+    for (name, reason) in [
+        ("nobody", "no credential `nobody`"),
+        ("nobody.token", "no credential `nobody.token`"),
+        (
+            "acme.nothing",
+            "`acme` has no secret of this name, expected `acme.token`, `acme.app_secret`",
+        ),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        command
+            .args(["rotate", name, "--config"])
+            .arg(keyside.dir().join("proxy.toml"));
+        let failed = finish(&mut command, Duration::from_secs(20));
+        assert_eq!(failed.code, Some(1), "{}", failed.output);
+        assert!(failed.output.contains(reason), "{}", failed.output);
+    }
     assert!(eventually(Duration::from_secs(2), || send(&keyside) == 200));
 }
 

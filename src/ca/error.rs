@@ -35,7 +35,7 @@ impl fmt::Display for CaError {
                 f,
                 "{}: {}: name a folder that this user may write",
                 shown_place(&path.to_string_lossy()),
-                error.kind()
+                error
             ),
             Self::Foreign(path) => write!(
                 f,

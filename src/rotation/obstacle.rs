@@ -19,6 +19,13 @@ use crate::shell::shell_word;
 pub enum Obstacle {
     /// There is no credential with the given name.
     NoCredential(String),
+    /// The credential is there, and has no secret with the given name.
+    UnknownSecret {
+        /// The name of the credential.
+        credential: String,
+        /// The names of the secrets, each as the command takes it.
+        known: Vec<String>,
+    },
     /// No route sends with the credential: no upstream is known to ask.
     NoRoute(String),
     /// The provider gives no new secret in exchange for the old one.
@@ -142,6 +149,11 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCredential(name) => write!(f, "there is no credential `{}`", shown(name)),
+            Self::UnknownSecret { credential, known } => write!(
+                f,
+                "`{credential}` has no secret of this name, expected {}",
+                known.join(", ")
+            ),
             Self::NoRoute(name) => write!(f, "no route sends with `{name}`"),
             Self::NoExchange { secret, provider } => write!(
                 f,

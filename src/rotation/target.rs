@@ -150,6 +150,17 @@ pub(super) fn is_revocable(target: &RotationTarget, credential: &Credential) -> 
         && credential.current(APP_SECRET).is_some()
 }
 
+fn unknown_secret(credential: &Credential) -> Obstacle {
+    let name = &credential.name;
+    let secrets = credential.provider.secrets.iter();
+    Obstacle::UnknownSecret {
+        credential: name.clone(),
+        known: secrets
+            .map(|kind| format!("`{name}.{}`", kind.name))
+            .collect(),
+    }
+}
+
 /// Finds the credential and the name of the secret.
 fn named<'l>(live: &'l Live, name: &str) -> Result<(&'l Credential, String), Obstacle> {
     let unknown = || Obstacle::NoCredential(name.to_owned());
@@ -166,7 +177,7 @@ fn named<'l>(live: &'l Live, name: &str) -> Result<(&'l Credential, String), Obs
         Some(secret) => secrets.iter().find(|kind| kind.name == secret),
         None => requests_secret(credential),
     }
-    .ok_or_else(unknown)?;
+    .ok_or_else(|| unknown_secret(credential))?;
     // A fingerprint of a chosen secret differs in each process, so nothing proves which of them a
     // sidecar uses.
     if kind.origin == SecretOrigin::Chosen {
