@@ -137,6 +137,11 @@ fn a_restriction_is_told_with_the_providers_code_until_a_message_passes() {
     }
     // Reading goes on, and ends no restriction.
     assert_eq!(keyside.get(MEDIA).status, 200);
+    let restricted = "keyside_route_restricted_senders{";
+    let held = format!("{restricted}route=\"acme\",code=\"131031\"}} 1");
+    let metrics = keyside.metrics();
+    assert!(metrics.contains(&held), "{metrics}");
+    assert_eq!(metrics.matches(restricted).count(), 1, "{metrics}");
     let (_, status) = run(&keyside, &["status", "--problems"]);
     for part in [
         "route acme: the provider restricts sending for sender ...7890 since ",
@@ -164,6 +169,7 @@ fn a_restriction_is_told_with_the_providers_code_until_a_message_passes() {
     let ended = lines(&keyside, "no longer restricts");
     assert_eq!(ended.len(), 1);
     assert_eq!(ended[0]["refusals"], 6);
+    assert!(!keyside.metrics().contains(restricted));
     let (code, after) = run(&keyside, &["status", "--check"]);
     assert_eq!((code, after.as_str()), (Some(0), ""));
 }

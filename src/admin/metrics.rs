@@ -36,6 +36,8 @@ pub(super) struct Exposition {
     files: FileMetrics,
     /// The time of each route's last success.
     successes: Family<RouteLabel, Gauge>,
+    /// The senders of each route that the provider restricts.
+    restricted: Family<RestrictionLabels, Gauge>,
     spool: Option<SpoolMetrics>,
 }
 
@@ -65,6 +67,12 @@ impl Exposition {
             "Unix time of the last message that passed, or of the last other request for a route without messages",
             Family::clone(&successes),
         );
+        let restricted = Family::default();
+        registry.register(
+            "route_restricted_senders",
+            "Senders that the provider restricts, by its code, until a message passes; no series without one",
+            Family::clone(&restricted),
+        );
         Self {
             registry,
             process: process_registry(),
@@ -72,6 +80,7 @@ impl Exposition {
             limits,
             files,
             successes,
+            restricted,
             spool,
         }
     }
@@ -136,9 +145,10 @@ impl Exposition {
         }
         self.limits.clear();
         self.successes.clear();
+        self.restricted.clear();
         for route in used_routes(live) {
             self.set_limits(route);
-            self.set_success(route);
+            self.set_traffic(route);
         }
     }
 
@@ -180,9 +190,19 @@ impl Exposition {
         }
     }
 
-    fn set_success(&self, route: &Route) {
-        let report = route.traffic.report(Instant::now());
-        if let Some(success) = report.and_then(|report| report.last_success()) {
+    fn set_traffic(&self, route: &Route) {
+        let Some(report) = route.traffic.report(Instant::now()) else {
+            return;
+        };
+        for restriction in &report.restrictions {
+            let code = restriction.failure.code.as_deref().unwrap_or_default();
+            let labels = RestrictionLabels {
+                route: route.name.to_string(),
+                code: route.credential.provider.errors.label(code).to_owned(),
+            };
+            self.restricted.get_or_create(&labels).inc();
+        }
+        if let Some(success) = report.last_success() {
             let label = RouteLabel {
                 route: route.name.to_string(),
             };
@@ -241,4 +261,10 @@ fn used_routes(live: &Live) -> impl Iterator<Item = &Route> {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RouteLabel {
     route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RestrictionLabels {
+    route: String,
+    code: String,
 }
