@@ -31,6 +31,8 @@ pub(super) struct Refuser {
     strays: Offences<()>,
     /// The failed deliveries of each webhook.
     failures: Offences<Arc<str>>,
+    /// The events of all webhooks together that the spool did not take.
+    unstored: Offences<()>,
     /// The wrong signatures of each webhook with a look for the cause.
     diagnoses: Offences<Arc<str>>,
 }
@@ -55,6 +57,7 @@ impl Refuser {
             requests: Offences::default(),
             strays: Offences::default(),
             failures: Offences::default(),
+            unstored: Offences::default(),
             diagnoses: Offences::default(),
         }
     }
@@ -115,6 +118,9 @@ impl Refuser {
             // Anybody on the Internet can ask for any path, from any number of addresses.
             (InboundError::NoWebhook, ..) => self.strays.count((), now),
             (InboundError::WrongVerifyToken, Some(address), _) => self.guesses.count(address, now),
+            (InboundError::NotStored(refusal), ..) if refusal.is_of_all_webhooks() => {
+                self.unstored.count((), now)
+            }
             (error, _, Some(endpoint)) if error.is_of_destination() => {
                 self.failures.count(Arc::clone(&endpoint.name), now)
             }

@@ -268,6 +268,14 @@ pub enum SpoolRefusal {
     Closed,
 }
 
+impl SpoolRefusal {
+    /// True where the spool takes no event of any webhook.
+    #[must_use]
+    pub fn is_of_all_webhooks(self) -> bool {
+        !matches!(self, Self::NoDestination)
+    }
+}
+
 impl fmt::Display for SpoolRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -9,7 +9,8 @@ use super::*;
 use crate::support::APP_SECRET;
 use crate::support::keyside::{Keyside, free_port};
 use crate::support::webhook::{
-    application, configured, event, genuine, message, signature, spooled, spooled_with, status,
+    HOOK, application, configured, event, genuine, message, signature, spooled, spooled_with,
+    status,
 };
 
 fn forward(application: &Upstream) -> String {
@@ -222,6 +223,39 @@ fn a_full_spool_answers_503_and_takes_events_again_when_there_is_room() {
 }
 
 #[test]
+fn a_full_spool_is_told_for_all_webhooks_together() {
+    let nowhere = format!("forward = \"http://127.0.0.1:{}/\"", free_port());
+    let second = format!(
+        "[[webhook]]\npath = \"/second\"\nname = \"second\"\ncredential = \"acme\"\n{nowhere}"
+    );
+    let spool = "max_size = \"4MiB\"\nkeep = \"off\"";
+    let keyside = spooled_with(&format!("{nowhere}\n{second}"), spool).start();
+    let large = |id: String| message(&id, "1") + &" ".repeat(1 << 20);
+    let is_stored = |number| {
+        keyside
+            .event(&genuine(large(format!("m{number}")).as_bytes()))
+            .status
+            == 200
+    };
+    assert!((0..8).any(|number| !is_stored(number)), "{}", keyside.log());
+    for number in 0..15 {
+        let body = large(format!("n{number}"));
+        let first = genuine(body.as_bytes());
+        assert_eq!(keyside.event(&first).status, 503);
+        let end = first.len() - body.len();
+        let head = String::from_utf8(first[..end].to_vec()).unwrap();
+        let second = format!("{}{body}", head.replacen(HOOK, "/second", 1));
+        assert_eq!(keyside.event(second.as_bytes()).status, 503);
+    }
+    let log = keyside.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("event not delivered") && line.contains("spool_full"))
+        .count();
+    assert!((1..=10).contains(&lines), "{lines} lines: {log}");
+}
+
+#[test]
 fn delivered_events_go_rather_than_that_a_new_one_is_refused() {
     let application = application();
     let keyside = spooled_with(&forward(&application), "max_size = \"4MiB\"").start();
@@ -425,7 +459,7 @@ fn the_handshake_and_a_reply_need_no_spool() {
     assert_eq!((answer.status, answer.text().as_str()), (202, "reply"));
     let challenge = format!(
         "{}?hub.mode=subscribe&hub.challenge=1&hub.verify_token={}",
-        crate::support::webhook::HOOK,
+        HOOK,
         crate::support::webhook::VERIFY_TOKEN
     );
     assert_eq!(keyside.event(&get(&challenge)).text(), "1");
