@@ -306,9 +306,7 @@ impl ConnectionState {
     /// Returns how long the server was away, if the log told the loss, the connection made since
     /// then lasts, and the log has not told the end yet.
     fn end_of_loss(&mut self, now: Instant) -> Option<Duration> {
-        if self.connection.is_none() {
-            return None;
-        }
+        self.connection.as_ref()?;
         end_of_told_loss(&mut self.told, self.since, now)
     }
 }
