@@ -211,13 +211,20 @@ fn later_targets(bytes: &[u8], begin: usize) -> Vec<Range<usize>> {
 /// whole, or may have a body.
 fn behind_head_without_body(bytes: &[u8], begin: usize) -> Option<usize> {
     let rest = bytes.get(begin..)?;
+    if !BODILESS.iter().any(|method| rest.starts_with(method)) {
+        return None;
+    }
     let length = memchr::memmem::find(rest, END_OF_HEAD)?;
+    // Most requests are alone, and none is searched for words that decide nothing.
+    if rest.len() == length + END_OF_HEAD.len() {
+        return None;
+    }
     let head = rest.get(..length)?;
     let speaks_of = |name: &&[u8]| {
         let mut places = head.windows(name.len());
         places.any(|place| place.eq_ignore_ascii_case(name))
     };
-    if !BODILESS.iter().any(|method| head.starts_with(method)) || OF_BODIES.iter().any(speaks_of) {
+    if OF_BODIES.iter().any(speaks_of) {
         return None;
     }
     let behind = rest.get(length..)?;
