@@ -91,7 +91,7 @@ pub enum PauseReason {
     NothingLeft,
     /// More messages than the limit had left came in, or went to several recipients at once.
     Overdrawn,
-    /// Another sidecar with the same limits paused, as the shared server tells.
+    /// The shared server tells of a pause: by another sidecar, or from before a restart.
     Elsewhere,
 }
 
@@ -106,7 +106,9 @@ impl PauseReason {
             Self::Overdrawn => {
                 "more messages came in, or went out to several recipients at once, than the limit had left"
             }
-            Self::Elsewhere => "another sidecar with the same limits has paused",
+            Self::Elsewhere => {
+                "the shared server tells of a pause, by another sidecar or from before a restart"
+            }
         }
     }
 }

@@ -301,6 +301,7 @@ mod tests {
             left: 3,
             full_in: 12 * SECOND,
             wait: Duration::ZERO,
+            account_wait: Duration::ZERO,
             next: Duration::ZERO,
             epoch: 1,
             given_back: Duration::ZERO,
@@ -332,6 +333,7 @@ mod tests {
             left: 70,
             full_in: 125 * MILLI,
             wait: Duration::ZERO,
+            account_wait: Duration::ZERO,
             next: Duration::ZERO,
             epoch: 1,
             given_back: Duration::ZERO,
@@ -344,6 +346,7 @@ mod tests {
             left: 0,
             full_in: Duration::ZERO,
             wait: 500 * MILLI,
+            account_wait: Duration::ZERO,
             next: 500 * MILLI,
             ..reply
         };
@@ -369,25 +372,42 @@ mod tests {
     }
 
     #[test]
-    fn the_status_shows_a_pause_that_another_sidecar_met() {
+    fn the_status_shows_a_pause_that_the_shared_server_tells_of() {
         let now = Instant::now();
-        let mut turnstile = Turnstile::shared(rate(20, SECOND).into(), NonZeroU32::MIN, now);
-        assert!(enters(&mut turnstile, now));
-        assert!(turnstile.status(now).pause.is_none());
-        turnstile.add(reply_of(50 * MILLI, SECOND, now), 1, now);
-        let shown = turnstile.status(now).pause.unwrap();
-        assert_eq!(
-            (shown.until, shown.reason),
-            (now + SECOND, PauseReason::Elsewhere)
-        );
-        assert!(turnstile.status(now + SECOND).pause.is_none(), "its end");
-        let named = PauseLength {
-            first: SECOND,
-            named: None,
-        };
-        turnstile.pacer.throttled(named, now);
-        let own = turnstile.status(now).pause.unwrap();
-        assert_eq!(own.reason, PauseReason::Throttled, "the reason known here");
+        // The pause met here, that of the reply, the account's part of it, and what is shown.
+        for (own, told, account, end, reason) in [
+            (0, 0, 0, 0, None),
+            (0, 5, 0, 5, Some(PauseReason::Elsewhere)),
+            (0, 5, 2, 5, Some(PauseReason::Elsewhere)),
+            // The account's pause is told as the account's.
+            (0, 5, 5, 0, None),
+            (5, 5, 0, 5, Some(PauseReason::Throttled)),
+            (1, 60, 0, 60, Some(PauseReason::Elsewhere)),
+            (60, 5, 0, 60, Some(PauseReason::Throttled)),
+        ] {
+            let mut turnstile = Turnstile::shared(rate(20, SECOND).into(), NonZeroU32::MIN, now);
+            assert!(enters(&mut turnstile, now));
+            let reply = TakeReply {
+                account_wait: account * SECOND,
+                ..reply_of(50 * MILLI, told * SECOND, now)
+            };
+            turnstile.add(reply, 1, now);
+            if own > 0 {
+                let named = PauseLength {
+                    first: own * SECOND,
+                    named: Some(own * SECOND),
+                };
+                turnstile.pacer.throttled(named, now);
+            }
+            let shown = turnstile.status(now).pause;
+            let expected = reason.map(|reason| (now + end * SECOND, reason));
+            let shown = shown.map(|pause| (pause.until, pause.reason));
+            assert_eq!(shown, expected, "{own} {told} {account}");
+            assert!(
+                turnstile.status(now + 60 * SECOND).pause.is_none(),
+                "its end"
+            );
+        }
     }
 
     /// A reply of the server with a token in each `interval`, after a pause of `wait`.
@@ -399,6 +419,7 @@ mod tests {
             left: 0,
             full_in: Duration::ZERO,
             wait,
+            account_wait: Duration::ZERO,
             next: wait,
             epoch: 1,
             given_back: Duration::ZERO,

@@ -280,16 +280,15 @@ impl Pacer {
             .filter(|interval| *interval > self.interval())
     }
 
-    /// The running pause for the status: learnt here, or by another sidecar, as the shared server
-    /// told.
+    /// The running pause for the status: learnt here, or from the shared server where its pause ends
+    /// later by more than the way to the server takes. A pause of the account is told as such alone.
     pub(super) fn shown_pause(&self, now: Instant) -> Option<Pause> {
-        let left = self
-            .prefetch
-            .told_pause_end()
-            .saturating_duration_since(now);
-        let told = Pause::new(left, PauseReason::Elsewhere, now);
-        let told = Some(told).filter(|_| self.is_shared() && !left.is_zero());
-        self.pause_at(now).or(told)
+        let own = self.pause_at(now);
+        let known_end = own.map_or(now, |own| own.until + SAME_PAUSE);
+        let told_end = self.prefetch.told_pause_end();
+        let longer = told_end.filter(|end| self.is_shared() && *end > known_end);
+        let told = longer.map(|end| Pause::new(end - now, PauseReason::Elsewhere, now));
+        told.or(own)
     }
 
     /// The slowed interval for the status: taught by throttles here, or by throttles that another
@@ -509,6 +508,9 @@ fn tokens_of_a_second(share: &Bucket) -> u32 {
     share.tokens_in(Duration::from_secs(1)).max(1)
 }
 
+/// The difference up to which a pause known here and a pause that the server tells of count as one:
+/// longer than a command takes on its way, and of no interest to a reader.
+const SAME_PAUSE: Duration = Duration::from_secs(1);
 /// Time within which a loss of the shared server belongs to the loss before: each loss is taken to
 /// cost the tokens of a second, so that losses within a second would cost more than there are.
 const LOST_AGAIN: Duration = Duration::from_secs(1);

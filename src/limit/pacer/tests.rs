@@ -81,6 +81,7 @@ impl Stepped {
             left: 0,
             full_in: Duration::ZERO,
             wait: Duration::ZERO,
+            account_wait: Duration::ZERO,
             next: Duration::ZERO,
             epoch: 7,
             given_back: Duration::ZERO,

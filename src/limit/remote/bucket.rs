@@ -63,8 +63,10 @@ pub struct TakeReply {
     pub left: u32,
     /// Least time until the bucket is full, if no token is taken.
     pub full_in: Duration,
-    /// Time in which asking is of no use, because of a pause.
+    /// Time in which asking is of no use, because of a pause of the limit or of the account.
     pub wait: Duration,
+    /// The part of `wait` that a pause of the account takes.
+    pub account_wait: Duration,
     /// Time until a token beyond those taken can be good.
     pub next: Duration,
     /// Epoch of the server, in microseconds since 1970.
@@ -154,6 +156,7 @@ impl TakeReply {
             // the server would take tokens away with each request.
             full_in: time(reply.full_in).saturating_sub(2 * (now - asked)),
             wait: time(reply.paused),
+            account_wait: time(reply.account_paused),
             next: time(reply.next_in.max(0)),
             epoch: reply.epoch,
             given_back: Duration::from_micros(reply.given_back),

@@ -33,6 +33,8 @@ pub(in crate::limit) struct Prefetch {
     slowdown: Option<Slowdown>,
     /// Time before which asking is of no use: the end of a pause.
     ask_at: Instant,
+    /// End of the limit's own pause, if the last reply told of a pause longer than the account's.
+    told_pause_end: Option<Instant>,
     /// Earliest time at which a token beyond the held ones can be good, as of the last reply.
     next_at: Instant,
     /// Time for which all sidecars together had taken tokens ahead at the last reply.
@@ -56,6 +58,7 @@ impl Prefetch {
             is_empty: false,
             slowdown: None,
             ask_at: now,
+            told_pause_end: None,
             next_at: now,
             taken_ahead: Duration::ZERO,
             known: KnownBucket::new(now),
@@ -178,9 +181,9 @@ impl Prefetch {
         Bucket::new(quota, self.known.full_at)
     }
 
-    /// End of the pause that the last reply told of; a past time without one.
-    pub(in crate::limit) fn told_pause_end(&self) -> Instant {
-        self.ask_at
+    /// End of the limit's own pause that the last reply told of, if it outlasts that of the account.
+    pub(in crate::limit) fn told_pause_end(&self) -> Option<Instant> {
+        self.told_pause_end
     }
 
     /// Time between two tokens, as the last reply told it; it recovers since.
@@ -228,6 +231,7 @@ impl Prefetch {
         self.left = reply.left;
         self.is_empty = reply.left == 0 && reply.wait.is_zero();
         self.ask_at = now + reply.wait;
+        self.told_pause_end = (reply.wait > reply.account_wait).then_some(self.ask_at);
         // The interval recovers after a pause only.
         self.slowdown = Some(Slowdown::told(reply.interval, self.ask_at));
         self.next_at = now + reply.next;
