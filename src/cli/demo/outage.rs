@@ -47,16 +47,17 @@ pub(super) async fn show_outage(
     }
     let first = before.first(receiver);
     let all = before.second(second).await?;
+    let has_all = first.len() == total && all.len() == total + 1;
     let is_ordered = in_order(&first, &all);
     let dead = count(spool, StoredState::Dead);
     say!("   {waiting} deliveries waited on disk when the application came back");
     say!(
         "   the application: {} of {total}, {}, and {dead} dead letter: refused three times, and in nobody's way",
         first.len(),
-        if is_ordered {
-            "in order"
-        } else {
-            "out of order, which is wrong"
+        match (has_all, is_ordered) {
+            (true, true) => "in order",
+            (true, false) => "out of order, which is wrong",
+            (false, _) => "which is not all in time",
         }
     );
     say!("   {}: {} of {}", second.name(), all.len(), total + 1);
@@ -69,7 +70,7 @@ pub(super) async fn show_outage(
             "it did not arrive, which is wrong"
         }
     );
-    Ok(first.len() == total && all.len() == total + 1 && is_ordered && dead == 1 && has_returned)
+    Ok(has_all && is_ordered && dead == 1 && has_returned)
 }
 
 /// Kills the application for a while under load. Returns the number of waiting deliveries at the
