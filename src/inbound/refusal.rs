@@ -15,6 +15,7 @@ use super::metrics::InboundMetrics;
 use super::offences::{Notice, Offences};
 use super::verify::{Check, Verifier};
 use crate::listener::{Link, network_of};
+use crate::spool::SpoolRefusal;
 use crate::units::millis;
 use crate::upstream::AnswerBody;
 
@@ -31,8 +32,8 @@ pub(super) struct Refuser {
     strays: Offences<()>,
     /// The failed deliveries of each webhook.
     failures: Offences<Arc<str>>,
-    /// The events of all webhooks together that the spool did not take.
-    unstored: Offences<()>,
+    /// The events of all webhooks together that the spool did not take, for each reason.
+    unstored: Offences<SpoolRefusal>,
     /// The wrong signatures of each webhook with a look for the cause.
     diagnoses: Offences<Arc<str>>,
 }
@@ -119,7 +120,7 @@ impl Refuser {
             (InboundError::NoWebhook, ..) => self.strays.count((), now),
             (InboundError::WrongVerifyToken, Some(address), _) => self.guesses.count(address, now),
             (InboundError::NotStored(refusal), ..) if refusal.is_of_all_webhooks() => {
-                self.unstored.count((), now)
+                self.unstored.count(*refusal, now)
             }
             (error, _, Some(endpoint)) if error.is_of_destination() => {
                 self.failures.count(Arc::clone(&endpoint.name), now)

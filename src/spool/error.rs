@@ -250,7 +250,7 @@ impl fmt::Display for SpoolError {
 impl std::error::Error for SpoolError {}
 
 /// The reason why the spool does not take an event or an order now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SpoolRefusal {
     /// The spool holds as much as `max_size` allows.
     Full,
