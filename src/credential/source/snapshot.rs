@@ -10,8 +10,9 @@ use super::identity::Identity;
 use super::mount::MountPoints;
 use super::seen::{Seen, SeenFiles};
 
-/// The contents of files that were read together, in the order of the bytes of their paths. Both are lists and
-/// no trees, because those of ten thousand tenants would leave their nodes as holes in the heap.
+/// The contents of files that were read together, in the order of the bytes of their paths. Both
+/// are lists and no trees, because those of ten thousand tenants would leave their nodes as holes
+/// in the heap.
 pub(super) struct ReadFiles {
     paths: Vec<PathBuf>,
     contents: Vec<Result<RawSecret, SourceError>>,
