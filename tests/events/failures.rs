@@ -143,7 +143,7 @@ fn retry_after_of_429_and_503_is_followed() {
         After::Keep
     });
     let keyside = spooled(&forward(&application)).start();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     send(&keyside, &["m1"]);
     must_arrive(&application, 3);
     assert!(began.elapsed() >= Duration::from_secs(2));
