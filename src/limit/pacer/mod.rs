@@ -280,8 +280,9 @@ impl Pacer {
             .filter(|interval| *interval > self.interval())
     }
 
-    /// The running pause for the status: learnt here, or from the shared server where its pause ends
-    /// later by more than the way to the server takes. A pause of the account is told as such alone.
+    /// The running pause for the status: learnt here, or from the shared server where its pause
+    /// ends later by more than the way to the server takes. A pause of the account is told as such
+    /// alone.
     pub(super) fn shown_pause(&self, now: Instant) -> Option<Pause> {
         let own = self.pause_at(now);
         let known_end = own.map_or(now, |own| own.until + SAME_PAUSE);

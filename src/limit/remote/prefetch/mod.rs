@@ -181,7 +181,8 @@ impl Prefetch {
         Bucket::new(quota, self.known.full_at)
     }
 
-    /// End of the limit's own pause that the last reply told of, if it outlasts that of the account.
+    /// End of the limit's own pause that the last reply told of, if it outlasts that of the
+    /// account.
     pub(in crate::limit) fn told_pause_end(&self) -> Option<Instant> {
         self.told_pause_end
     }
