@@ -100,6 +100,32 @@ impl<'a> RawObject<'a> {
         self.set(first, text);
         done
     }
+
+    /// Removes every field that a reader could take for the end of a path of keys. Returns true if
+    /// there was such a field.
+    #[must_use]
+    pub fn remove_at(&mut self, path: &[String]) -> bool {
+        let Some((first, rest)) = path.split_first() else {
+            return false;
+        };
+        let is_meant = |key: &str| key == first || is_read_as_one_of(key, &[first]);
+        if rest.is_empty() {
+            let before = self.fields.len();
+            self.fields.retain(|(key, _)| !is_meant(key));
+            return self.fields.len() < before;
+        }
+        let mut is_changed = false;
+        for (_, value) in self.fields.iter_mut().filter(|(key, _)| is_meant(key)) {
+            let inner = value.clone().into_owned();
+            if let Some(mut object) = RawObject::parse(&inner)
+                && object.remove_at(rest)
+            {
+                *value = Cow::Owned(object.to_string());
+                is_changed = true;
+            }
+        }
+        is_changed
+    }
 }
 
 /// Reads a text that is exactly one JSON object, and returns the fields whose decoded names
@@ -200,6 +226,31 @@ pub fn scalar(value: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_field_that_a_reader_takes_for_the_end_of_a_path_is_removed() {
+        let path = ["a", "b"].map(str::to_owned);
+        for (text, expected) in [
+            (r#"{"a":{"b":1,"c": 2}}"#, Some(r#"{"a":{"c":2}}"#)),
+            (
+                r#"{"a":{"b":1},"A":{"\u0062":1}}"#,
+                Some(r#"{"a":{},"A":{}}"#),
+            ),
+            (
+                r#"{"x":1.0,"a":{"b":{"d":1}}}"#,
+                Some(r#"{"x":1.0,"a":{}}"#),
+            ),
+            (r#"{"a":{"c":{"b":1}},"b":1}"#, None),
+            (r#"{"a":[{"b":1}]}"#, None),
+            (r#"{"a":"b"}"#, None),
+            ("{}", None),
+        ] {
+            let mut object = RawObject::parse(text).unwrap();
+            let is_removed = object.remove_at(&path);
+            assert_eq!(is_removed, expected.is_some(), "{text}");
+            assert_eq!(object.to_string(), expected.unwrap_or(text), "{text}");
+        }
+    }
 
     #[test]
     fn wanted_fields_of_exactly_one_object_are_found() {

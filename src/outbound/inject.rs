@@ -43,10 +43,13 @@ pub(super) async fn edit_body(
     if fields.is_empty() && needs_body(permit, sent) {
         return Err(NO_PLACE);
     }
-    if fields.is_empty() {
+    let mut edits = match form {
+        Form::Json if !body.is_empty() => removals(permit, sent),
+        _ => Vec::new(),
+    };
+    if fields.is_empty() && edits.is_empty() {
         return Ok(OutgoingBody::Whole(body));
     }
-    let mut edits = Vec::new();
     for field in fields {
         edits.extend(Edit::of(field, sent)?);
     }
@@ -54,8 +57,10 @@ pub(super) async fn edit_body(
     Ok(OutgoingBody::Secret(changed))
 }
 
-/// A field that goes into a body, with its value.
+/// A change of a body.
 enum Edit {
+    /// A credential of the application goes out, without one in its place.
+    Removal { pointer: Vec<String> },
     Json {
         pointer: Vec<String>,
         value: Zeroizing<String>,
@@ -89,10 +94,30 @@ impl Edit {
 
     fn apply(&self, text: &str) -> Result<Zeroizing<String>, OutboundError> {
         match self {
+            Self::Removal { pointer } => without_json_field(text, pointer),
             Self::Json { pointer, value } => with_json_field(text, pointer, value),
             Self::Form { name, value } => Ok(with_form_field(text, name, value)),
         }
     }
+}
+
+/// Returns the removals from a JSON body: of the fields that carry the credential in most requests
+/// of the provider, and not in this one, which has injections of its own.
+fn removals(permit: &Permit<'_>, sent: SecretSet<'_>) -> Vec<Edit> {
+    let injected = injections(permit, sent);
+    let is_injected = |place: &Vec<String>| {
+        let mut own = injected.iter().filter_map(Inject::json_pointer);
+        own.any(|pointer| pointer == place)
+    };
+    let usual = sent.provider().inject.iter();
+    let unused = usual
+        .filter_map(Inject::json_pointer)
+        .filter(|place| !is_injected(place));
+    unused
+        .map(|pointer| Edit::Removal {
+            pointer: pointer.clone(),
+        })
+        .collect()
 }
 
 fn edited(body: &[u8], edits: &[Edit]) -> Result<Zeroizing<String>, OutboundError> {
@@ -122,6 +147,16 @@ fn with_json_field(
         return Err(NO_PLACE);
     }
     Ok(Zeroizing::new(object.to_string()))
+}
+
+fn without_json_field(text: &str, pointer: &[String]) -> Result<Zeroizing<String>, OutboundError> {
+    let mut object = RawObject::parse(text).ok_or(NO_OBJECT)?;
+    let text = if object.remove_at(pointer) {
+        object.to_string()
+    } else {
+        text.to_owned()
+    };
+    Ok(Zeroizing::new(text))
 }
 
 fn with_form_field(text: &str, name: &str, value: &str) -> Zeroizing<String> {
@@ -302,6 +337,10 @@ fn injections<'a>(permit: &Permit<'a>, sent: SecretSet<'a>) -> &'a [Inject] {
         .unwrap_or(&sent.provider().inject)
 }
 
+const NO_OBJECT: OutboundError = OutboundError::bad_request(
+    "the body may hold a credential where the provider has a place for one, and is no JSON object",
+    "send a JSON object",
+);
 const NO_PLACE: OutboundError = OutboundError::bad_request(
     "the body has no place for the credential of the provider",
     "send a JSON object, or a form where the provider takes forms, with the matching Content-Type",

@@ -45,6 +45,15 @@ pub enum Inject {
 }
 
 impl Inject {
+    /// Returns the keys that lead to the field of a JSON body; `None` for another place.
+    #[must_use]
+    pub fn json_pointer(&self) -> Option<&Vec<String>> {
+        match self {
+            Self::JsonField { pointer, .. } => Some(pointer),
+            _ => None,
+        }
+    }
+
     /// Returns the template of the value; `None` for an `appsecret_proof`, which is computed.
     #[must_use]
     pub fn template(&self) -> Option<&Template> {
