@@ -43,8 +43,11 @@ fn sigterm_ends_a_start_whose_file_hangs() {
         let setup = with_hanging(&upstream, name);
         setup.dir().write(&format!("{name}.hangs"), "");
         let mut keyside = setup.spawn();
-        // The receivers of signals come first, and nothing tells from outside when.
-        std::thread::sleep(Duration::from_millis(500));
+        assert!(
+            eventually(END, || keyside.catches(Signal::TERM)),
+            "{name}: {}",
+            keyside.log()
+        );
         assert!(keyside.is_running(), "{name}: {}", keyside.log());
         must_end(&mut keyside, name);
     }

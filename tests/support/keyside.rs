@@ -697,6 +697,16 @@ impl Keyside {
         kill_process(pid, signal).expect("it is our child");
     }
 
+    /// True once the process has a receiver of a signal, by the mask of caught signals.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.unwrap_or_default() >> (signal.as_raw() - 1) & 1 == 1
+    }
+
     /// Waits until the process ends; `None` after `within`.
     pub fn wait_exit(&mut self, within: Duration) -> Option<ExitStatus> {
         let began = Instant::now();
