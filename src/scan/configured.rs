@@ -5,6 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::find::{Certainty, Hit};
+use crate::query;
 use crate::secret::{Fingerprint, Secret};
 use crate::spelling::{base64_needles, find_spelled, has_escapes, may_spell};
 
@@ -43,14 +44,32 @@ impl ConfiguredSecret {
         best
     }
 
-    /// Returns the value as a form has it, if the anchor has a space: no shorter run is long
-    /// enough.
-    pub(super) fn form_needle(&self) -> Option<Zeroizing<Vec<u8>>> {
+    /// Returns the ways in which a form has the anchor, if the anchor has a space: no shorter run is
+    /// long enough. Encoders differ in the signs that they encode and in the case of the codes.
+    pub(super) fn form_needles(&self) -> Vec<Zeroizing<String>> {
         let (_, anchor) = self.anchor();
-        let in_form = |byte: &u8| if *byte == b' ' { b'+' } else { *byte };
-        anchor
-            .contains(&b' ')
-            .then(|| Zeroizing::new(anchor.iter().map(in_form).collect()))
+        let Some(text) = std::str::from_utf8(anchor)
+            .ok()
+            .filter(|text| text.contains(' '))
+        else {
+            return Vec::new();
+        };
+        let plain = Zeroizing::new(text.replace(' ', "+"));
+        let mut upper = Zeroizing::new(String::with_capacity(3 * text.len()));
+        let mut lower = Zeroizing::new(String::with_capacity(3 * text.len()));
+        for piece in query::encode(text) {
+            let piece = if piece == "%20" { "+" } else { piece };
+            upper.push_str(piece);
+            // A code is a piece of its own.
+            if piece.starts_with('%') {
+                lower.push_str(&piece.to_ascii_lowercase());
+            } else {
+                lower.push_str(piece);
+            }
+        }
+        let mut needles = vec![plain, upper, lower];
+        needles.dedup();
+        needles
     }
 
     /// Returns the texts of which one stands in every base64 text with the value.

@@ -68,8 +68,8 @@ impl Needles {
         }
         for (index, secret) in secrets.iter().enumerate() {
             add(secret.anchor().1, Role::Configured(index));
-            if let Some(needle) = secret.form_needle() {
-                add(&needle, Role::Configured(index));
+            for needle in secret.form_needles() {
+                add(needle.as_bytes(), Role::Configured(index));
             }
             for needle in secret.base64_needles() {
                 add(&needle, Role::ConfiguredBase64(index));
