@@ -38,10 +38,10 @@ impl ConfigFile {
     /// use.
     pub fn reach(&self) {
         let report = FaultReport::default();
-        let begins_include = |line: &str| line.trim_start().starts_with(INCLUDE);
         for path in self.named_files().unwrap_or_default() {
             let text = text_of(&path).unwrap_or_default();
-            if !text.lines().any(begins_include) {
+            // The key may stand in quotes.
+            if !text.contains(INCLUDE) {
                 continue;
             }
             let name = path.display().to_string();
