@@ -2,7 +2,8 @@
 //! and in base64.
 //!
 //! [`crate::spelling`] lists the ways. A text without a backslash, a percent sign and an ampersand
-//! has no escapes, and needs no more than a search for the bytes.
+//! has no escapes, nor for a secret without a space a plus sign, and needs no more than a search
+//! for the bytes.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

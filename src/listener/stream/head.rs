@@ -107,10 +107,15 @@ impl HeadScan {
         if !self.is_line {
             return None;
         }
-        let mut targets = vec![target];
-        if begins_here {
-            targets.extend(later_targets(bytes, begin));
+        let later = if begins_here {
+            later_targets(bytes, begin)
+        } else {
+            Vec::new()
+        };
+        if later.is_empty() {
+            return with_encoded(bytes, &[target]);
         }
+        let targets: Vec<_> = std::iter::once(target).chain(later).collect();
         with_encoded(bytes, &targets)
     }
 
