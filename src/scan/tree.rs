@@ -1,6 +1,7 @@
 //! The files to scan: folders with all they hold, in several threads.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -166,6 +167,9 @@ struct Named {
     paths: Vec<PathBuf>,
     /// The canonical paths; none for a single path, within which no other can be.
     canonical: HashSet<PathBuf>,
+    /// The last names of the canonical paths: most entries have none of them, and need no look at
+    /// the disk.
+    names: HashSet<OsString>,
 }
 
 impl Named {
@@ -178,14 +182,19 @@ impl Named {
         if paths.len() < 2 {
             canonical.clear();
         }
-        Self { paths, canonical }
+        let names = canonical.iter().filter_map(|path| path.file_name());
+        Self {
+            paths,
+            names: names.map(ToOwned::to_owned).collect(),
+            canonical,
+        }
     }
 
     /// True for an entry of a folder that is named by itself as well: it is scanned under that
     /// name.
     fn has_within(&self, entry: &DirEntry) -> bool {
         entry.depth() > 0
-            && !self.canonical.is_empty()
+            && self.names.contains(entry.file_name())
             && entry
                 .path()
                 .canonicalize()
