@@ -44,8 +44,8 @@ impl ConfiguredSecret {
         best
     }
 
-    /// Returns the ways in which a form has the anchor, if the anchor has a space: no shorter run is
-    /// long enough. Encoders differ in the signs that they encode and in the case of the codes.
+    /// Returns the ways in which a form has the anchor, if the anchor has a space: no shorter run
+    /// is long enough. Encoders differ in the signs that they encode and in the case of the codes.
     pub(super) fn form_needles(&self) -> Vec<Zeroizing<String>> {
         let (_, anchor) = self.anchor();
         let Some(text) = std::str::from_utf8(anchor)
