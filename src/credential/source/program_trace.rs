@@ -278,6 +278,10 @@ mod tests {
 
     use super::*;
 
+    /// The number of looks for a daemon that is being started: together 10 s, which a busy machine
+    /// may take.
+    const START_LOOKS: usize = 100;
+
     /// Starts a shell that leads a group of its own.
     fn shell(script: &str) -> (Child, ProgramTrace) {
         let mark = ProgramMark::new().unwrap();
@@ -330,9 +334,13 @@ mod tests {
                 .count()
                 == 2
         };
-        while !has_left() {
+        for _ in 0..START_LOOKS {
+            if has_left() {
+                break;
+            }
             tokio::time::sleep(LIFE_INTERVAL).await;
         }
+        assert!(has_left(), "the two processes of the daemon");
         assert_eq!(trace.look(), ProgramLife::Running);
         trace.end().await.unwrap();
         assert_eq!(trace.look(), ProgramLife::Ended);
