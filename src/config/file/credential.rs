@@ -129,7 +129,12 @@ fn check_is_no_secret(field: &Field<'_>, credentials: &Credentials) {
         return;
     };
     let owner = credentials.get(name).and_then(Option::as_ref);
-    if owner.is_some_and(|owner| owner.config.secrets.contains_key(secret)) {
+    // A secret that the owner lacks may be added later.
+    let is_secret = |owner: &Placed| {
+        let mut kinds = owner.config.provider.secrets.iter();
+        kinds.any(|kind| kind.name == secret)
+    };
+    if owner.is_some_and(is_secret) {
         field.key_fault(format!(
             "commands such as `keyside rotate` call `{secret}` of the credential `{}` by this name, expected another name",
             shown(name)

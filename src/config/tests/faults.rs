@@ -313,6 +313,10 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "f:7:13: credential.acme.token: commands such as `keyside rotate` call `token` of the credential `acme` by this name, expected another name",
         ),
         (
+            "[credential.\"acme.app_secret\"]\nprovider = \"meta\"",
+            "f:7:13: credential.acme.app_secret: commands such as `keyside rotate` call `app_secret` of the credential `acme` by this name, expected another name",
+        ),
+        (
             "[credential.b]\nprovider = \"meta\"\n[[route]]\ncredential = \"b\"",
             "f:7:1: credential.b.token: missing, expected a reference such as \"file:/run/secrets/b/token\": a route uses this credential",
         ),
