@@ -22,16 +22,7 @@ pub(super) fn command(place: &Reference) -> Option<String> {
         Reference::Systemd(name) => Some(format!(
             "write the file that LoadCredential={name}: of the unit names, then: systemctl restart UNIT"
         )),
-        Reference::Vault { path, field } => {
-            let value = format!("{field}=-");
-            // Nothing behind the two hyphens is an option.
-            let end = if path.starts_with('-') { "-- " } else { "" };
-            Some(format!(
-                "vault kv patch {end}{} {}",
-                shell_word(path),
-                shell_word(&value)
-            ))
-        }
+        Reference::Vault { path, field } => Some(vault(path, field)),
         Reference::Aws { name, field } => Some(aws(name, field.as_deref())),
         Reference::Gcp { secret } => gcp(secret),
         Reference::Azure { vault, name } => {
@@ -129,6 +120,23 @@ impl FileHome {
 fn option(name: &str, value: &str) -> String {
     let between = if value.starts_with('-') { '=' } else { ' ' };
     format!("{name}{between}{}", shell_word(value))
+}
+
+/// Returns the command for a field of a secret of Vault.
+fn vault(path: &str, field: &str) -> String {
+    // Nothing behind the two hyphens is an option.
+    let end = if path.starts_with('-') { "-- " } else { "" };
+    let patch = format!("vault kv patch {end}{}", shell_word(path));
+    // The name of a field in an argument ends at the first equals sign.
+    if field.contains('=') {
+        let key = Value::String(field.to_owned());
+        let object = format!("{{{key}: ($new | rtrimstr(\"\\n\"))}}");
+        return format!(
+            "jq -n --rawfile new NEW {} | {patch} -",
+            shell_word(&object)
+        );
+    }
+    format!("{patch} {}", shell_word(&format!("{field}=-")))
 }
 
 /// Returns the command for a secret of AWS, or for a field of the secret.
@@ -302,8 +310,8 @@ mod tests {
     }
 
     /// Names with a meaning for a shell, for `printf`, for a pattern, for JSON or for options.
-    const HOSTILE: [&str; 9] = [
-        "a b", "it's", "$(id)", "-x", "a\"b", "%s", r"a\b", "*.c", "#",
+    const HOSTILE: [&str; 11] = [
+        "a b", "it's", "$(id)", "-x", "a\"b", "%s", r"a\b", "*.c", "#", "@x", "a=b",
     ];
 
     /// Runs a command with a value on standard input. Returns the words that each program of the
@@ -338,6 +346,16 @@ mod tests {
         folder
     }
 
+    /// Returns the words of the command for a field of Vault. An argument `@x=-` is a field and no
+    /// file, because of the equals sign.
+    fn vault_words(path: String, field: &str) -> Vec<String> {
+        if field.contains('=') {
+            let object = format!("{{\"{field}\": ($new | rtrimstr(\"\\n\"))}}");
+            return vec![path, object, "-".to_owned()];
+        }
+        vec![path, format!("{field}=-")]
+    }
+
     /// Returns places with a name in each part that a user chooses, each with words of its command.
     fn places(name: &str) -> Vec<(Reference, Vec<String>)> {
         let own = || name.to_owned();
@@ -369,7 +387,7 @@ mod tests {
             key: own(),
         };
         vec![
-            (vault, vec![path, format!("{name}=-")]),
+            (vault, vault_words(path, name)),
             (aws(None), option("--secret-id")),
             (
                 aws(Some(own())),
