@@ -265,7 +265,7 @@ fn a_token_that_cannot_be_rotated_is_refused_with_the_reason() {
         ("nobody.token", "no credential `nobody.token`"),
         (
             "acme.nothing",
-            "`acme` has no secret of this name, expected `acme.token`, `acme.app_secret`",
+            "`acme` has no secret of this name, expected `acme.token`, `acme.app_secret`; nothing was changed",
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));

@@ -149,6 +149,11 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCredential(name) => write!(f, "there is no credential `{}`", shown(name)),
+            Self::UnknownSecret { credential, known } if known.is_empty() => write!(
+                f,
+                "`{credential}` has no secret of this name, and none that can be rotated by command: put the new one in its \
+                 place, and reload"
+            ),
             Self::UnknownSecret { credential, known } => write!(
                 f,
                 "`{credential}` has no secret of this name, expected {}",

@@ -152,10 +152,17 @@ pub(super) fn is_revocable(target: &RotationTarget, credential: &Credential) -> 
 
 fn unknown_secret(credential: &Credential) -> Obstacle {
     let name = &credential.name;
+    let faults = credential.faults();
+    let is_configured = |kind: &&SecretKind| {
+        credential.slots().get(&kind.name).is_some()
+            || faults.iter().any(|fault| fault.secret == kind.name)
+    };
     let secrets = credential.provider.secrets.iter();
     Obstacle::UnknownSecret {
         credential: name.clone(),
         known: secrets
+            .filter(|kind| kind.origin == SecretOrigin::Random)
+            .filter(is_configured)
             .map(|kind| format!("`{name}.{}`", kind.name))
             .collect(),
     }
