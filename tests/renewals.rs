@@ -141,9 +141,23 @@ fn stand_with_an_ending_token(credential: &str) -> (Directory, Sandbox, Keyside)
     (secrets, sandbox, keyside)
 }
 
+fn renewal_problem(keyside: &Keyside) -> serde_json::Value {
+    keyside.status()["credentials"][0]["renewal_problem"].clone()
+}
+
+/// Writes the configuration with a text replaced, and reloads.
+fn reconfigure(keyside: &mut Keyside, old: &str, new: &str) {
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(path).unwrap();
+    let changed = config.replace(old, new);
+    assert_ne!(changed, config);
+    keyside.dir().write("proxy.toml", changed);
+    keyside.reload();
+}
+
 /// Checks that a renewal waits for a person, tells so once, and leaves the place empty.
 fn must_wait(keyside: &Keyside, step: &str, result: &str) {
-    let told = || keyside.status()["credentials"][0]["renewal_problem"].clone();
+    let told = || renewal_problem(keyside);
     let is_told = || {
         let reason = told()["reason"].to_string();
         reason.contains("holds no secret any more") && reason.contains("keyside rotate acme")
@@ -165,24 +179,28 @@ fn must_wait(keyside: &Keyside, step: &str, result: &str) {
     assert_eq!(lines.count(), 1, "{log}");
 }
 
-#[test]
-fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_before() {
-    let (_secrets, sandbox, mut keyside) =
-        stand_with_an_ending_token(&RENEWED.replace("renew = \"14d\"", "renew = \"1d\""));
+/// Starts a sidecar with an emptied place of a token that is due.
+fn stand_with_an_emptied_place() -> (Directory, Sandbox, Keyside) {
+    let later = RENEWED.replace("renew = \"14d\"", "renew = \"1d\"");
+    let (secrets, sandbox, mut keyside) = stand_with_an_ending_token(&later);
     keyside.dir().write("token", "");
     keyside.reload();
-    let config = std::fs::read_to_string(keyside.setup().write_config()).unwrap();
-    let renewed = config.replace("renew = \"1d\"", "renew = \"14d\"");
-    keyside.dir().write("proxy.toml", renewed);
-    keyside.reload();
+    reconfigure(&mut keyside, "renew = \"1d\"", "renew = \"14d\"");
+    (secrets, sandbox, keyside)
+}
+
+#[test]
+fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_before() {
+    let (_secrets, sandbox, keyside) = stand_with_an_emptied_place();
     must_wait(&keyside, "renewal failed", "result=\"renewal_failed\"");
     let asked = sandbox.ask("GET", "requests", &json!({})).to_string();
     assert!(!asked.contains("/oauth/access_token"), "{asked}");
 }
 
-#[test]
-fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_since() {
-    let (_secrets, _sandbox, keyside) = stand_with_an_ending_token(RENEWED);
+/// Starts a sidecar whose renewal is done, and whose journal waits for the end of the overlap.
+fn stand_renewed(overlap: &str) -> (Directory, Sandbox, Keyside) {
+    let renewed = RENEWED.replace("overlap = \"6s\"", &format!("overlap = \"{overlap}\""));
+    let (secrets, sandbox, keyside) = stand_with_an_ending_token(&renewed);
     let is_renewed = || {
         keyside
             .log()
@@ -190,11 +208,119 @@ fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_since() {
     };
     let is_renewed = eventually(Duration::from_secs(10), is_renewed);
     assert!(is_renewed, "{}", keyside.log());
+    (secrets, sandbox, keyside)
+}
+
+#[test]
+fn a_renewal_writes_nothing_to_a_place_that_somebody_has_emptied_since() {
+    let (_secrets, _sandbox, keyside) = stand_renewed("6s");
     keyside.dir().write("token", "");
     must_wait(
         &keyside,
         "revocation failed",
         "result=\"revocation_failed\"",
+    );
+    let reason = renewal_problem(&keyside)["reason"].to_string();
+    assert!(!reason.contains("take `renew` out"), "{reason}");
+}
+
+#[test]
+fn the_problem_of_a_renewal_ends_when_renew_is_taken_out() {
+    let (_secrets, _sandbox, emptied) = stand_with_an_emptied_place();
+    let upstream = provider();
+    let cluster = read_only_cluster();
+    let impossible = Setup::new(&upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .envs(&cluster.environment())
+        .credential(
+            "token = \"k8s:acme#token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"",
+        )
+        .start();
+    for mut keyside in [emptied, impossible] {
+        let is_told = || !renewal_problem(&keyside).is_null();
+        assert!(eventually(Duration::from_secs(10), is_told));
+        reconfigure(&mut keyside, "renew = \"14d\"", "");
+        let is_over = || renewal_problem(&keyside).is_null();
+        let is_over = eventually(Duration::from_secs(5), is_over);
+        assert!(is_over, "{}", renewal_problem(&keyside));
+        let ready = keyside.ask_admin(&get("/readyz?route=acme")).text();
+        assert!(!ready.contains("renewal"), "{ready}");
+    }
+}
+
+#[test]
+fn a_renewal_says_why_a_place_holds_no_usable_token() {
+    let quoted = format!("\"{TOKEN}\"");
+    for value in [quoted.as_str(), "changeme", "two words", "EAA\u{e9}"] {
+        let (_secrets, _sandbox, keyside) = stand_renewed("4s");
+        keyside.dir().write("token", value);
+        let reason = || renewal_problem(&keyside)["reason"].to_string();
+        let is_told = || reason().contains("holds no usable token: ");
+        let is_told = eventually(Duration::from_secs(15), is_told);
+        assert!(is_told, "{value}: {}\n{}", reason(), keyside.log());
+        assert!(!reason().contains("taken"), "{}", reason());
+        assert!(!reason().contains(value), "{}", reason());
+    }
+}
+
+/// The time over which tries are counted: far more than one a minute would be one a second.
+const COUNTED: Duration = Duration::from_secs(5);
+
+#[test]
+fn the_end_of_a_renewal_is_tried_once_a_minute_while_a_token_is_due() {
+    for (file, content) in [("token", ""), (".token.keyside-journal", "{")] {
+        let (_secrets, sandbox, mut keyside) = stand_renewed("1h");
+        keyside.dir().write(file, content);
+        // The new token is due, so the end of the renewal is not put off until the overlap is over.
+        reconfigure(&mut keyside, "renew = \"14d\"", "renew = \"80d\"");
+        let is_told = || !renewal_problem(&keyside).is_null();
+        assert!(eventually(Duration::from_secs(15), is_told), "{file}");
+        let labels = ["credential=\"acme\"", "result=\"revocation_failed\""];
+        let tries = || {
+            let asked = sandbox.ask("GET", "requests", &json!({})).to_string();
+            let told = keyside.metric("keyside_rotations_total", &labels);
+            (asked.matches("/debug_token").count(), told)
+        };
+        let before = tries();
+        std::thread::sleep(COUNTED);
+        assert_eq!(tries(), before, "{file}\n{}", keyside.log());
+    }
+}
+
+#[test]
+fn a_renewal_reads_its_place_once_a_minute_while_redis_is_away() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let end = now.as_secs() + 10 * 86_400;
+    let upstream = Upstream::answering(move |_| {
+        answer(&format!(
+            r#"{{"data":{{"app_id":"1","type":"SYSTEM_USER","expires_at":{end},"is_valid":true,"scopes":["whatsapp_business_messaging"]}}}}"#
+        ))
+    });
+    let cluster = KubernetesSecretApi::start(&[("token", TOKEN)]);
+    let keyside = Setup::new(&upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .envs(&cluster.environment())
+        .env("KEYSIDE_REDIS_URL", "redis://127.0.0.1:1")
+        .credential(
+            "token = \"k8s:acme#token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"",
+        )
+        .more("[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"")
+        .start();
+    std::thread::sleep(Duration::from_secs(3));
+    let reads = || {
+        let requests = cluster.requests();
+        let reads = requests.iter().filter(|request| request.method() == "GET");
+        reads.count()
+    };
+    let before = reads();
+    std::thread::sleep(COUNTED);
+    assert!(
+        reads() <= before + 1,
+        "{} {before}\n{}",
+        reads(),
+        keyside.log()
     );
 }
 

@@ -9,8 +9,10 @@ use super::obstacle::Obstacle;
 use super::routes::TokenRoutes;
 use super::steps::Rotation;
 use super::target::RotationTarget;
-use super::tokens::has_form;
+use super::tokens::form_fault;
+use crate::credential::source::SourceError;
 use crate::reload::Live;
+use crate::secret::SecretError;
 
 /// A place without the secret that it held before.
 #[derive(Debug)]
@@ -19,16 +21,37 @@ pub struct EmptiedPlace {
     pub place: String,
     /// The name of the secret for `keyside rotate`.
     pub name: String,
-    /// The name of the credential.
-    pub credential: String,
+    /// What the place holds.
+    pub remains: Remains,
+    /// The way out besides a secret in the place.
+    pub end: EndOfWait,
+}
+
+/// What a place holds instead of a secret.
+#[derive(Debug)]
+pub enum Remains {
+    /// No value.
+    Nothing,
+    /// A value that is no secret, for the given reason.
+    Unusable(String),
+}
+
+/// The way out of a wait for a secret in an emptied place.
+#[derive(Debug)]
+pub enum EndOfWait {
+    /// The credential of this name without `renew`: no renewal has begun.
+    NoRenewal(String),
+    /// The command alone: the journal of a renewal has tokens that may be alive.
+    Command,
 }
 
 impl EmptiedPlace {
-    pub(super) fn of(target: &RotationTarget) -> Obstacle {
+    fn of(target: &RotationTarget, remains: Remains, end: EndOfWait) -> Obstacle {
         Obstacle::Emptied(Box::new(Self {
             place: target.place.to_string(),
             name: target.name.clone(),
-            credential: target.credential.clone(),
+            remains,
+            end,
         }))
     }
 }
@@ -38,13 +61,29 @@ impl fmt::Display for EmptiedPlace {
         let Self {
             place,
             name,
-            credential,
+            remains,
+            end,
         } = self;
+        match remains {
+            Remains::Nothing => write!(
+                f,
+                "{place} holds no secret any more: somebody has taken it out, so the renewal waits"
+            )?,
+            Remains::Unusable(reason) => write!(
+                f,
+                "{place} holds no usable token: {reason}. The renewal waits"
+            )?,
+        }
         write!(
             f,
-            "{place} holds no secret any more: somebody has taken it out, so the renewal waits and writes nothing there. Put a \
-             secret there, or let `keyside rotate {name}` write one, or take `renew` out of [credential.{credential}]"
-        )
+            " and writes nothing there. Put a secret there, or let `keyside rotate {name}` write one"
+        )?;
+        match end {
+            EndOfWait::NoRenewal(credential) => {
+                write!(f, ", or take `renew` out of [credential.{credential}]")
+            }
+            EndOfWait::Command => Ok(()),
+        }
     }
 }
 
@@ -57,6 +96,14 @@ impl Rotation<'_> {
         let held = self.held(record.old.as_deref(), record.new.as_ref()).await;
         matches!(held, Ok((Held::Nothing, _)))
     }
+
+    /// Returns the obstacle for a renewal with a journal whose place is emptied.
+    pub(super) async fn wait_for_a_secret(&self) -> Obstacle {
+        let remains = remains(self.live, &self.routes, &self.target).await;
+        // A secret that came back meanwhile is noticed at the next try.
+        let remains = remains.unwrap_or(Remains::Nothing);
+        EmptiedPlace::of(&self.target, remains, EndOfWait::Command)
+    }
 }
 
 /// Returns the obstacle for the renewal of a credential whose source holds no secret any more:
@@ -68,13 +115,23 @@ pub(super) async fn emptied_place(live: &Live, credential: &str) -> Option<Obsta
     if target.current.is_none() || target.is_written_elsewhere() {
         return None;
     }
-    let is_empty = match target.place.read(&live.managers).await {
-        Ok(Some(held)) => {
-            let routes = TokenRoutes::of(live, &target).ok()?;
-            !has_form(live, &routes, &target, &Arc::new(held))
-        }
-        Ok(None) => false,
-        Err(error) => error.is_absence(),
-    };
-    is_empty.then(|| EmptiedPlace::of(&target))
+    let routes = TokenRoutes::of(live, &target).ok()?;
+    let remains = remains(live, &routes, &target).await?;
+    let end = EndOfWait::NoRenewal(target.credential.clone());
+    Some(EmptiedPlace::of(&target, remains, end))
+}
+
+/// Returns what a place holds instead of a secret; `None` if the place holds a value with the form
+/// of the secret, or cannot be read.
+async fn remains(
+    live: &Live,
+    routes: &TokenRoutes<'_>,
+    target: &RotationTarget,
+) -> Option<Remains> {
+    match target.place.read(&live.managers).await {
+        Ok(held) => form_fault(live, routes, target, &Arc::new(held?)).map(Remains::Unusable),
+        Err(SourceError::Secret(SecretError::Empty { .. })) => Some(Remains::Nothing),
+        Err(SourceError::Secret(error)) => Some(Remains::Unusable(error.to_string())),
+        Err(error) => error.is_absence().then_some(Remains::Nothing),
+    }
 }

@@ -34,7 +34,7 @@ mod undo;
 mod unfinished;
 
 pub use decision::{RotationIntent, Stop};
-pub use emptied::EmptiedPlace;
+pub use emptied::{EmptiedPlace, EndOfWait, Remains};
 pub use ending::Finished;
 pub use error::{HeldSecret, NewSecretFate, RotationError, UNKNOWN_TOKEN, UnprovedSecret};
 pub use holders::SecretHolder;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::decision::RotationIntent;
-use super::emptied::{EmptiedPlace, emptied_place};
+use super::emptied::emptied_place;
 use super::ending::Finished;
 use super::error::{NewSecretFate, RotationError, UNKNOWN_TOKEN};
 use super::holders::SecretHolder;
@@ -43,6 +43,7 @@ pub async fn renew(reloader: Arc<Reloader>) {
         journals.check_if_due(&reloader).await;
         renewals.check_ahead(&reloader).await;
         renewals.take_up(&reloader).await;
+        renewals.drop_unwanted(&reloader);
         renewals.renew_due(&reloader).await;
         renewals.finish_due(&reloader).await;
         if renewals.are_pending(&reloader.live()) || journals.found_any() {
@@ -59,7 +60,7 @@ pub async fn renew(reloader: Arc<Reloader>) {
 /// The recent failures, and the renewals to finish.
 #[derive(Default)]
 struct Renewals {
-    /// The time of the next try by credential, after a failure.
+    /// The time of the next try or look by credential, after a failure.
     retry: HashMap<String, Instant>,
     /// The credentials whose renewal waits, because somebody has emptied the place.
     waiting: HashSet<String>,
@@ -152,6 +153,22 @@ impl Renewals {
         }
     }
 
+    /// Ends the waits and problems of credentials that have no `renew` any more. A renewal with a
+    /// journal goes on to its end.
+    fn drop_unwanted(&mut self, reloader: &Reloader) {
+        let live = reloader.live();
+        let renewed: HashSet<_> = renewed_credentials(&live).collect();
+        self.waiting.retain(|name| renewed.contains(name));
+        self.retry.retain(|name, _| renewed.contains(name));
+        self.foreseen.retain(|(name, _), _| renewed.contains(name));
+        for (name, credential) in &live.credentials {
+            let is_unwanted = !renewed.contains(name) && !self.open.contains_key(name);
+            if is_unwanted && credential.renewal().problem().is_some() {
+                reloader.note_renewal(name);
+            }
+        }
+    }
+
     async fn renew_due(&mut self, reloader: &Reloader) {
         self.retry.retain(|_, next| *next > Instant::now());
         self.end_waits(reloader).await;
@@ -159,44 +176,47 @@ impl Renewals {
             if self.retry.contains_key(&credential) {
                 continue;
             }
-            // A renewal within the overlap of the one before: the older token ends first.
+            // A renewal within the overlap of the renewal before: the older token ends first. After
+            // a failure, `retry` keeps the time of the next try.
             if let Some(end) = self.open.get_mut(&credential) {
                 *end = (*end).min(Instant::now());
                 continue;
             }
             if let Some(obstacle) = emptied_place(&reloader.live(), &credential).await {
-                self.wait(reloader, credential, RotationError::Unchanged(obstacle))
-                    .await;
+                self.wait(reloader, credential, obstacle).await;
                 continue;
             }
             match claim(&reloader.live(), &credential).await {
                 // The sidecar with the claim will have renewed the token, or failed, by the next
                 // try.
                 Ok(false) => self.retry_later(credential),
-                // Tried again when the shared server is back: days are left.
-                Err(ServerLost) => {}
+                // Tried again until the shared server is back: days are left.
+                Err(ServerLost) => self.look_later(credential),
                 Ok(true) => self.renew(reloader, credential).await,
             }
         }
     }
 
-    /// Tells once that a renewal waits until a person has decided about the place.
-    async fn wait(&mut self, reloader: &Reloader, credential: String, error: RotationError) {
-        let next = Instant::now() + FINISH_RETRY_INTERVAL;
-        self.retry.insert(credential.clone(), next);
-        if self.waiting.insert(credential.clone()) {
-            let (_, text) = with_text(error).await;
+    /// Tells once for each reason that a renewal waits until a person has decided about the place.
+    async fn wait(&mut self, reloader: &Reloader, credential: String, obstacle: Obstacle) {
+        let (_, text) = with_text(RotationError::Unchanged(obstacle)).await;
+        if !is_told(reloader, &credential, &text) {
             reloader.record_renewal_failure(&credential, RenewalStep::Renewal, &text);
         }
+        self.waiting.insert(credential.clone());
+        self.look_later(credential);
     }
 
     /// Ends the waits for places that hold a secret again.
     async fn end_waits(&mut self, reloader: &Reloader) {
         let live = reloader.live();
         for credential in self.waiting.clone() {
-            if !self.retry.contains_key(&credential)
-                && emptied_place(&live, &credential).await.is_none()
-            {
+            if self.retry.contains_key(&credential) {
+                continue;
+            }
+            if let Some(obstacle) = emptied_place(&live, &credential).await {
+                self.wait(reloader, credential, obstacle).await;
+            } else {
                 self.waiting.remove(&credential);
                 reloader.note_renewal(&credential);
             }
@@ -206,6 +226,20 @@ impl Renewals {
     fn retry_later(&mut self, credential: String) {
         self.retry
             .insert(credential, Instant::now() + RETRY_INTERVAL);
+    }
+
+    /// Puts off a try that leaves no token behind.
+    fn look_later(&mut self, credential: String) {
+        self.retry
+            .insert(credential, Instant::now() + FINISH_RETRY_INTERVAL);
+    }
+
+    /// Puts off the next try to bring a renewal to its end.
+    fn finish_later(&mut self, credential: String) {
+        let next = Instant::now() + FINISH_RETRY_INTERVAL;
+        let retry = self.retry.entry(credential.clone()).or_insert(next);
+        *retry = next.max(*retry);
+        self.open.insert(credential, next);
     }
 
     async fn renew(&mut self, reloader: &Reloader, credential: String) {
@@ -246,8 +280,7 @@ impl Renewals {
                         let step = RenewalStep::Revocation;
                         reloader.record_renewal_failure(&credential, step, &text);
                     }
-                    let retry = Instant::now() + FINISH_RETRY_INTERVAL;
-                    self.open.insert(credential, retry);
+                    self.finish_later(credential);
                 }
             }
         }
@@ -472,7 +505,7 @@ async fn bring_into_use(
         Ok(_) => Obstacle::NotInUse,
     };
     if rotation.is_emptied().await {
-        return Err(rotation.unfinished(EmptiedPlace::of(&rotation.target)));
+        return Err(rotation.unfinished(rotation.wait_for_a_secret().await));
     }
     let obstacle = rotation.write_old(not_in_use).await?;
     let restored = Some(rotation.target.place.to_string());

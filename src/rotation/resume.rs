@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::decision::{CutOffEvidence, Decision, Held, Life, RotationIntent, decide};
-use super::emptied::EmptiedPlace;
 use super::error::RotationError;
 use super::obstacle::{Obstacle, ReadFault};
 use super::record::{Record, RotationStep};
 use super::steps::{Rotation, shown};
-use super::tokens::{has_form, life};
+use super::tokens::{form_fault, life};
 use crate::credential::source::SecretPlace;
 use crate::secret::{Fingerprint, Secret};
 
@@ -38,7 +37,12 @@ impl Rotation<'_> {
             Ok(held) => held,
             Err(obstacle) => return Err(self.unfinished(obstacle)),
         };
-        let evidence = self.evidence(&record, held, other.as_ref()).await?;
+        let unasked = self.unasked(&record, held);
+        // A wait does not depend on what is alive.
+        if decide(unasked, intent) == Decision::Wait {
+            return Err(self.unfinished(self.wait_for_a_secret().await));
+        }
+        let evidence = self.evidence(&record, unasked, other.as_ref()).await?;
         match decide(evidence, intent) {
             Decision::Keep(held) => {
                 self.kept = match held {
@@ -67,7 +71,7 @@ impl Rotation<'_> {
                 self.drop_journal().await;
                 Ok(Resumed::NothingLeft)
             }
-            Decision::Wait => Err(self.unfinished(EmptiedPlace::of(&self.target))),
+            Decision::Wait => Err(self.unfinished(self.wait_for_a_secret().await)),
             Decision::Stop(stop) => Err(self.unfinished(Obstacle::Stopped(stop))),
         }
     }
@@ -86,15 +90,28 @@ impl Rotation<'_> {
         Ok(self.record().unwrap_or(record))
     }
 
+    /// Returns the evidence before the provider is asked.
+    fn unasked(&self, record: &Record, held: Held) -> CutOffEvidence {
+        CutOffEvidence {
+            held,
+            source: held,
+            old: Life::Unknown,
+            new: record.new.as_ref().map(|_| Life::Unknown),
+            other: Life::Unknown,
+            step: record.step,
+            worker: self.worker.author,
+        }
+    }
+
     /// Asks for the life of each secret of the journal.
     async fn evidence(
         &self,
         record: &Record,
-        held: Held,
+        unasked: CutOffEvidence,
         other: Option<&Arc<Secret>>,
     ) -> Result<CutOffEvidence, RotationError> {
+        let held = unasked.held;
         Ok(CutOffEvidence {
-            held,
             source: self.held_by_source(record.old.as_deref(), held).await,
             old: match &record.old {
                 Some(old) => self.life(old).await?,
@@ -108,8 +125,7 @@ impl Rotation<'_> {
                 Some(other) if held == Held::Other => self.life(other).await?,
                 _ => Life::Unknown,
             },
-            step: record.step,
-            worker: self.worker.author,
+            ..unasked
         })
     }
 
@@ -167,11 +183,8 @@ impl Rotation<'_> {
             Ok(Some(held)) if new.is_some_and(|new| held.same_as(new)) => (Held::New, None),
             Ok(Some(held)) => {
                 let held = Arc::new(held);
-                let kind = if has_form(self.live, &self.routes, &self.target, &held) {
-                    Held::Other
-                } else {
-                    Held::Nothing
-                };
+                let fault = form_fault(self.live, &self.routes, &self.target, &held);
+                let kind = fault.map_or(Held::Other, |_| Held::Nothing);
                 (kind, Some(held))
             }
             Err(error) if error.is_absence() => (Held::Nothing, None),

@@ -43,17 +43,19 @@ pub(super) fn credential_with(
     }
 }
 
-/// True if a value has the form of the secret.
-pub(super) fn has_form(
+/// Returns the reason why a value does not have the form of the secret.
+pub(super) fn form_fault(
     live: &Live,
     routes: &TokenRoutes<'_>,
     target: &RotationTarget,
     value: &Arc<Secret>,
-) -> bool {
-    match credential_with(live, routes, target, value) {
-        Err(Obstacle::Faults(faults)) => faults.iter().all(|fault| fault.secret != target.secret),
-        _ => true,
-    }
+) -> Option<String> {
+    let Err(Obstacle::Faults(faults)) = credential_with(live, routes, target, value) else {
+        return None;
+    };
+    let mut faults = faults.into_iter();
+    let fault = faults.find(|fault| fault.secret == target.secret)?;
+    Some(fault.problem)
 }
 
 fn found(secret: Arc<Secret>) -> FoundSecret {
