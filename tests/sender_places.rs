@@ -182,6 +182,126 @@ fn what_is_about_the_whole_account_without_a_sender_names_one() {
 }
 
 #[test]
+fn a_sender_at_a_place_that_the_request_ignores_is_no_sender_of_the_request() {
+    let upstream = Upstream::ok();
+    for (preset, credential, operation, line, bodies) in [
+        (
+            "messagebird",
+            MESSAGEBIRD,
+            "subscriptions",
+            "POST /v1/webhooks",
+            &[
+                r#"{"from":"1","url":"https://a.example"}"#,
+                r#"{"fallback":{"from":"1"},"url":"https://a.example"}"#,
+                r#"{"from":"1","channelId":null}"#,
+            ][..],
+        ),
+        (
+            "zenvia",
+            WASSENGER,
+            "templates",
+            "POST /v2/templates",
+            &[r#"{"from":"1","name":"a"}"#],
+        ),
+        (
+            "twilio",
+            TWILIO,
+            "phone_numbers",
+            "POST /v2/Channels/Senders",
+            &[
+                r#"{"From":"1","profile":{}}"#,
+                r#"{"MessagingServiceSid":"1"}"#,
+            ],
+        ),
+        (
+            "cm",
+            "product_token = \"file:@DIR@/key\"",
+            "otp",
+            "POST /otp/v2/otp",
+            &[
+                r#"{"to":"2","channel":"whatsapp","messages":{"msg":[{"from":"1","allowedChannels":["WhatsApp"]}]}}"#,
+            ],
+        ),
+        (
+            "infobip",
+            INFOBIP,
+            "read",
+            "POST /messages-api/1/events",
+            &[
+                r#"{"from":"1"}"#,
+                r#"{"from":"1","events":[]}"#,
+                r#"{"from":"1","events":[{"channel":"WHATSAPP"}]}"#,
+            ],
+        ),
+    ] {
+        let lines = format!("senders = [\"1\"]\noperations = [\"{operation}\"]");
+        let keyside = route(&upstream, preset, credential, &lines);
+        for body in bodies {
+            judged(&keyside, &upstream, &[(line, body, UNNAMED)]);
+        }
+    }
+}
+
+#[test]
+fn a_change_may_leave_its_senders_out_and_names_those_of_the_route_or_none() {
+    let upstream = Upstream::ok();
+    let lines = "senders = [\"60a1\"]\noperations = [\"subscriptions\"]";
+    let wassenger = route(&upstream, "wassenger", WASSENGER, lines);
+    let new = "POST /v1/webhooks";
+    let change = "PATCH /v1/webhooks/w1";
+    judged(
+        &wassenger,
+        &upstream,
+        &[
+            (change, r#"{"url":"https://a.example"}"#, ALLOWED),
+            (change, r#"{"device":"60a1"}"#, ALLOWED),
+            (change, r#"{"devices":["60a1"]}"#, ALLOWED),
+            (change, r#"{"devices":["60b2"]}"#, FOREIGN),
+            (change, r#"{"devices":["60a1","60b2"]}"#, FOREIGN),
+            (change, r#"{"device":"60b2"}"#, FOREIGN),
+            ("PATCH /v1/webhooks/w1?devices=60b2", "{}", FOREIGN),
+            // A change to no device makes a webhook of the whole account.
+            (change, r#"{"device":null}"#, UNNAMED),
+            (change, r#"{"device":""}"#, UNNAMED),
+            (change, r#"{"devices":null}"#, UNNAMED),
+            (change, r#"{"devices":[]}"#, UNNAMED),
+            (change, r#"{"devices":{}}"#, UNNAMED),
+            (change, r#"{"devices":[null]}"#, UNNAMED),
+            (change, r#"{"device":"60a1","devices":[]}"#, UNNAMED),
+            (change, r#"{"device":"60a1","Device":null}"#, UNNAMED),
+            (new, r#"{"device":"60a1","devices":[]}"#, UNNAMED),
+            (new, r#"{"device":"60a1","devices":null}"#, UNNAMED),
+            (new, r#"{"device":null,"devices":["60a1"]}"#, UNNAMED),
+            (new, r#"{"devices":["60a1",null]}"#, UNNAMED),
+        ],
+    );
+    let lines = "senders = [\"1\"]\noperations = [\"templates\"]";
+    let zenvia = route(&upstream, "zenvia", WASSENGER, lines);
+    let change = "PATCH /v2/templates/t1";
+    judged(
+        &zenvia,
+        &upstream,
+        &[
+            (change, r#"{"name":"a"}"#, ALLOWED),
+            (change, r#"{"senderId":"1"}"#, ALLOWED),
+            (change, r#"{"senderId":"9"}"#, FOREIGN),
+            (change, r#"{"senderId":null}"#, UNNAMED),
+        ],
+    );
+    let any = route(
+        &upstream,
+        "wassenger",
+        WASSENGER,
+        "operations = [\"subscriptions\"]",
+    );
+    judged(
+        &any,
+        &upstream,
+        &[("PATCH /v1/webhooks/w1", r#"{"device":null}"#, ALLOWED)],
+    );
+}
+
+#[test]
 fn a_sender_is_known_by_each_name_that_the_route_lists() {
     let upstream = Upstream::ok();
     let lines = "senders = [\"+15550001111\", \"XE1\"]\noperations = [\"phone_numbers\"]";

@@ -13,7 +13,9 @@ mod texts;
 mod visitors;
 pub mod words;
 
-pub use texts::{NotText, add_texts_at, lacks_text_at, lacks_text_in, may_have_value_at};
+pub use texts::{
+    NotText, add_texts_at, empties_text_at, lacks_text_at, lacks_text_in, may_have_value_at,
+};
 use visitors::{Fields, LastNamed, WantedVisitor};
 
 /// A JSON object with values as unparsed text.
@@ -420,6 +422,29 @@ mod tests {
         ] {
             let path: Vec<_> = path.iter().map(ToString::to_string).collect();
             assert_eq!(may_have_value_at(text, &path), may, "{text} {path:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_empties_a_place_is_found_in_every_container() {
+        for (text, path, empties) in [
+            (r#"{"d":"1"}"#, &["d"][..], false),
+            (r#"{"x":null}"#, &["d"], false),
+            (r#"{"d":null}"#, &["d"], true),
+            (r#"{"d":" "}"#, &["d"], true),
+            (r#"{"d":"1","D":null}"#, &["d"], true),
+            (r#"{"d":["1"]}"#, &["d", "*"], false),
+            (r#"{"d":"1"}"#, &["d", "*"], false),
+            (r#"{"d":[]}"#, &["d", "*"], true),
+            (r#"{"d":{}}"#, &["d", "*"], true),
+            (r#"{"d":null}"#, &["d", "*"], true),
+            (r#"{"d":["1",null]}"#, &["d", "*"], true),
+            (r#"{"d":{"e":"1"}}"#, &["d", "e"], false),
+            (r#"{"d":{}}"#, &["d", "e"], false),
+            (r#"{"d":null}"#, &["d", "e"], true),
+        ] {
+            let path: Vec<_> = path.iter().map(ToString::to_string).collect();
+            assert_eq!(empties_text_at(text, &path), empties, "{text} {path:?}");
         }
     }
 

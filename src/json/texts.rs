@@ -104,6 +104,27 @@ pub fn lacks_text_in(value: &str, list: &[String], places: &[&[String]]) -> bool
     })
 }
 
+/// Returns true if some reader could take a value on a path of keys for an order to empty what
+/// stands at the end: `null`, a list without elements, a text of blanks.
+#[must_use]
+pub fn empties_text_at(value: &str, path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        return !has_text_at(value, path);
+    };
+    if value == "null" {
+        return true;
+    }
+    if first == "*" {
+        let elements = elements_of(value, rest).unwrap_or_default();
+        return elements.is_empty()
+            || elements
+                .iter()
+                .any(|element| empties_text_at(element, rest));
+    }
+    let fields = fields_of(value, |name| is_read_as_one_of(name, &[first])).unwrap_or_default();
+    fields.iter().any(|(_, value)| empties_text_at(value, rest))
+}
+
 /// Returns true if some reader could find a value, of whatever kind, at the end of a path of keys.
 /// A value other than an object on the way may be anything.
 #[must_use]

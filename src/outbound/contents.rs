@@ -155,6 +155,7 @@ impl BodyFindings {
             senders: NamedSenders {
                 in_body: self.senders,
                 is_missing: self.lacks_sender,
+                own: self.own_sender,
                 in_query: head.senders,
             },
             recipients,

@@ -14,10 +14,10 @@ use super::guard::{
     MARKED, OVERRIDDEN, OVERRIDES, TOKEN_ASKED, asks_for_token, names_fields, names_token,
 };
 use super::parties::{
-    check_count, lacks_sender_in_json, messages_to, recipients_in_form, recipients_in_json,
-    senders_in_form, senders_in_json,
+    check_count, lacks_sender_in_json, messages_to, own_sender_in_form, own_sender_in_json,
+    recipients_in_form, recipients_in_json, senders_in_form, senders_in_json,
 };
-use super::policy::Permit;
+use super::policy::{OwnSender, Permit};
 use crate::json;
 use crate::provider::{OperationKind, Provider, RECIPIENT, party};
 use crate::query::{self, ReadName, is_read_as_one_of};
@@ -28,6 +28,8 @@ pub(super) struct FieldPlaces<'p> {
     pub(super) channels: Option<ChannelRule<'p>>,
     only: Option<OnlyFields>,
     senders: Cow<'p, [Vec<String>]>,
+    /// The places of senders that the request has of its own.
+    own_senders: &'p [Vec<String>],
     recipients: &'p [Vec<String>],
     /// True if recipients count, in the path as well.
     counts_recipients: bool,
@@ -71,6 +73,7 @@ pub(super) struct BodyFindings {
     pub(super) pattern: usize,
     pub(super) senders: Vec<String>,
     pub(super) lacks_sender: bool,
+    pub(super) own_sender: OwnSender,
     pub(super) recipients: Vec<String>,
     pub(super) messages: u32,
     pub(super) is_receipt: bool,
@@ -131,7 +134,7 @@ impl<'p> FieldPlaces<'p> {
     pub(super) fn new(
         provider: &'p Provider,
         channels: &'p [String],
-        own: &[Vec<String>],
+        own: &'p [Vec<String>],
         only: Option<OnlyFields>,
         wanted: WantedFields,
     ) -> Self {
@@ -151,6 +154,7 @@ impl<'p> FieldPlaces<'p> {
             } else {
                 Cow::Borrowed(&[])
             },
+            own_senders: own,
             only,
             recipients: if counts_recipients {
                 &limits.recipient
@@ -264,6 +268,7 @@ impl<'p> FieldPlaces<'p> {
             pattern: fitting.first().map_or(0, |(pattern, _)| *pattern),
             senders: senders_in_json(limits, &fields, senders, recipients)?,
             lacks_sender: lacks_sender_in_json(&fields, senders),
+            own_sender: own_sender_in_json(limits, &fields, self.own_senders)?,
             messages: messages_to(&named),
             recipients: self.paired(named),
             is_receipt: has_text(&fields, receipts) && !has_field(&fields, recipients),
@@ -324,6 +329,7 @@ impl<'p> FieldPlaces<'p> {
             pattern: 0,
             senders: senders_in_form(limits, text, &self.senders, self.recipients),
             lacks_sender: false,
+            own_sender: own_sender_in_form(limits, text, self.own_senders),
             messages: messages_to(&named),
             recipients: self.paired(named),
             is_receipt: false,

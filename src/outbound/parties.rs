@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::error::OutboundError;
 use super::fields::{texts_at, values_in_form};
+use super::policy::OwnSender;
 use crate::json;
 use crate::provider::{ProviderLimits, party};
 use crate::query::is_read_as_one_of;
@@ -26,6 +27,56 @@ pub(super) fn senders_in_json(
         named.extend(senders_before_in_json(limits, fields, recipients));
     }
     Ok(named)
+}
+
+/// The findings at the places of senders that the request has of its own, in a JSON object.
+pub(super) fn own_sender_in_json(
+    limits: &ProviderLimits,
+    fields: &[(Cow<'_, str>, &str)],
+    own: &[Vec<String>],
+) -> Result<OwnSender, OutboundError> {
+    let mut texts = Vec::new();
+    for place in own {
+        texts.extend(texts_at(fields, place).map_err(|_| SENDER_IS_NO_TEXT)?);
+    }
+    let texts = texts.iter().map(|text| Cow::Borrowed(text.as_str()));
+    let is_emptied = own
+        .iter()
+        .filter_map(|place| place.split_first())
+        .any(|(first, rest)| {
+            fields
+                .iter()
+                .filter(|(name, _)| is_read_as_one_of(name, &[first]))
+                .any(|(_, value)| json::empties_text_at(value, rest))
+        });
+    if is_emptied || lacks_sender_in_json(fields, own) {
+        return Ok(OwnSender::Emptied);
+    }
+    Ok(own_sender_of(limits, texts))
+}
+
+/// The findings at the places of senders that the request has of its own, in a form.
+pub(super) fn own_sender_in_form(
+    limits: &ProviderLimits,
+    text: &str,
+    own: &[Vec<String>],
+) -> OwnSender {
+    own_sender_of(limits, values_in_form(text, own).into_iter())
+}
+
+/// The findings in the texts at places of senders. Each text has to name a sender.
+fn own_sender_of<'t>(
+    limits: &ProviderLimits,
+    texts: impl Iterator<Item = Cow<'t, str>>,
+) -> OwnSender {
+    let mut found = OwnSender::Absent;
+    for text in texts {
+        if parties(limits, std::iter::once(text)).is_empty() {
+            return OwnSender::Emptied;
+        }
+        found = OwnSender::Named;
+    }
+    found
 }
 
 /// True if an element of a list in a JSON object names no sender, at none of the places in such

@@ -74,7 +74,8 @@ pub struct RequestPattern {
     pub sender: Option<String>,
     /// JSON pointers to the senders in the body of a request that names senders at places of its
     /// own, besides those of all requests. A route with `senders` needs one of them: without, the
-    /// request is about every sender of the account.
+    /// provider chooses, or means every sender of the account. A PATCH may leave them out, because
+    /// it changes only what it names.
     pub senders: Vec<Vec<String>>,
     /// The places of injection instead of the provider's own.
     pub inject: Option<Vec<Inject>>,
@@ -113,11 +114,18 @@ impl RequestPattern {
         in_path || self.needs_sender() || self.sender.is_some() || self.media
     }
 
-    /// Returns true for a request whose body names a sender: a message, or a request with places of
-    /// its own for senders.
+    /// Returns true for a request whose body names a sender: a message, or a request that names
+    /// senders at places of its own.
     #[must_use]
     pub fn needs_sender(&self) -> bool {
-        self.limited || !self.senders.is_empty()
+        self.limited || self.needs_own_sender()
+    }
+
+    /// Returns true for a request that names a sender at a place of its own.
+    #[must_use]
+    pub fn needs_own_sender(&self) -> bool {
+        let is_change = self.methods.iter().all(|method| method == Method::PATCH);
+        !self.senders.is_empty() && !is_change
     }
 
     /// Returns true for a request with this method. An application that may GET may also ask with

@@ -29,7 +29,7 @@ mod unknown;
 pub use fits::segment_of;
 use fits::senders_in;
 use link_mark::marked_route;
-pub use permit::{LimitSubject, NamedSenders, Permit};
+pub use permit::{LimitSubject, NamedSenders, OwnSender, Permit};
 pub use route::{FurtherUpstream, Route};
 use sender_place::not_chosen;
 use shown::cut;

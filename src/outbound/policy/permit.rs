@@ -51,8 +51,23 @@ pub struct NamedSenders {
     pub in_body: Vec<String>,
     /// True if one of several messages in the body names no sender.
     pub is_missing: bool,
+    /// The findings at the places of the body that the request has of its own.
+    pub own: OwnSender,
     /// The senders in the query.
     pub in_query: Vec<String>,
+}
+
+/// The findings at the places of senders that a request has of its own
+/// ([`RequestPattern::senders`]). The provider reads the senders of the request there alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnSender {
+    /// Nothing stands at these places.
+    #[default]
+    Absent,
+    /// Whatever stands at these places names a sender.
+    Named,
+    /// Something at these places names no sender, such as `null` or an empty list.
+    Emptied,
 }
 
 /// The subject of the limits and pauses that a request meets. A throttle pauses this and nothing
@@ -149,12 +164,13 @@ impl<'a> Permit<'a> {
 
     /// Decides on the senders that body and query name.
     ///
-    /// The sender of a message is named in the body. A query only adds to what must be allowed: the
+    /// The sender of a message is named in the body. A request with places of its own for senders
+    /// names a sender there, whatever other places say. A query only adds to what must be allowed: the
     /// provider may read any sender, or none of a query.
     ///
     /// # Errors
-    /// 403 for a foreign sender, and for a request that needs a sender and names none, on a route
-    /// with `senders`.
+    /// 403 for a foreign sender, and for a request that needs a sender and names none or that
+    /// empties the place of a sender, on a route with `senders`.
     pub fn with_senders(&self, named: &'a NamedSenders) -> Result<Self, OutboundError> {
         let senders = &self.route.senders;
         let mut all = named.in_body.iter().chain(&named.in_query);
@@ -171,7 +187,13 @@ impl<'a> Permit<'a> {
         let in_head = self.sender.or(by_query);
         let in_message = in_head.or(in_body);
         let is_missing = in_message.is_none() || (in_head.is_none() && named.is_missing);
-        if is_missing && self.request.needs_sender() && !senders.is_empty() {
+        let lacks_own = match named.own {
+            OwnSender::Absent => self.request.needs_own_sender(),
+            OwnSender::Named => false,
+            OwnSender::Emptied => true,
+        };
+        let lacks_sender = (is_missing && self.request.limited) || lacks_own;
+        if lacks_sender && !senders.is_empty() {
             return Err(not_named(self.provider(), self.request));
         }
         let sender = in_message.or(in_query);

@@ -28,15 +28,15 @@ fn naming(provider: &Provider, pattern: &RequestPattern) -> String {
         };
         return format!("name the sender in the query, as in ?{parameter}=...; {instead}");
     }
-    let in_path = requests(provider)
-        .filter(|known| known.limited)
-        .find(|known| known.path.segments.iter().any(Segment::is_sender));
     if !pattern.senders.is_empty() {
         let places = pointers(&pattern.senders);
         return format!(
-            "name the sender in the body, at {places}: without, the request is about every sender of the account"
+            "name the sender in the body, at {places}: without, the provider chooses, or means every sender of the account"
         );
     }
+    let in_path = requests(provider)
+        .filter(|known| known.limited)
+        .find(|known| known.path.segments.iter().any(Segment::is_sender));
     match (in_body(provider), in_path) {
         (Some(place), _) => format!("name the sender {place}; {UNBOUND}"),
         (None, Some(known)) => {

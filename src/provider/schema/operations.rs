@@ -146,7 +146,7 @@ impl OperationReader<'_> {
         let types = content_types(&mut reader);
         let sender = reader.parse("sender", parameter_name);
         let methods = line.as_ref().map(|(methods, _)| methods.as_slice());
-        let senders = own_senders(&mut reader, methods.unwrap_or_default());
+        let senders = own_senders(&mut reader, methods.unwrap_or_default(), body.as_deref());
         let inject = reader
             .field("inject")
             .map(|field| injects(&field, &self.names));
@@ -259,9 +259,17 @@ fn query_words(reader: &mut Reader<'_>, key: &str) -> Vec<QueryWords> {
 }
 
 /// Reads `senders`: the places of senders in the body of a request. A request without a body could
-/// never name one.
-fn own_senders(reader: &mut Reader<'_>, methods: &[Method]) -> Vec<Vec<String>> {
+/// never name a sender there. A request with `body` may be chosen by its body, when its senders were
+/// looked for at the places of another request.
+fn own_senders(
+    reader: &mut Reader<'_>,
+    methods: &[Method],
+    body: Option<&[String]>,
+) -> Vec<Vec<String>> {
     let field = reader.field("senders");
+    if let Some(field) = field.as_ref().filter(|_| body.is_some()) {
+        field.fault("`senders` beside `body`, expected one of the two");
+    }
     let mut without_body = methods.iter().filter(|own| has_parameters_in_query(own));
     if let Some((field, method)) = field.as_ref().zip(without_body.next()) {
         field.fault(format!(

@@ -248,6 +248,11 @@ fn the_faults_of_a_provider_have_their_place() {
         ),
         (
             "\"POST /messages\"",
+            "{ request = \"POST /a\", body = [\"from\"], senders = [\"/from\"] }",
+            "f:8:63: operations.messages.requests.senders: `senders` beside `body`, expected one of the two",
+        ),
+        (
+            "\"POST /messages\"",
             "{ request = \"GET POST /a\", senders = [\"/from\"] }",
             "f:8:50: operations.messages.requests.senders: GET has no body that names a sender, expected a request of POST, PUT or PATCH alone",
         ),
