@@ -302,6 +302,38 @@ fn a_change_may_leave_its_senders_out_and_names_those_of_the_route_or_none() {
 }
 
 #[test]
+fn the_channel_of_a_password_is_not_that_of_a_message_in_the_same_body() {
+    let upstream = Upstream::ok();
+    let token = "product_token = \"file:@DIR@/key\"";
+    let lines = "channels = [\"whatsapp\"]\noperations = [\"otp\", \"messages\"]";
+    let keyside = route(&upstream, "cm", token, lines);
+    let refused = (403, "operation_not_allowed");
+    let message = r#""messages":{"msg":[{"from":"1","allowedChannels":["WhatsApp"]}]}"#;
+    let hidden = format!(r#"{{"to":"2","from":"1",{message}}}"#);
+    let alone = format!("{{{message}}}");
+    let password = "POST /otp/v2/otp";
+    judged(
+        &keyside,
+        &upstream,
+        &[
+            (
+                password,
+                r#"{"to":"2","from":"1","channel":"whatsapp"}"#,
+                ALLOWED,
+            ),
+            (
+                password,
+                r#"{"to":"2","from":"1","channel":"sms"}"#,
+                refused,
+            ),
+            (password, r#"{"to":"2","from":"1"}"#, refused),
+            (password, &hidden, refused),
+            ("POST /v1.0/message", &alone, ALLOWED),
+        ],
+    );
+}
+
+#[test]
 fn a_sender_is_known_by_each_name_that_the_route_lists() {
     let upstream = Upstream::ok();
     let lines = "senders = [\"+15550001111\", \"XE1\"]\noperations = [\"phone_numbers\"]";

@@ -30,7 +30,8 @@ impl<'p> ChannelRule<'p> {
         at.iter().chain(words).chain(implied)
     }
 
-    /// Decides on the channels that the fields of a JSON object name.
+    /// Decides on the channels that the fields of a JSON object name. `own_senders` are the places
+    /// of senders that the request has of its own.
     ///
     /// # Errors
     /// 403 for a channel that the route does not allow; 400 for a channel without text at the
@@ -38,20 +39,22 @@ impl<'p> ChannelRule<'p> {
     pub(super) fn check_fields(
         &self,
         fields: &[(Cow<'_, str>, &str)],
+        own_senders: &[Vec<String>],
     ) -> Result<(), OutboundError> {
         let mut named = Vec::new();
         for place in &self.channels.at {
             named.extend(texts_at(fields, place).map_err(|_| CHANNEL_IS_NO_TEXT)?);
         }
         self.check_named(named.iter().map(String::as_str))?;
-        if let Some(absent) = &self.channels.absent
-            && self
-                .channels
-                .at
-                .iter()
-                .any(|place| is_missing_in(fields, place))
-        {
-            self.check(absent)?;
+        if let Some(absent) = &self.channels.absent {
+            let mut places = self.channels.at.iter();
+            let names_beside =
+                |place: &Vec<String>| !texts_at(fields, place).unwrap_or_default().is_empty();
+            if places.any(|place| is_missing_in(fields, place))
+                || !self.is_beside(own_senders, names_beside)
+            {
+                self.check(absent)?;
+            }
         }
         for place in &self.channels.words {
             for word in texts_at(fields, place).map_err(|_| CHANNEL_IS_NO_TEXT)? {
@@ -67,13 +70,39 @@ impl<'p> ChannelRule<'p> {
         Ok(())
     }
 
-    /// Decides on the channels that a form names.
+    /// True if the channel of a request stands beside its sender, by `is_named`. The channel of a
+    /// message elsewhere in the body is nothing to a request with places of its own for senders.
+    fn is_beside(
+        &self,
+        own_senders: &[Vec<String>],
+        is_named: impl Fn(&Vec<String>) -> bool,
+    ) -> bool {
+        let mut beside = self.channels.at.iter().filter(|place| {
+            let mut own = own_senders.iter();
+            own.any(|sender| stands_beside(place, sender))
+        });
+        own_senders.is_empty() || beside.any(is_named)
+    }
+
+    /// Decides on the channels that a form names. `own_senders` are the places of senders that the
+    /// request has of its own.
     ///
     /// # Errors
     /// 403 for a channel that the route does not allow.
-    pub(super) fn check_form(&self, text: &str) -> Result<(), OutboundError> {
+    pub(super) fn check_form(
+        &self,
+        text: &str,
+        own_senders: &[Vec<String>],
+    ) -> Result<(), OutboundError> {
         let named = values_in_form(text, &self.channels.at);
         self.check_named(named.iter().map(AsRef::as_ref))?;
+        let names_beside =
+            |place: &Vec<String>| !values_in_form(text, std::slice::from_ref(place)).is_empty();
+        if let Some(absent) = &self.channels.absent
+            && !self.is_beside(own_senders, names_beside)
+        {
+            self.check(absent)?;
+        }
         self.check_further_in(text)
     }
 
@@ -137,6 +166,19 @@ fn is_missing_in(fields: &[(Cow<'_, str>, &str)], place: &[String]) -> bool {
         .any(|(_, value)| json::lacks_text_at(value, rest))
 }
 
+/// True for a place in the object that has the sender: no list lies between, but a list of channels
+/// at the end.
+fn stands_beside(place: &[String], sender: &[String]) -> bool {
+    let end = sender
+        .iter()
+        .rposition(|key| key == "*")
+        .map_or(0, |at| at + 1);
+    let inner = place.strip_prefix(&sender[..end]);
+    inner
+        .and_then(<[String]>::split_last)
+        .is_some_and(|(_, way)| way.iter().all(|key| key != "*"))
+}
+
 /// The longest name of a channel in an error text, in characters: longer than the names of all
 /// channels. A longer text may be a value in the wrong place.
 const MAX_SHOWN: usize = 32;
@@ -144,3 +186,27 @@ const CHANNEL_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
     "the channel in the body is no text, or stands in a list or an object where the provider has none",
     "name the channel as text, where the provider looks for it",
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_stands_beside_the_sender_of_the_same_object() {
+        for (place, sender, expected) in [
+            ("channel", "from", true),
+            ("channels/*", "from", true),
+            ("options/channel", "from", true),
+            ("messages/msg/*/allowedChannels/*", "from", false),
+            ("messages/*/channel", "from", false),
+            ("events/*/channel", "events/*/sender", true),
+            ("events/*/channels/*", "events/*/sender", true),
+            ("channel", "events/*/sender", false),
+            ("messages/*/channel", "events/*/sender", false),
+        ] {
+            let keys = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+            let found = stands_beside(&keys(place), &keys(sender));
+            assert_eq!(found, expected, "{place} {sender}");
+        }
+    }
+}

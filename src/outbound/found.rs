@@ -259,7 +259,7 @@ impl<'p> FieldPlaces<'p> {
             return Err(only.refusal(field));
         }
         if let Some(rule) = channels {
-            rule.check_fields(&fields)?;
+            rule.check_fields(&fields, self.own_senders)?;
         }
         let limits = &provider.limits;
         let named = recipients_in_json(limits, &fields, recipients);
@@ -320,7 +320,7 @@ impl<'p> FieldPlaces<'p> {
             return Err(TOKEN_ASKED);
         }
         if let Some(rule) = &self.channels {
-            rule.check_form(text)?;
+            rule.check_form(text, self.own_senders)?;
         }
         let limits = &self.provider.limits;
         let named = recipients_in_form(limits, text, self.recipients);

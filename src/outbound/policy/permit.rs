@@ -165,8 +165,8 @@ impl<'a> Permit<'a> {
     /// Decides on the senders that body and query name.
     ///
     /// The sender of a message is named in the body. A request with places of its own for senders
-    /// names a sender there, whatever other places say. A query only adds to what must be allowed: the
-    /// provider may read any sender, or none of a query.
+    /// names a sender there, whatever other places say. A query only adds to what must be allowed:
+    /// the provider may read any sender, or none of a query.
     ///
     /// # Errors
     /// 403 for a foreign sender, and for a request that needs a sender and names none or that

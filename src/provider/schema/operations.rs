@@ -259,7 +259,7 @@ fn query_words(reader: &mut Reader<'_>, key: &str) -> Vec<QueryWords> {
 }
 
 /// Reads `senders`: the places of senders in the body of a request. A request without a body could
-/// never name a sender there. A request with `body` may be chosen by its body, when its senders were
+/// never name a sender there. A request with `body` may be chosen by its body, after senders were
 /// looked for at the places of another request.
 fn own_senders(
     reader: &mut Reader<'_>,
