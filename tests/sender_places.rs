@@ -385,6 +385,29 @@ fn a_channel_before_the_person_of_a_sign_of_typing_is_the_sender() {
 }
 
 #[test]
+fn check_tells_of_senders_that_paths_name_otherwise() {
+    let upstream = Upstream::ok();
+    let key = "api_key = \"file:@DIR@/key\"";
+    for (preset, credential, senders, expected) in [
+        ("gupshup", key, "[\"+15550001111\"]", Some("read, status")),
+        ("gupshup", key, "[\"+15550001111\", \"app-1\"]", None),
+        ("gupshup", key, "[]", None),
+    ] {
+        let lines =
+            format!("senders = {senders}\noperations = [\"messages\", \"read\", \"status\"]");
+        let done = route_setup(&upstream, preset, credential, &lines).finish("check");
+        assert_eq!(done.code, Some(0), "{}", done.output);
+        let mut told = done.output.lines();
+        let note = told.find(|line| line.contains("`senders` are numbers alone"));
+        assert_eq!(note.is_some(), expected.is_some(), "{}", done.output);
+        assert!(
+            note.is_none_or(|note| note.contains(expected.unwrap())),
+            "{note:?}"
+        );
+    }
+}
+
+#[test]
 fn check_names_no_operation_whose_requests_need_a_sender() {
     let upstream = Upstream::ok();
     let lines = "senders = [\"1555\"]\noperations = [\"messages\", \"read\"]";

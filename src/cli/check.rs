@@ -140,7 +140,7 @@ fn without_secrets(file: &ConfigFile) -> Report {
     match Config::load(file) {
         Ok(config) => Report {
             warnings: config.warnings.iter().map(ToString::to_string).collect(),
-            notes: config.unbound_by_senders(),
+            notes: [config.unbound_by_senders(), config.numbers_beside_ids()].concat(),
             summary: format!(
                 "{}: the configuration is well formed; secrets were not read",
                 parts(&config)
@@ -293,6 +293,7 @@ fn report(live: &Live) -> Report {
         warnings.extend(problems.filter(|problem| no_seal.as_ref() != Some(problem)));
     }
     let mut notes = live.config.unbound_by_senders();
+    notes.extend(live.config.numbers_beside_ids());
     notes.extend(way_out(live));
     notes.extend(forgotten_at_restart(live));
     let credentials = credential_status::credentials(live);

@@ -173,7 +173,8 @@ fn stands_beside(place: &[String], sender: &[String]) -> bool {
         .iter()
         .rposition(|key| key == "*")
         .map_or(0, |at| at + 1);
-    let inner = place.strip_prefix(&sender[..end]);
+    let (list, _) = sender.split_at(end);
+    let inner = place.strip_prefix(list);
     inner
         .and_then(<[String]>::split_last)
         .is_some_and(|(_, way)| way.iter().all(|key| key != "*"))

@@ -153,11 +153,18 @@ impl Provider {
             .operations
             .iter()
             .flat_map(|operation| &operation.requests);
-        let in_requests = requests.any(|request| {
-            let in_path = request.path.segments.iter().any(Segment::is_sender);
-            in_path || !request.senders.is_empty()
-        });
-        in_requests || !self.limits.sender.is_empty()
+        let in_path = requests.any(|request| request.path.segments.iter().any(Segment::is_sender));
+        in_path || self.names_senders_in_bodies()
+    }
+
+    /// Returns true if some request names its senders in the body.
+    #[must_use]
+    pub fn names_senders_in_bodies(&self) -> bool {
+        let mut requests = self
+            .operations
+            .iter()
+            .flat_map(|operation| &operation.requests);
+        !self.limits.sender.is_empty() || requests.any(|request| !request.senders.is_empty())
     }
 
     /// Returns true if messages name their recipients, in the path or in the body.

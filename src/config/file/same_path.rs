@@ -117,7 +117,7 @@ impl EarlierRoutes {
     /// apart.
     fn clash(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
         let (_, first) = self.firsts.first()?;
-        if !provider.limits.sender.is_empty() || route.senders.is_empty() {
+        if provider.names_senders_in_bodies() || route.senders.is_empty() {
             return Some(first);
         }
         let shared = route

@@ -89,13 +89,35 @@ fn an_upstream_has_the_values_of_its_account() {
 
 #[test]
 fn routes_whose_senders_stand_in_bodies_need_paths_of_their_own() {
-    let text = "[credential.t]\nprovider = \"twilio\"\naccount_sid = \"AC1\"\nauth_token = \"file:/t\"\n\
-        [[route]]\ncredential = \"t\"\nsenders = [\"+1\"]\n[[route]]\ncredential = \"t\"\nname = \"u\"\nsenders = [\"+2\"]\n";
-    let found = faults(text);
-    assert!(
-        found
-            .iter()
-            .any(|fault| fault.contains("the same path as the route at f:5:1")),
-        "{found:#?}"
-    );
+    let twilio =
+        "[credential.t]\nprovider = \"twilio\"\naccount_sid = \"AC1\"\nauth_token = \"file:/t\"\n";
+    // Only requests with places of their own have senders in bodies.
+    let own = |request: &str| {
+        format!(
+            "[credential.t]\nprovider = \"p\"\nkey = \"file:/t\"\n[provider.p]\nupstream = \"https://a.example\"\n\
+             inject = [{{ header = \"Key\", value = \"{{key}}\" }}]\n[provider.p.secrets]\nkey = {{ required = true }}\n\
+             [provider.p.operations.messages]\nkind = \"send\"\ndefault = true\nrequests = [\"POST /{{sender}}/messages\", {request}]\n"
+        )
+    };
+    let in_body = own("{ request = \"POST /webhooks\", senders = [\"/device\"] }");
+    for (provider, clashes) in [
+        (twilio, true),
+        (&in_body, true),
+        (&own("\"POST /webhooks\""), false),
+    ] {
+        let text = format!(
+            "{provider}[[route]]\ncredential = \"t\"\nsenders = [\"+1\"]\n\
+             [[route]]\ncredential = \"t\"\nname = \"u\"\nsenders = [\"+2\"]\n"
+        );
+        if clashes {
+            let found = faults(&text);
+            let mut told = found.iter();
+            assert!(
+                told.any(|fault| fault.contains("the same path as the route at")),
+                "{found:#?}"
+            );
+        } else {
+            assert_eq!(parse(&text).routes.len(), 2);
+        }
+    }
 }
