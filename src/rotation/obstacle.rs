@@ -149,16 +149,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCredential(name) => write!(f, "there is no credential `{}`", shown(name)),
-            Self::UnknownSecret { credential, known } if known.is_empty() => write!(
-                f,
-                "`{credential}` has no secret of this name, and none that can be rotated by command: put the new one in its \
-                 place, and reload"
-            ),
-            Self::UnknownSecret { credential, known } => write!(
-                f,
-                "`{credential}` has no secret of this name, expected {}",
-                known.join(", ")
-            ),
+            Self::UnknownSecret { credential, known } => fmt_unknown(f, credential, known),
             Self::NoRoute(name) => write!(f, "no route sends with `{name}`"),
             Self::NoExchange { secret, provider } => write!(
                 f,
@@ -208,6 +199,18 @@ impl fmt::Display for Obstacle {
             | Self::Moved(_)
             | Self::Journal(_) => self.fmt_place(f),
         }
+    }
+}
+
+/// Writes the message about an unknown secret, with the names that the command takes.
+fn fmt_unknown(f: &mut fmt::Formatter<'_>, credential: &str, known: &[String]) -> fmt::Result {
+    write!(f, "`{credential}` has no secret of this name, ")?;
+    if known.is_empty() {
+        f.write_str(
+            "and none that can be rotated by command: put a new one in its place, and reload",
+        )
+    } else {
+        write!(f, "expected {}", known.join(", "))
     }
 }
 
