@@ -2,7 +2,8 @@
 //! included files.
 
 use std::collections::HashSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::{Faults, unreadable, whole_fault};
@@ -39,18 +40,17 @@ impl ConfigFile {
     pub fn reach(&self) {
         let report = FaultReport::default();
         for path in self.named_files().unwrap_or_default() {
-            let text = text_of(&path).unwrap_or_default();
-            // The key may stand in quotes.
-            if !text.contains(INCLUDE) {
+            if !names_includes(&path) {
                 continue;
             }
+            let text = text_of(&path).unwrap_or_default();
             let name = path.display().to_string();
             let Some(document) = Document::parse(&text, &name, &report) else {
                 continue;
             };
             for (pattern, _) in included(&document, &path, &report) {
                 for file in pattern.files().unwrap_or_default() {
-                    text_of(&file).ok();
+                    names_includes(&file);
                 }
             }
         }
@@ -228,6 +228,18 @@ fn included(document: &Document, path: &Path, report: &FaultReport) -> Vec<(Patt
             Some((pattern, field.at().clone()))
         })
         .collect()
+}
+
+/// Reads a regular file to its end, line by line, and returns true if a line has the key of
+/// includes. A text of megabytes that is forgotten at once would leave a hole in the heap.
+fn names_includes(path: &Path) -> bool {
+    let Some(file) = path.is_file().then(|| File::open(path).ok()).flatten() else {
+        return false;
+    };
+    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+    let has_key = |line: &Vec<u8>| memchr::memmem::find(line, INCLUDE.as_bytes()).is_some();
+    // Counted, since a search that ends at the first line would leave the rest unread.
+    lines.filter(has_key).count() > 0
 }
 
 /// Reads a regular file: reading a FIFO would wait for a writer, and no reload would ever follow.
