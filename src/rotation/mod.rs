@@ -29,6 +29,7 @@ mod resume;
 mod routes;
 mod steps;
 mod target;
+mod token_renewal;
 mod tokens;
 mod undo;
 mod unfinished;
