@@ -5,6 +5,17 @@ use std::borrow::Cow;
 use crate::json::{self, NotText};
 use crate::query::{self, is_read_as_one_of};
 
+/// The values of a JSON object that some reader could take for the value of a key.
+pub(super) fn values_read_as<'f>(
+    fields: &'f [(Cow<'_, str>, &'f str)],
+    key: &'f String,
+) -> impl Iterator<Item = &'f str> {
+    let read = fields
+        .iter()
+        .filter(move |(name, _)| is_read_as_one_of(name, &[key]));
+    read.map(|(_, value)| *value)
+}
+
 /// Every text that some reader could find at a place.
 pub(super) fn texts_at(
     fields: &[(Cow<'_, str>, &str)],
@@ -12,10 +23,7 @@ pub(super) fn texts_at(
 ) -> Result<Vec<String>, NotText> {
     let mut texts = Vec::new();
     if let Some((first, rest)) = place.split_first() {
-        for (_, value) in fields
-            .iter()
-            .filter(|(name, _)| is_read_as_one_of(name, &[first]))
-        {
+        for value in values_read_as(fields, first) {
             json::add_texts_at(value, rest, &mut texts)?;
         }
     }

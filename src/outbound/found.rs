@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use super::body::Form;
 use super::channels::ChannelRule;
 use super::error::OutboundError;
+use super::fields::values_read_as;
 
 use super::guard::{
     MARKED, OVERRIDDEN, OVERRIDES, TOKEN_ASKED, asks_for_token, names_fields, names_token,
@@ -20,7 +21,7 @@ use super::parties::{
 use super::policy::{OwnSender, Permit};
 use crate::json;
 use crate::provider::{OperationKind, Provider, RECIPIENT, party};
-use crate::query::{self, ReadName, is_read_as_one_of};
+use crate::query::{self, ReadName};
 
 /// The places of fields to look for in one body.
 pub(super) struct FieldPlaces<'p> {
@@ -375,15 +376,10 @@ fn has_text(fields: &[(Cow<'_, str>, &str)], places: &[Vec<String>]) -> bool {
 
 /// True if a server could read a field at one of the places, whatever its value.
 fn has_field(fields: &[(Cow<'_, str>, &str)], places: &[Vec<String>]) -> bool {
-    places
-        .iter()
-        .filter_map(|place| place.split_first())
-        .any(|(first, rest)| {
-            fields
-                .iter()
-                .filter(|(name, _)| is_read_as_one_of(name, &[first]))
-                .any(|(_, value)| json::may_have_value_at(value, rest))
-        })
+    let mut places = places.iter().filter_map(|place| place.split_first());
+    places.any(|(first, rest)| {
+        values_read_as(fields, first).any(|value| json::may_have_value_at(value, rest))
+    })
 }
 
 /// Longest name of a field in an error text, in characters: longer than the names of all providers.

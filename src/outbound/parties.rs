@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 
 use super::error::OutboundError;
-use super::fields::{texts_at, values_in_form};
+use super::fields::{texts_at, values_in_form, values_read_as};
 use super::policy::OwnSender;
 use crate::json;
 use crate::provider::{ProviderLimits, party};
-use crate::query::is_read_as_one_of;
 
 /// The senders at all places of a JSON object, and before recipients. A server may read any of
 /// several fields, so every one counts.
@@ -40,15 +39,10 @@ pub(super) fn own_sender_in_json(
         texts.extend(texts_at(fields, place).map_err(|_| SENDER_IS_NO_TEXT)?);
     }
     let texts = texts.iter().map(|text| Cow::Borrowed(text.as_str()));
-    let is_emptied = own
-        .iter()
-        .filter_map(|place| place.split_first())
-        .any(|(first, rest)| {
-            fields
-                .iter()
-                .filter(|(name, _)| is_read_as_one_of(name, &[first]))
-                .any(|(_, value)| json::empties_text_at(value, rest))
-        });
+    let mut places = own.iter().filter_map(|place| place.split_first());
+    let is_emptied = places.any(|(first, rest)| {
+        values_read_as(fields, first).any(|value| json::empties_text_at(value, rest))
+    });
     if is_emptied || lacks_sender_in_json(fields, own) {
         return Ok(OwnSender::Emptied);
     }
@@ -98,10 +92,7 @@ pub(super) fn lacks_sender_in_json(
         let Some((first, list)) = list.split_first() else {
             return false;
         };
-        fields
-            .iter()
-            .filter(|(name, _)| is_read_as_one_of(name, &[first]))
-            .any(|(_, value)| json::lacks_text_in(value, list, &of_list))
+        values_read_as(fields, first).any(|value| json::lacks_text_in(value, list, &of_list))
     })
 }
 
@@ -128,10 +119,7 @@ fn senders_before_in_json(
 ) -> Vec<String> {
     let places = places.iter().filter_map(|place| place.split_first());
     let texts = places.flat_map(|(first, rest)| {
-        let named = fields
-            .iter()
-            .filter(move |(name, _)| is_read_as_one_of(name, &[first]));
-        named.flat_map(move |(_, value)| recipients_at(value, rest))
+        values_read_as(fields, first).flat_map(move |value| recipients_at(value, rest))
     });
     texts
         .flat_map(|text| senders_before(limits, &text))
