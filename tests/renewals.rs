@@ -22,6 +22,18 @@ fn provider() -> Upstream {
     })
 }
 
+/// Starts a sidecar that renews a token and cannot write it.
+fn without_a_writable_place(upstream: &Upstream, cluster: &KubernetesSecretApi) -> Keyside {
+    Setup::new(upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .envs(&cluster.environment())
+        .credential(
+            "token = \"k8s:acme#token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"",
+        )
+        .start()
+}
+
 /// A cluster whose service account may only read.
 fn read_only_cluster() -> KubernetesSecretApi {
     let cluster = KubernetesSecretApi::start(&[("token", TOKEN)]);
@@ -83,14 +95,7 @@ fn a_renewal_that_could_not_succeed_is_told_at_the_start() {
 fn a_renewal_is_possible_again_once_its_place_can_be_written() {
     let upstream = provider();
     let cluster = read_only_cluster();
-    let mut keyside = Setup::new(&upstream)
-        .check()
-        .file("app_secret", APP_SECRET)
-        .envs(&cluster.environment())
-        .credential(
-            "token = \"k8s:acme#token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"",
-        )
-        .start();
+    let mut keyside = without_a_writable_place(&upstream, &cluster);
     let told = |keyside: &Keyside| keyside.status()["credentials"][0]["renewal_problem"].clone();
     let is_told = || !told(&keyside).is_null();
     assert!(eventually(Duration::from_secs(5), is_told));
@@ -229,14 +234,7 @@ fn the_problem_of_a_renewal_ends_when_renew_is_taken_out() {
     let (_secrets, _sandbox, emptied) = stand_with_an_emptied_place();
     let upstream = provider();
     let cluster = read_only_cluster();
-    let impossible = Setup::new(&upstream)
-        .check()
-        .file("app_secret", APP_SECRET)
-        .envs(&cluster.environment())
-        .credential(
-            "token = \"k8s:acme#token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"",
-        )
-        .start();
+    let impossible = without_a_writable_place(&upstream, &cluster);
     for mut keyside in [emptied, impossible] {
         let is_told = || !renewal_problem(&keyside).is_null();
         assert!(eventually(Duration::from_secs(10), is_told));

@@ -10,6 +10,12 @@ const FOREIGN: (u16, &str) = (403, "sender_not_allowed");
 const UNNAMED: (u16, &str) = (403, "sender_not_named");
 
 const WASSENGER: &str = "token = \"file:@DIR@/key\"";
+
+/// A sidecar for Wassenger whose route bounds no device.
+fn any_device(upstream: &Upstream) -> Keyside {
+    let lines = "operations = [\"subscriptions\"]";
+    route(upstream, "wassenger", WASSENGER, lines)
+}
 const MESSAGEBIRD: &str = "access_key = \"file:@DIR@/key\"";
 const INFOBIP: &str = "base = \"x\"\napi_key = \"file:@DIR@/key\"";
 const TWILIO: &str = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
@@ -97,12 +103,7 @@ fn a_webhook_of_wassenger_is_for_devices_of_the_route() {
         told.contains("in the body, at /device or /devices/*"),
         "{told}"
     );
-    let any = route(
-        &upstream,
-        "wassenger",
-        WASSENGER,
-        "operations = [\"subscriptions\"]",
-    );
+    let any = any_device(&upstream);
     judged(
         &any,
         &upstream,
@@ -288,12 +289,7 @@ fn a_change_may_leave_its_senders_out_and_names_those_of_the_route_or_none() {
             (change, r#"{"senderId":null}"#, UNNAMED),
         ],
     );
-    let any = route(
-        &upstream,
-        "wassenger",
-        WASSENGER,
-        "operations = [\"subscriptions\"]",
-    );
+    let any = any_device(&upstream);
     judged(
         &any,
         &upstream,
