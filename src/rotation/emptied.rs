@@ -21,13 +21,13 @@ pub struct EmptiedPlace {
     pub place: String,
     /// The name of the secret for `keyside rotate`.
     pub name: String,
-    /// What the place holds.
+    /// The content of the place.
     pub remains: Remains,
     /// The way out besides a secret in the place.
     pub end: EndOfWait,
 }
 
-/// What a place holds instead of a secret.
+/// The content of a place without a secret.
 #[derive(Debug)]
 pub enum Remains {
     /// No value.

@@ -66,7 +66,8 @@ fn quotes_in_the_targets_of_requests_in_one_packet_are_encoded() {
     .concat();
     let named = asked(&keyside, &[&all], 4);
     assert_eq!(named, [encoded, encoded, "/v23.0/1234567890", encoded]);
-    // Where a body ends, only the parser of requests knows: what follows passes as it is.
+    // The end of a body is known to the parser of requests alone: a request behind a body passes as
+    // it is.
     let posted = [post(MESSAGES, "{\"to\":\"1\"}"), get("/v23.0/1234567890")].concat();
     assert_eq!(
         asked(&keyside, &[&posted], 2),

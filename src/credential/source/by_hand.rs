@@ -124,7 +124,7 @@ fn option(name: &str, value: &str) -> String {
 
 /// Returns the command for a field of a secret of Vault.
 fn vault(path: &str, field: &str) -> String {
-    // Nothing behind the two hyphens is an option.
+    // Two hyphens end the options, so that a path with a hyphen first is no option.
     let end = if path.starts_with('-') { "-- " } else { "" };
     let patch = format!("vault kv patch {end}{}", shell_word(path));
     // The name of a field in an argument ends at the first equals sign.

@@ -61,12 +61,12 @@ pub struct NamedSenders {
 /// ([`RequestPattern::senders`]). The provider reads the senders of the request there alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OwnSender {
-    /// Nothing stands at these places.
+    /// No value stands at these places.
     #[default]
     Absent,
-    /// Whatever stands at these places names a sender.
+    /// Each value at these places names a sender.
     Named,
-    /// Something at these places names no sender, such as `null` or an empty list.
+    /// A value at these places names no sender, such as `null` or an empty list.
     Emptied,
 }
 
